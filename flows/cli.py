@@ -1,0 +1,217 @@
+"""The command line. Heavy packages are imported by the commands that need them, so that ``--help`` answers at once."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+HELP = """
+From gridded climate data to ensembles of possible futures, and to how likely an event is in them.
+
+[bold]tercile run north-america[/]   does everything of a ready experiment that is not yet done
+[bold]tercile ask 'prob tas.mean(over=point(40, -105)).mean(time=2050..2059) > record scenario E1'[/]
+
+Exit codes: 0 done · 1 failed · 2 a wrong call, experiment or question · 3 nothing there\n
+4 input or answer refused · 130 stopped.
+"""
+
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False
+)
+
+Name = Annotated[str, typer.Argument(help="A ready experiment's name (see `tercile experiments`) or a YAML file.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--workspace", "-w", help="Folder that holds or gets all results. [default: workspaces/NAME]"),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting: key.key=value; may be given again.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines instead of words.")]
+
+
+@app.command("run")
+def run_command(name: Name, workspace: Folder = None, settings: Settings = None, as_json: Json = False) -> None:
+    """Do everything of an experiment that is not yet done: ingest, train, forecast, verify, report."""
+    from flows.plan import STAGES
+
+    _run(name, workspace, settings, as_json, tuple(STAGES))
+
+
+def _stage(stage: str, help_text: str) -> None:
+    @app.command(stage, help=help_text)
+    def command(name: Name, workspace: Folder = None, settings: Settings = None, as_json: Json = False) -> None:
+        _run(name, workspace, settings, as_json, (stage,))
+
+
+_stage("ingest", "Read the sources, put them through the gates, and bring the archive up to date.")
+_stage("train", "Fit the background and every model that has no card for today's settings and data.")
+_stage("forecast", "Draw the members that are not yet stored, and name the model that issues.")
+_stage("verify", "Score every ensemble against what happened: reports/scorecard.json.")
+_stage("report", "Write reports/index.html, one page that needs no network.")
+
+
+@app.command("ask")
+def ask_command(
+    question: Annotated[
+        str,
+        typer.Argument(
+            help="For example: prob tas.mean(over=point(40, -105)).mean(time=2050..2059) > 300 K scenario E1"
+        ),
+    ],
+    workspace: Folder = None,
+    level: Annotated[float, typer.Option(min=50, max=99, help="Level of the interval, %.")] = 90,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Restate the question with everything resolved; reads no member.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings become exit code 4.")] = False,
+) -> None:
+    """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate and provenance."""
+    with _clear_errors():
+        from flows.questions import answer_question, explain_question
+
+        folder = _workspace(workspace, None)
+        if explain:
+            print(explain_question(folder, question))
+            return
+        answer = answer_question(folder, question, level=level / 100)
+        for warning in answer.warnings:
+            print(f"note: {warning['text']}", file=sys.stderr)
+        print(json.dumps(answer.to_json(), indent=2) if as_json else answer.card())
+        if strict and answer.warnings:
+            raise typer.Exit(4)
+
+
+@app.command("deploy")
+def deploy_command(
+    name: Name,
+    workspace: Folder = None,
+    settings: Settings = None,
+    cron: Annotated[str | None, typer.Option(help="Another schedule than the experiment's.")] = None,
+) -> None:
+    """Register the experiment's schedule with the Prefect server of PREFECT_API_URL, and stay to run it."""
+    with _clear_errors():
+        from flows.experiment import load_experiment
+        from flows.run import quiet_prefect
+
+        if not os.environ.get("PREFECT_API_URL"):
+            print("No Prefect server: start one with `prefect server start` and set PREFECT_API_URL.", file=sys.stderr)
+            raise typer.Exit(2)
+        experiment = load_experiment(name, overrides=settings or ())
+        quiet_prefect()
+        from flows.deploy import serve
+
+        address = str(Path(name).resolve()) if Path(name).is_file() else name
+        serve(
+            experiment,
+            address,
+            _workspace(workspace, experiment.name).root.resolve(),
+            overrides=settings or [],
+            cron=cron,
+        )
+
+
+@app.command("experiments")
+def experiments_command() -> None:
+    """The experiments that come with the package."""
+    from flows.experiment import ready_experiments
+
+    for name, title in ready_experiments().items():
+        print(f"{name:20} {title}")
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """The JSON Schema of an experiment file."""
+    from flows.experiment import Experiment
+
+    print(json.dumps(Experiment.model_json_schema(), indent=2))
+
+
+@app.command("doctor")
+def doctor_command(as_json: Json = False) -> None:
+    """What is installed, which devices and which Prefect server are seen."""
+    from flows.doctor import findings
+
+    found = findings()
+    print(json.dumps(found, indent=2) if as_json else "\n".join(f"{name:20} {value}" for name, value in found.items()))
+
+
+def main() -> None:
+    """Entry point of the command ``tercile``."""
+    app()
+
+
+def _run(name: str, workspace: Path | None, settings: list[str] | None, as_json: bool, stages: tuple[str, ...]) -> None:
+    with _clear_errors():
+        from flows.experiment import load_experiment
+        from flows.progress import Reporter
+        from flows.run import run
+
+        experiment, reporter = load_experiment(name, overrides=settings or ()), Reporter(as_json=as_json)
+        folder = _workspace(workspace, experiment.name)
+        done = run(experiment, folder, reporter=reporter, stages=stages)
+        reporter.summary()
+        if not done:
+            reporter.say(f"{experiment.name}: nothing to do, all is up to date")
+        _show_results(experiment, folder, reporter)
+
+
+def _show_results(experiment: Any, folder: Any, reporter: Any) -> None:
+    answers = folder.reports / "answers.json"
+    if answers.exists():
+        for text in json.loads(answers.read_text())["headlines"]:
+            reporter.say(text)
+    page = folder.reports / "index.html"
+    if page.exists():
+        reporter.say(f"report: {page}", report=str(page))
+
+
+def _workspace(workspace: Path | None, name: str | None) -> Any:
+    from pipeline.errors import TercileError
+    from pipeline.workspace import Workspace
+
+    if workspace is not None:
+        return Workspace(workspace)
+    if name is not None:
+        return Workspace(Path("workspaces") / name)
+    found = sorted(path.parent for path in Path("workspaces").glob("*/workspace.json"))
+    if len(found) == 1:
+        return Workspace(found[0])
+    raise TercileError(
+        f"which workspace? Give --workspace; below ./workspaces there is: {', '.join(map(str, found)) or 'none'}."
+    )
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """One clear message and an exit code for what a user can mend; anything else shows its traceback."""
+    from pipeline.errors import InputRefusedError, TercileError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nstopped; what was committed stays. Run the same command again to go on.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except TercileError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 4 if isinstance(error, InputRefusedError) else getattr(error, "exit_code", 2)
+        raise typer.Exit(code) from None
+    except OSError as error:
+        if error.errno != 28:
+            raise
+        print(
+            f"error: the disk is full ({error.filename or error}). Free some space and run the same command again.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""The experiment file: one YAML file is one system, validated whole before anything runs.
+
+Importing this module loads neither torch nor Prefect.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from models.config import AnyModelConfig
+from pipeline.background import BackgroundConfig, WarmingConfig
+from pipeline.errors import TercileError
+from pipeline.names import VARIABLES, Variable, nearest
+from pipeline.sources import Source
+
+Years = Annotated[tuple[int, int], Field(description="first and last year, both included, by the label of the period")]
+
+
+class Part(BaseModel):
+    """A base for all parts of an experiment: unknown keys are errors, nothing changes after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VariableConfig(Part):
+    """A variable that the program does not know, or knows otherwise."""
+
+    standard_name: str | None = None
+    units: str | None = None
+    long_name: str | None = None
+    valid_range: tuple[float, float] | None = None
+    transform: Literal["none", "sqrt", "log"] | None = None
+
+
+class Span(Part):
+    """Years of one group, and of some of its realizations."""
+
+    group: str
+    years: Years
+    realizations: list[int] | None = Field(None, description="all of them where not given")
+
+    @field_validator("years")
+    @classmethod
+    def _ordered(cls, years: tuple[int, int]) -> tuple[int, int]:
+        if years[0] > years[1]:
+            raise ValueError(f"years {years[0]}–{years[1]} run backwards")
+        return years
+
+    def overlaps(self, other: "Span") -> bool:
+        """Whether a year of a realization lies in both."""
+        apart = self.group != other.group or self.years[1] < other.years[0] or other.years[1] < self.years[0]
+        if apart or self.realizations is None or other.realizations is None:
+            return not apart
+        return bool(set(self.realizations) & set(other.realizations))
+
+    def __str__(self) -> str:
+        runs = f" realizations {self.realizations}" if self.realizations else ""
+        return f"{self.group}{runs} {self.years[0]}–{self.years[1]}"
+
+
+class Split(Part):
+    """Which years fit, which stop the fit early, and which judge it. No year may serve twice."""
+
+    train: list[Span] = Field(min_length=1)
+    validate_: list[Span] = Field(default_factory=list, alias="validate")
+    test: list[Span] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        named = [(name, span) for name in ("train", "validate_", "test") for span in getattr(self, name)]
+        for index, (name, span) in enumerate(named):
+            for other_name, other in named[index + 1 :]:
+                if name != other_name and span.overlaps(other):
+                    raise ValueError(f"{name.strip('_')} ({span}) and {other_name.strip('_')} ({other}) overlap")
+        return self
+
+
+class InitTimes(Part):
+    """Regular initial times."""
+
+    first: str = Field(description="ISO date")
+    last: str
+    every: int = Field(1, ge=1, description="periods between two starts")
+
+
+class ForecastConfig(Part):
+    """What is drawn.
+
+    Attributes:
+        model: The model that issues.
+        scenarios: Groups to project, in a forced system; None where one group is forecast from its own states.
+        init_times: Ends of the last input periods: ``latest``, a list of ISO dates, or regular ones.
+    """
+
+    model: str
+    scenarios: list[str] | None = None
+    init_times: Literal["latest"] | list[str] | InitTimes = "latest"
+    leads: int = Field(ge=1, le=10_000)
+    members: int = Field(50, ge=2, le=100_000)
+    block: int = Field(25, ge=1, le=1_000, description="members drawn together; part of what a member is")
+    seed: int = Field(0, ge=0)
+
+
+class VerifyConfig(Part):
+    """How the models are judged.
+
+    Attributes:
+        reference: The model that skill is measured against.
+        years_per_block: Valid years pooled into one row of a projection's scorecard.
+    """
+
+    reference: str
+    years_per_block: int = Field(20, ge=1)
+
+
+class ClusterConfig(Part):
+    """Where Dask computes. ``threads`` and ``processes`` are this machine; ``address`` is a scheduler already there."""
+
+    kind: Literal["threads", "processes", "address"] = "threads"
+    workers: int = Field(2, ge=1)
+    address: str | None = Field(None, description="tcp://host:port, for kind address")
+    torch_threads: int = Field(1, ge=1, description="threads of one task; part of what a member is")
+
+    @model_validator(mode="after")
+    def _addressed(self) -> Self:
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError("`address` goes with `kind: address`, and only with it")
+        return self
+
+
+class ScheduleConfig(Part):
+    """When the forecast flow runs by itself."""
+
+    cron: str
+    timezone: str = "UTC"
+
+
+class Experiment(Part):
+    """One forecasting system: data, split, background, models, forecasts, questions, and where it all runs."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    description: str = ""
+    sources: dict[str, Source] = Field(min_length=1)
+    variables: dict[str, VariableConfig] = Field(min_length=1)
+    split: Split
+    reference: Span = Field(description="the record that anomalies, percentiles and base rates come from")
+    background: BackgroundConfig = BackgroundConfig.model_validate({})
+    models: dict[str, AnyModelConfig] = Field(min_length=1)
+    seed: int = Field(0, ge=0, description="seed of every fit")
+    forecast: ForecastConfig
+    verify: VerifyConfig
+    regions: dict[str, str] = Field(default_factory=dict, description="name → box(…) or point(…)")
+    events: dict[str, str] = Field(default_factory=dict, description="name → a question, answered in the report")
+    cluster: ClusterConfig = ClusterConfig.model_validate({})
+    schedule: ScheduleConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        """A list of names for known variables, and a pair of years where there is one group."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        if isinstance(data.get("variables"), list):
+            data["variables"] = {name: {} for name in data["variables"]}
+        groups = list(data.get("sources") or {})
+        split = data.get("split")
+        if isinstance(split, dict) and len(groups) == 1:
+            data["split"] = {key: _spans(value, groups[0]) for key, value in split.items()}
+        if isinstance(data.get("reference"), list) and len(groups) == 1:
+            data["reference"] = {"group": groups[0], "years": data["reference"]}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in (self.forecast.model, self.verify.reference):
+            if name not in self.models:
+                raise ValueError(f"no model '{name}'.{nearest(name, self.models)}")
+        spans = [*self.split.train, *self.split.validate_, *self.split.test, self.reference]
+        for group in [*(span.group for span in spans), *(self.forecast.scenarios or [])]:
+            if group not in self.sources:
+                raise ValueError(f"no source '{group}'.{nearest(group, self.sources)}")
+        for name, config in self.variables.items():
+            if name not in VARIABLES and None in (config.standard_name, config.units, config.valid_range):
+                raise ValueError(
+                    f"variable '{name}' is not known.{nearest(name, VARIABLES)} "
+                    "Or describe it: standard_name, units, valid_range."
+                )
+        covariate = self.background.covariate
+        if isinstance(covariate, WarmingConfig) and covariate.variable not in self.variables:
+            raise ValueError(
+                f"background: no variable '{covariate.variable}'.{nearest(covariate.variable, self.variables)}"
+            )
+        for model in self.models.values():
+            for name in model.parts:
+                if name not in self.models:
+                    raise ValueError(f"pool: no model '{name}'.{nearest(name, self.models)}")
+        return self
+
+    def described(self) -> dict[str, Variable]:
+        """Full description of each variable."""
+        found = {}
+        for name, config in self.variables.items():
+            known = VARIABLES.get(name)
+            given = {key: value for key, value in config.model_dump().items() if value is not None}
+            base = {"name": name, "long_name": name} if known is None else vars(known)
+            found[name] = Variable(**{**base, **given})
+        return found
+
+    @property
+    def lead_group(self) -> str:
+        """The group whose states forecasts start from: the first scenario, or the only group."""
+        return self.forecast.scenarios[0] if self.forecast.scenarios else self.split.test[0].group
+
+
+def load_experiment(name: str, *, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment by the name of a ready one, or by the path of a file.
+
+    Args:
+        name: A ready experiment's name, or a path.
+        overrides: ``key.key=value`` settings, the value read as YAML.
+
+    Raises:
+        TercileError: No such experiment, or one that does not hold together; each fault has its place and a remedy.
+    """
+    text = _text(name)
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TercileError(f"{name}: not valid YAML ({error}).") from error
+    if not isinstance(data, dict):
+        raise TercileError(f"{name}: an experiment is a mapping of keys, see `tercile schema`.")
+    for override in overrides:
+        _override(data, override)
+    try:
+        return Experiment.model_validate(data)
+    except ValidationError as error:
+        raise TercileError(f"{name}: " + "\n".join(_fault(fault) for fault in error.errors())) from error
+
+
+def ready_experiments() -> dict[str, str]:
+    """Names and titles of the experiments that come with the package."""
+    folder = files("flows").joinpath("experiments")
+    found = {}
+    for item in folder.iterdir():
+        if item.name.endswith(".yaml"):
+            found[item.name.removesuffix(".yaml")] = str(yaml.safe_load(item.read_text()).get("title", ""))
+    return dict(sorted(found.items()))
+
+
+def _text(name: str) -> str:
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        if not path.is_file():
+            raise TercileError(f"no experiment file {path} (looked from {Path.cwd()}).")
+        return path.read_text()
+    ready = ready_experiments()
+    if name not in ready:
+        raise TercileError(f"no ready experiment '{name}'.{nearest(name, ready)} Or give the path of a YAML file.")
+    return files("flows").joinpath("experiments", f"{name}.yaml").read_text()
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    if not sign:
+        raise TercileError(f"--set {override}: write key=value, as in forecast.members=20.")
+    *path, last = key.split(".")
+    node = data
+    for step in path:
+        node = node.setdefault(step, {})
+        if not isinstance(node, dict):
+            raise TercileError(f"--set {override}: '{step}' has no keys below it.")
+    node[last] = yaml.safe_load(value)
+
+
+def _spans(value: Any, group: str) -> Any:
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(year, int) for year in value):
+        return [{"group": group, "years": value}]
+    if isinstance(value, list):
+        return [{"group": group, "years": item} if isinstance(item, list) else item for item in value]
+    return value
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    place = ".".join(str(step) for step in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        key = str(fault["loc"][-1])
+        close = difflib.get_close_matches(key, _all_keys(), n=1)
+        return (
+            f"  {place}: no such key.{f' Did you mean {close[0]!r}?' if close else ''} `tercile schema` lists all keys."
+        )
+    return f"  {place or 'experiment'}: {fault['msg'].removeprefix('Value error, ')}" + (
+        f" (got {fault['input']!r})" if place and not isinstance(fault["input"], dict) else ""
+    )
+
+
+def _all_keys() -> set[str]:
+    schema = Experiment.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return {key for part in parts for key in part.get("properties", {})}

@@ -1,0 +1,72 @@
+"""Run: do everything of an experiment that is not yet done, stage by stage."""
+
+import json
+import os
+from collections.abc import Sequence
+from importlib import import_module
+
+from flows.experiment import Experiment
+from flows.plan import STAGES
+from flows.progress import Reporter
+from pipeline.workspace import Workspace, write_whole
+
+
+def run(
+    experiment: Experiment, workspace: Workspace, *, reporter: Reporter, stages: Sequence[str] = tuple(STAGES)
+) -> list[str]:
+    """Do the stages that have something to do; each is planned from the stores just before it would run.
+
+    Args:
+        experiment: What to do.
+        workspace: Where; claimed for this experiment if it is nobody's yet.
+        reporter: Hears of progress.
+        stages: Which stages, in order; all of them by default.
+
+    Returns:
+        Names of the stages that did something.
+
+    Raises:
+        TercileError: Input, experiment or workspace is not as it must be; what was committed before stays.
+    """
+    workspace.claim(identity(experiment))
+    done = []
+    for stage in stages:
+        todo = STAGES[stage](experiment, workspace)
+        if not todo:
+            continue
+        quiet_prefect()
+        with reporter.stage(stage, ", ".join(todo)):
+            import_module(f"flows.{stage}").__dict__[f"{stage}_flow"](experiment, workspace, todo, reporter)
+        done.append(stage)
+    write_whole(
+        workspace.root / "experiment.json", json.dumps(experiment.model_dump(mode="json", by_alias=True), indent=2)
+    )
+    return done
+
+
+def identity(experiment: Experiment) -> dict[str, object]:
+    """What makes two runs the same system: runs that differ here may not share a workspace."""
+    config = experiment.forecast
+    return {
+        "experiment": experiment.name,
+        "variables": list(experiment.variables),
+        "scenarios": config.scenarios,
+        "leads": config.leads,
+        "members": config.members,
+        "block": config.block,
+    }
+
+
+def quiet_prefect() -> None:
+    """Settings of Prefect that a run needs unless its user set others: no analytics, no chatter."""
+    for name, value in PREFECT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+PREFECT_SETTINGS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_LEVEL": "ERROR",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}

@@ -1,0 +1,352 @@
+"""What an experiment means on the data of its workspace: groups, training steps, pathways, layouts and hashes.
+
+Everything that decides whether work is still to be done is here, and none of it needs torch or Prefect.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cftime
+import numpy as np
+import xarray as xr
+
+from flows.experiment import Experiment, InitTimes, Span
+from pipeline.archive import open_archive
+from pipeline.background import TrendConfig, WarmingConfig
+from pipeline.ensembles import EnsembleWriter, Kind, Layout
+from pipeline.errors import TercileError
+from pipeline.pathway import warming_pathway
+from pipeline.periods import dates, future_periods, infer_cadence, seconds, years
+from pipeline.workspace import Workspace
+
+OWN_WARMING = "given its own warming"
+"""Label of scores whose pathway was taken from the run being scored."""
+
+
+@dataclass(frozen=True)
+class System:
+    """An experiment and its workspace. Values are read from the archive once and kept."""
+
+    experiment: Experiment
+    workspace: Workspace
+    _pathways: dict[str, dict[cftime.datetime, float]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def groups(self) -> dict[str, xr.Dataset]:
+        """The archive's groups, lazily opened."""
+        names = self.experiment.sources
+        return {name: open_archive(self.workspace, group=name, with_dask=False) for name in names}
+
+    def mask(self, group: str, spans: Iterable[Span]) -> np.ndarray:
+        """Steps of a group that lie in the spans, ``(time,)``."""
+        year = years(self.groups[group]["time"])
+        inside = np.zeros(year.size, dtype=bool)
+        for span in spans:
+            if span.group == group:
+                inside |= (year >= span.years[0]) & (year <= span.years[1])
+        return inside
+
+    def fields(self, group: str, realizations: list[int] | None = None) -> xr.Dataset:
+        """Variables and period ends of a group, of some realizations where it has them."""
+        dataset = self.groups[group][[*self.experiment.variables, "time_bnds"]]
+        if "realization" in dataset.dims and realizations is not None:
+            return dataset.sel(realization=realizations)
+        return dataset
+
+    def check_split(self) -> None:
+        """Each span of the split lies within its group's record.
+
+        Raises:
+            TercileError: It does not.
+        """
+        split = self.experiment.split
+        for span in [*split.train, *split.validate_, *split.test]:
+            year = years(self.groups[span.group]["time"])
+            if span.years[0] < year[0] or span.years[1] > year[-1]:
+                raise TercileError(f"split: {span} lies outside the data of '{span.group}', {year[0]}–{year[-1]}.")
+
+    # Forcing
+
+    def fit_covariates(self, group: str) -> np.ndarray:
+        """Covariates of a group's steps for fitting, ``(time, covariates)``, from training and validation years alone.
+
+        Steps outside those years are NaN.
+        """
+        fit_years = self.mask(group, [*self.experiment.split.train, *self.experiment.split.validate_])
+        fields = self.groups[group].isel(time=np.flatnonzero(fit_years))
+        found = np.full((fit_years.size, self._width), np.nan)
+        found[fit_years] = self._covariates_of(fields, group)
+        return found
+
+    def covariates(self, group: str, bounds: np.ndarray) -> np.ndarray:
+        """Covariates of the periods with these ends, for a forecast under a group's forcing.
+
+        Raises:
+            TercileError: The group's pathway does not reach that far.
+        """
+        covariate = self.experiment.background.covariate
+        if isinstance(covariate, TrendConfig):
+            return _trend(bounds)
+        if covariate is None:
+            return np.zeros((len(bounds), 0))
+        known = self._pathway(group)
+        beyond = [str(start) for start in bounds[:, 0] if start not in known]
+        if beyond:
+            raise TercileError(
+                f"forcing: the pathway of '{group}' has no value for {beyond[0]} and {len(beyond) - 1} more periods."
+            )
+        return np.array([[known[start]] for start in bounds[:, 0]])
+
+    def pathway_label(self, group: str) -> str | None:
+        """How a group's pathway must be labelled, or None where nothing needs saying."""
+        is_own = isinstance(self.experiment.background.covariate, WarmingConfig) and not self._trained_through(group)
+        return OWN_WARMING if is_own else None
+
+    def _pathway(self, group: str) -> dict[cftime.datetime, float]:
+        if group not in self._pathways:
+            self._pathways[group] = self._read_pathway(group)
+        return self._pathways[group]
+
+    def _read_pathway(self, group: str) -> dict[cftime.datetime, float]:
+        fields = self.groups[group]
+        if "realization" in fields.dims and self._trained_through(group):
+            runs = [
+                run for span in self.experiment.split.train if span.group == group for run in span.realizations or []
+            ]
+            fields = fields.sel(realization=runs) if runs else fields
+        values = self._covariates_of(fields, group)[:, 0]
+        return dict(zip(dates(fields["time_bnds"])[:, 0], values, strict=True))
+
+    def _trained_through(self, group: str) -> bool:
+        return bool(self.mask(group, self.experiment.split.train).all())
+
+    def _covariates_of(self, fields: xr.Dataset, group: str) -> np.ndarray:
+        covariate = self.experiment.background.covariate
+        if isinstance(covariate, WarmingConfig):
+            train = [span.realizations for span in self.experiment.split.train if span.group == group]
+            field = fields[covariate.variable]
+            if "realization" in field.dims and train and train[0]:
+                field = field.sel(realization=[run for runs in train for run in runs or []])
+            return warming_pathway(field, reference=covariate.reference, window=covariate.window).values[:, None]
+        return _trend(dates(fields["time_bnds"])) if covariate else np.zeros((fields.sizes["time"], 0))
+
+    @property
+    def _width(self) -> int:
+        return 0 if self.experiment.background.covariate is None else 1
+
+    # Fingerprints
+
+    def fingerprint(self, model: str) -> str:
+        """Hash of all that a trained model depends on: configuration, version, and the values it is fitted on."""
+        config = self.experiment.models[model]
+        return _digest(
+            {
+                "model": config.model_dump(mode="json"),
+                "version": config.version,
+                "parts": [self.fingerprint(part) for part in config.parts],
+                "background": self.experiment.background.model_dump(mode="json"),
+                "variables": {name: vars(variable) for name, variable in self.experiment.described().items()},
+                "seed": self.experiment.seed,
+                "threads": self.experiment.cluster.torch_threads,
+                "data": self._training_hash,
+            }
+        )
+
+    @cached_property
+    def _training_hash(self) -> str:
+        split, parts = self.experiment.split, []
+        for role, spans in (("train", split.train), ("validate", split.validate_)):
+            for span in spans:
+                held = self.groups[span.group]
+                hashes = held["content_hash"].values[self.mask(span.group, [span])]
+                parts.append([role, span.group, span.realizations, hashlib.sha256(hashes.tobytes()).hexdigest()])
+        grid = self.groups[split.train[0].group]
+        return _digest([parts, grid["latitude"].values.tolist(), grid["longitude"].values.tolist()])
+
+    def inputs_hash(self, init: cftime.datetime, *, history: int) -> int:
+        """Hash of what a forecast from one initial time depends on beside the model."""
+        held = self.groups[self.experiment.lead_group]
+        ends = dates(held["time_bnds"])[:, 1]
+        past = held["content_hash"].values[ends <= init][-history:] if history else np.zeros(0, dtype="int64")
+        ahead = future_periods(held, init=init, leads=self.experiment.forecast.leads)[1]
+        forcing = [
+            self.covariates(group, ahead).tolist()
+            for group in self.experiment.forecast.scenarios or [self.experiment.lead_group]
+        ]
+        config = self.experiment.forecast
+        digest = _digest([past.tolist(), forcing, config.seed, config.leads, config.block])
+        return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
+
+    # Products
+
+    def reference(self) -> xr.Dataset:
+        """The reference record: one realization over the reference years."""
+        span = self.experiment.reference
+        fields = self.fields(span.group, span.realizations).isel(time=np.flatnonzero(self.mask(span.group, [span])))
+        return fields.isel(realization=0, drop=True) if "realization" in fields.dims else fields
+
+    @cached_property
+    def reference_hash(self) -> str:
+        """Hash of the reference record."""
+        span = self.experiment.reference
+        hashes = self.groups[span.group]["content_hash"].values[self.mask(span.group, [span])]
+        return _digest([span.model_dump(), hashes.tolist(), list(self.experiment.variables)])
+
+    def issue(self) -> dict[str, Any]:
+        """What answers need to know of the forecast that is issued."""
+        experiment, model = self.experiment, self.experiment.forecast.model
+        groups = experiment.forecast.scenarios or [experiment.lead_group]
+        return {
+            "experiment": experiment.name,
+            "title": experiment.title,
+            "model": model,
+            "kind": experiment.models[model].kind,
+            "fingerprint": self.fingerprint(model),
+            "version": experiment.models[model].version,
+            "seed": experiment.forecast.seed,
+            "variables": {name: vars(variable) for name, variable in experiment.described().items()},
+            "regions": dict(experiment.regions),
+            "events": {name: text.strip() for name, text in experiment.events.items()},
+            "pathways": {group: self.pathway_label(group) for group in groups},
+            "attributions": sorted(
+                {source.attribution for source in experiment.sources.values() if source.attribution}
+            ),
+            "reference": {
+                "group": experiment.reference.group,
+                "years": list(experiment.reference.years),
+                "content": self.reference_hash,
+            },
+            "data": {group: self.provenance(group)["extent"] for group in groups},
+        }
+
+    def provenance(self, group: str) -> dict[str, Any]:
+        """The newest provenance record of a group."""
+        return dict(json.loads(str(self.groups[group].attrs["provenance"]))[-1])
+
+    # Layout
+
+    def init_times(self) -> np.ndarray:
+        """Ends of the last input periods of all forecasts, ``cftime``.
+
+        Raises:
+            TercileError: None of the archive's periods ends there.
+        """
+        ends = dates(self.groups[self.experiment.lead_group]["time_bnds"])[:, 1]
+        asked = self.experiment.forecast.init_times
+        if asked == "latest":
+            return ends[-1:]
+        if isinstance(asked, InitTimes):
+            first, last = (_date(text, ends[0].calendar) for text in (asked.first, asked.last))
+            found = ends[(ends >= first) & (ends <= last)][:: asked.every]
+        else:
+            wanted = {_date(text, ends[0].calendar) for text in asked}
+            missing = sorted(wanted - set(ends))
+            if missing:
+                raise TercileError(
+                    f"forecast: no period of the archive ends at {missing[0]}; ends go from {ends[0]} to {ends[-1]}."
+                )
+            found = ends[np.isin(ends, list(wanted))]
+        if not len(found):
+            raise TercileError(
+                f"forecast: no period ends within the asked initial times; ends go from {ends[0]} to {ends[-1]}."
+            )
+        return found
+
+    def layout(self, init_times: np.ndarray) -> Layout:
+        """What the ensemble of any model looks like."""
+        config, held = self.experiment.forecast, self.groups[self.experiment.lead_group]
+        periods = [future_periods(held, init=init, leads=config.leads) for init in init_times]
+        template = held[list(self.experiment.variables)].isel(time=0, drop=True)
+        return Layout(
+            template=template.isel(realization=0, drop=True) if "realization" in template.dims else template,
+            scenarios=tuple(config.scenarios) if config.scenarios else None,
+            init_times=init_times,
+            valid_times=np.array([labels for labels, _ in periods]),
+            valid_bounds=np.array([ends for _, ends in periods]),
+            cadence=infer_cadence(held["time"]),
+            members=config.members,
+            block=config.block,
+        )
+
+    def writer(self, model: str, *, kind: Kind = "forecast", init_times: np.ndarray | None = None) -> EnsembleWriter:
+        """The writer of one model's ensemble."""
+        starts = self.init_times() if init_times is None else init_times
+        return EnsembleWriter(self.workspace, model, self.fingerprint(model), kind, self.layout(starts))
+
+    @cached_property
+    def verify_hash(self) -> str:
+        """Hash of all that the scorecard is made from."""
+        split, parts = self.experiment.split, []
+        for name in self.experiment.models:
+            hashes = [self.inputs_hash(init, history=self.history(name)) for init in self.init_times()]
+            parts.append([name, self.fingerprint(name), hashes])
+        truth = [
+            self.groups[span.group]["content_hash"].values[self.mask(span.group, [span])].tolist()
+            for span in split.test
+        ]
+        return _digest([parts, truth, split.model_dump(mode="json"), self.experiment.verify.model_dump()])
+
+    @cached_property
+    def report_hash(self) -> str:
+        """Hash of all that the report shows."""
+        return _digest([self.verify_hash, self.issue(), self.experiment.description])
+
+    def model_folder(self, model: str) -> Path:
+        """Where a trained model's card and weights are."""
+        return self.workspace.models / model / self.fingerprint(model)
+
+    def history(self, model: str) -> int:
+        """How many past states a trained model wants, from its card."""
+        return int(json.loads((self.model_folder(model) / "card.json").read_text())["history"])
+
+    def truth(self, name: str) -> dict[str, xr.DataArray]:
+        """By group, the values of a variable that judge forecasts: NaN outside the test years."""
+        found = {}
+        for group in self.experiment.forecast.scenarios or [self.experiment.lead_group]:
+            spans = [span for span in self.experiment.split.test if span.group == group]
+            runs = [run for span in spans for run in span.realizations or []]
+            values = self.fields(group, runs or None)[name]
+            values = values.isel(realization=0, drop=True) if "realization" in values.dims else values
+            found[group] = values.where(xr.DataArray(self.mask(group, spans), dims="time"))
+        return found
+
+
+def source_hash(experiment: Experiment, group: str) -> str:
+    """Hash of a source's description and its files' checksums: equal means nothing to ingest."""
+    source = experiment.sources[group]
+    origins = [origin.record() for origin in source.origins()]
+    described = {name: vars(variable) for name, variable in experiment.described().items()}
+    return _digest([source.model_dump(mode="json"), origins, described])
+
+
+def known_extent(dataset: xr.Dataset) -> str:
+    """First and last label of a record, as text."""
+    return f"{dataset['time'].values[0]} to {dataset['time'].values[-1]}"
+
+
+def stored_seconds(time: cftime.datetime) -> int:
+    """A date as it is stored."""
+    return int(seconds(xr.DataArray(np.array([time])))[0])
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _trend(bounds: np.ndarray) -> np.ndarray:
+    return np.array([[(end.year + (end.dayofyr - 1) / 366 - 2000) / 10] for end in bounds[:, 1]])
+
+
+def _date(text: str, calendar: str) -> cftime.datetime:
+    parts = [int(part) for part in text.replace("T", "-").replace(":", "-").split("-")]
+    try:
+        return cftime.datetime(*[*parts, *[1, 1][: max(0, 3 - len(parts))]], calendar=calendar)
+    except (ValueError, TypeError) as error:
+        raise TercileError(
+            f"forecast: '{text}' is no date of the {calendar} calendar; write it as 1999-12-01."
+        ) from error

@@ -1,0 +1,115 @@
+"""Train: fit the background and each model on the training years, as pinned tasks of the cluster."""
+
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import as_completed
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.cluster import connect, report
+from flows.experiment import Experiment
+from flows.progress import Reporter
+from flows.system import System
+from pipeline.workspace import Workspace
+
+
+@flow(name="train", validate_parameters=False)
+def train_flow(experiment: Experiment, workspace: Workspace, models: list[str], reporter: Reporter) -> None:
+    """Train what has no card yet; the parts of a pool before the pool."""
+    pools = [name for name in models if experiment.models[name].parts]
+    for wave in ([name for name in models if name not in pools], pools):
+        if wave:
+            train_task(experiment, workspace, wave, reporter)
+
+
+def train_models(experiment: Experiment, workspace: Workspace, models: list[str], reporter: Reporter) -> None:
+    """Submit one task for each model, and wait; the first failure ends the rest."""
+    with connect(experiment.cluster, on_progress=reporter.on_event) as client:
+        futures = {
+            client.submit(train_model, experiment, workspace, name, pure=False, retries=0): name for name in models
+        }
+        try:
+            for future in as_completed(futures, loop=client.loop):
+                card = future.result()
+                reporter.say(f"  {futures[future]}: {card['seconds']:.1f} s, fingerprint {card['fingerprint']}")
+        finally:
+            client.cancel(list(futures), force=True)
+
+
+train_task = task(name="train models", cache_policy=NO_CACHE)(train_models)
+
+
+def train_model(experiment: Experiment, workspace: Workspace, name: str) -> dict[str, Any]:
+    """Fit one model with its background and write it with its card; runs on a worker.
+
+    Returns:
+        The card's head: name, fingerprint and seconds.
+    """
+    import torch
+
+    from models.cards import load_model, save_model
+    from models.steps import training_data
+
+    torch.set_num_threads(experiment.cluster.torch_threads)
+    start, system = time.monotonic(), System(experiment, workspace)
+    background, stretches = fit_system_background(system)
+    data, folder = training_data(stretches, background), system.model_folder(name)
+    config = experiment.models[name]
+    if config.parts:
+        parts = {part: load_model(system.model_folder(part)).model for part in config.parts}
+        fitted = config.combine(parts)
+    else:
+        fitted = config.build(data, seed=experiment.seed, progress=_progress(name), checkpoint=folder / "checkpoints")
+    head = {"name": name, "fingerprint": system.fingerprint(name), "seconds": round(time.monotonic() - start, 2)}
+    save_model(folder, fitted, config, background=background, grid=data.grid, card={**head, **card_of(system)})
+    return head
+
+
+def fit_system_background(system: System) -> tuple[Any, list[Any]]:
+    """The background of the training years, and the stretches of the archive that models are fitted on."""
+    from models.steps import Stretch
+    from pipeline.background import Sample, fit_background
+
+    split, stretches, samples = system.experiment.split, [], []
+    for group in dict.fromkeys(span.group for span in split.train):
+        spans = [span for span in split.train if span.group == group]
+        runs = [run for span in spans for run in span.realizations or []] or None
+        fields, covariates = system.fields(group, runs).load(), system.fit_covariates(group)
+        train, validate = system.mask(group, spans), system.mask(group, split.validate_)
+        stretches.append(Stretch(Sample(fields, np.nan_to_num(covariates)), train, validate))
+        samples.append(Sample(fields.isel(time=np.flatnonzero(train)), covariates[train]))
+    transforms = {name: variable.transform for name, variable in system.experiment.described().items()}
+    return fit_background(samples, system.experiment.background, transforms=transforms), stretches
+
+
+def card_of(system: System) -> dict[str, Any]:
+    """What every card says beside the model: experiment, split, data and software."""
+    experiment = system.experiment
+    return {
+        "experiment": experiment.name,
+        "split": experiment.split.model_dump(mode="json", by_alias=True),
+        "background": experiment.background.model_dump(mode="json"),
+        "variables": list(experiment.variables),
+        "block": experiment.forecast.block,
+        "torch_threads": experiment.cluster.torch_threads,
+        "archive_snapshot": system.workspace.snapshot("archive"),
+        "software": {name: version(name) for name in ("tercile", "torch", "diffusers")},
+        "seed": experiment.seed,
+    }
+
+
+def has_card(folder: Path) -> bool:
+    """Whether a whole model is there."""
+    return (folder / "card.json").exists()
+
+
+def _progress(name: str) -> Any:
+    def tell(step: int, total: int, facts: Mapping[str, float]) -> None:
+        report({"task": name, "done": step, "total": total, "facts": dict(facts)})
+
+    return tell

@@ -1,0 +1,217 @@
+"""The union of model configurations, told apart by ``kind``. Importing this module loads no torch.
+
+A family is one file of ``models`` and one class here: the file has ``fit(config, data, *, seed, progress, checkpoint)``
+and a model class with ``restore``. It is imported only when a model is built or restored.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.base import Fitted, Grid, Progress, ScenarioModel, TrainingData
+
+
+class ModelConfig(BaseModel):
+    """What all families have in common.
+
+    Attributes:
+        module: The file of ``models`` that holds the family.
+        version: Part of a model's fingerprint: raised when a change of code changes what a fit or a sample gives.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    module: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the models this one is made of; none but in a pool."""
+        return ()
+
+    def build(
+        self, data: "TrainingData", *, seed: int, progress: "Progress | None" = None, checkpoint: Path | None = None
+    ) -> "Fitted":
+        """Fit the model.
+
+        Args:
+            data: What the fit may see.
+            seed: Seed of initial weights, shuffling and noise in training.
+            progress: Called now and then by families that take long.
+            checkpoint: Folder for checkpoints of a long training, from which a killed one goes on.
+        """
+        return import_module(f"models.{self.module}").fit(
+            self, data, seed=seed, progress=progress, checkpoint=checkpoint
+        )
+
+    def restore(self, arrays: "Mapping[str, Tensor]", *, grid: "Grid") -> "ScenarioModel":
+        """The model that ``arrays`` came from."""
+        return import_module(f"models.{self.module}").Model.restore(self, arrays, grid=grid)
+
+
+class ClimatologyConfig(ModelConfig):
+    """Residuals of the training years, resampled in blocks from the same season: the reference of every score.
+
+    Attributes:
+        block: Steps in a block; by default a year of them, or ten where a step is a year.
+    """
+
+    module: ClassVar[str] = "climatology"
+    kind: Literal["climatology"] = "climatology"
+    block: PositiveInt | None = None
+
+
+Folds = Annotated[int, Field(ge=2, le=50)]
+"""Folds of consecutive years in which choices are made and noise is learnt; fewer where there are fewer years."""
+
+
+class DampedPersistenceConfig(ModelConfig):
+    """Each cell forgets its anomaly at a rate of its own.
+
+    Attributes:
+        folds: Folds of years.
+    """
+
+    module: ClassVar[str] = "persistence"
+    kind: Literal["damped_persistence"] = "damped_persistence"
+    folds: Folds = 6
+
+
+class LinearInverseConfig(ModelConfig):
+    """A linear inverse model: EOF scores that depend on those of one step before.
+
+    Attributes:
+        eofs: How many EOFs; chosen by cross-validation when not given.
+        ridge: Penalty in units of the predictors' variance; chosen by cross-validation when not given.
+        folds: Folds of years.
+    """
+
+    module: ClassVar[str] = "linear"
+    kind: Literal["linear_inverse"] = "linear_inverse"
+    eofs: PositiveInt | None = None
+    ridge: PositiveFloat | None = None
+    folds: Folds = 6
+
+
+class VectorAutoregressiveConfig(ModelConfig):
+    """A vector autoregression: EOF scores that depend on those of several steps before.
+
+    Attributes:
+        eofs: How many EOFs; chosen by cross-validation when not given.
+        lags: How many past steps; chosen by cross-validation, up to three, when not given.
+        ridge: Penalty in units of the predictors' variance; chosen by cross-validation when not given.
+        folds: Folds of years.
+    """
+
+    module: ClassVar[str] = "linear"
+    kind: Literal["vector_autoregressive"] = "vector_autoregressive"
+    eofs: PositiveInt | None = None
+    lags: PositiveInt | None = None
+    ridge: PositiveFloat | None = None
+    folds: Folds = 6
+
+
+class DirectRidgeConfig(ModelConfig):
+    """Damped persistence and a ridge regression of what it misses, for each lead of a window; dressed with past errors.
+
+    Attributes:
+        leads: Steps in a window; longer horizons chain windows.
+        eofs: How many EOFs; chosen by cross-validation when not given.
+        lags: How many past steps; chosen by cross-validation, up to three, when not given.
+        folds: Folds of years.
+    """
+
+    module: ClassVar[str] = "ridge"
+    kind: Literal["direct_ridge"] = "direct_ridge"
+    leads: PositiveInt = 10
+    eofs: PositiveInt | None = None
+    lags: PositiveInt | None = None
+    folds: Folds = 6
+
+
+class NetworkConfig(ModelConfig):
+    """What the neural families have in common.
+
+    Attributes:
+        size: Named size of the network; see `models.networks.SIZES`.
+        steps: Batches of training; the size's own number by default.
+        batch: Windows in a batch.
+        history: Past states the model sees.
+        base: Linear expectation that the network corrects.
+        modes: EOFs of that expectation, at most.
+        folds: Stretches of the record by which its residuals are taken out of fold.
+        learning_rate: At its highest.
+        weight_decay: Of AdamW.
+        dropout: Share of channels dropped in training.
+        ema: Decay of the weights' moving average, per step.
+        patience: Looks at the validation loss without improvement before training ends; None for never.
+    """
+
+    size: Literal["tiny", "small", "base", "large"] = "tiny"
+    steps: Annotated[int, Field(ge=1)] | None = None
+    batch: Annotated[int, Field(ge=1)] = 16
+    history: Annotated[int, Field(ge=1)] = 3
+    base: Literal["persistence", "damped", "linear"] = "linear"
+    modes: Annotated[int, Field(ge=1)] = 40
+    folds: Annotated[int, Field(ge=2)] = 5
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    patience: Annotated[int, Field(ge=1)] | None = 8
+
+
+class AutoregressiveConfig(NetworkConfig):
+    """A network that draws the next state, trained on the CRPS of its ensembles.
+
+    Attributes:
+        alpha: Share of the fair score in the training loss; the rest is the plain one.
+        noise_modes: Residual EOFs in the field of noise, at most.
+    """
+
+    module: ClassVar[str] = "autoregressive"
+    kind: Literal["autoregressive"] = "autoregressive"
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.95
+    noise_modes: Annotated[int, Field(ge=1)] = 96
+
+
+class DiffusionConfig(NetworkConfig):
+    """Diffusion of windows of several steps, conditioned on past states, season and forcing.
+
+    Attributes:
+        window: Steps drawn together.
+        noise_modes: EOFs of the remainder's Gaussian law, at most.
+        condition_dropout: Share of windows in training that do without each condition.
+        sampler: Deterministic with one or two network calls per step, or stochastic.
+        sampler_steps: Noise levels of a draw.
+        largest_noise: Largest noise level, in deviations of the strongest pattern.
+        smallest_noise: Smallest noise level, in deviations of a cell.
+    """
+
+    module: ClassVar[str] = "diffusion"
+    kind: Literal["diffusion"] = "diffusion"
+    window: Annotated[int, Field(ge=1)] = 10
+    noise_modes: Annotated[int, Field(ge=1)] = 96
+    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    sampler: Literal["dpm", "heun", "ancestral"] = "dpm"
+    sampler_steps: Annotated[int, Field(ge=2)] = 12
+    largest_noise: Annotated[float, Field(gt=0)] = 2.0
+    smallest_noise: Annotated[float, Field(gt=0)] = 0.1
+
+
+AnyModelConfig = Annotated[
+    ClimatologyConfig
+    | DampedPersistenceConfig
+    | LinearInverseConfig
+    | VectorAutoregressiveConfig
+    | DirectRidgeConfig
+    | AutoregressiveConfig
+    | DiffusionConfig,
+    Field(discriminator="kind"),
+]
+"""Any model's configuration; a wrong ``kind`` is refused and the valid ones are named."""

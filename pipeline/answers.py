@@ -1,0 +1,140 @@
+"""Answers: the number, its uncertainty, its base rate, its track record, and where it came from.
+
+:func:`answer` takes a question from its text to an :class:`Answer`, whose ``to_json`` is the one document that the
+command line, the service, the report and notebooks all show. A field that could not be computed is None, with a
+sibling ``…_reason``; absence never means that something passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import xarray as xr
+
+from pipeline.card import card_html, card_text
+from pipeline.catalogue import Catalogue
+from pipeline.distributions import answer_distribution
+from pipeline.events import parse
+from pipeline.events.tree import Question
+from pipeline.explain import restated
+from pipeline.fields import answer_field
+from pipeline.probability import Inquiry
+from pipeline.shares import answer_shares
+
+SCHEMA = "answer/1"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to one question.
+
+    Attributes:
+        payload: The answer as plain data.
+        members: What was counted or measured, one value for each member and sample; for maps and series their chances.
+    """
+
+    payload: Mapping[str, Any]
+    members: xr.Dataset
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain dictionaries, lists, strings and numbers, ready for JSON."""
+        return dict(self.payload)
+
+    @property
+    def headline(self) -> str:
+        """The sentence to say first."""
+        return str(self.payload["headline"]["text"])
+
+    @property
+    def text(self) -> str:
+        """The card for a terminal."""
+        return card_text(self.payload)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return card_html(self.payload)
+
+
+def answer(
+    question: str | Question,
+    *,
+    ensemble: xr.Dataset,
+    reference: xr.Dataset,
+    catalogue: Catalogue,
+    level: float = 0.9,
+    skill: Mapping[str, Any] | None = None,
+    raw: xr.Dataset | None = None,
+    partial: bool = False,
+) -> Answer:
+    """Answer a question from an ensemble.
+
+    Missing data are three-valued: a member whose data leave the event open counts neither for nor against it.
+
+    Args:
+        question: Text in the question language, or its tree.
+        ensemble: Members, dims ``([scenario], [init_time], lead_time, member, latitude, longitude)``, lazy; calibrated
+            ones where the catalogue says so.
+        reference: The reference record, dims ``(time, latitude, longitude)`` with ``time_bnds``, same grid and
+            cadence; the only source of anomalies, relative thresholds and base rates.
+        catalogue: Names, provenance and calibration state.
+        level: Coverage of the intervals, 0.5 to 0.999.
+        skill: The track record of this question; at least ``{"verdict": …}``.
+        raw: The members before calibration, where ``ensemble`` is calibrated.
+        partial: Whether to use what is on the grid of a region that is not wholly on it; the answer then says so.
+
+    Returns:
+        The answer, whose payload has the fields of schema ``answer/1``.
+
+    Raises:
+        QuestionError: The question cannot be answered as it was put; it says why and what would do.
+        ValueError: A ``level`` out of range, or a reference that does not fit the ensemble.
+    """
+    if not 0.5 <= level <= 0.999:
+        raise ValueError(f"level: {level}; a coverage from 0.5 to 0.999 is expected, such as 0.9")
+    began = perf_counter()
+    asked = parse(question) if isinstance(question, str) else question
+    setting: dict[str, Any] = {"reference": reference, "catalogue": catalogue, "partial": partial}
+    inquiry = Inquiry.of(asked, ensemble=ensemble, **setting)
+    track = skill or _no_track_record(catalogue)
+    resolved = restated(inquiry)
+    if asked.ask == "prob":
+        earlier = None if raw is None else Inquiry.of(asked, ensemble=raw, **setting)
+        found, members = answer_shares(inquiry, level=level, skill=track, raw=earlier)
+    elif asked.ask in ("map", "series"):
+        found, members = answer_field(inquiry, level=level)
+    else:
+        found, members = answer_distribution(inquiry, level=level)
+    payload = {
+        "schema": SCHEMA,
+        "headline": found.pop("headline"),
+        "question": resolved,
+        **found,
+        "skill": dict(track),
+        "calibration": dict(catalogue.calibration),
+        "provenance": _provenance(inquiry, catalogue),
+        "timing_ms": {"total": round(1e3 * (perf_counter() - began), 1)},
+    }
+    return Answer(payload, members.assign_attrs(ask_text=resolved["text"], reads_as=resolved["reads_as"]))
+
+
+def _no_track_record(catalogue: Catalogue) -> dict[str, Any]:
+    """What can be said of skill when nobody measured it."""
+    if catalogue.kind == "projection":
+        return {"verdict": "not_applicable", "reason": "A scenario run has no past forecasts to be judged by."}
+    return {"verdict": "not_measured", "reason": "This question was not replayed on past forecasts."}
+
+
+def _provenance(inquiry: Inquiry, catalogue: Catalogue) -> dict[str, Any]:
+    """Where the numbers came from."""
+    return {
+        "forecast": f"fc-{inquiry.init_time}",
+        "init_time": inquiry.init_time,
+        "scenario": " vs ".join(inquiry.scenarios) or "none",
+        "reference": catalogue.reference,
+        **catalogue.provenance,
+    }

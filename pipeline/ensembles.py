@@ -1,0 +1,352 @@
+"""The store of ensembles: its layout, writing that can be resumed, and reading.
+
+A piece, the unit of work, is one scenario, one initial time and one block of members. A chunk never spans two pieces.
+``done`` marks each finished piece in the same commit as its values, so resuming asks the store itself what it holds.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import cftime
+import dask.array
+import icechunk
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec
+
+from pipeline.errors import TercileError, WorkspaceMismatchError
+from pipeline.names import nearest
+from pipeline.periods import ENCODING, EPOCH, Cadence, from_dates, seconds
+from pipeline.workspace import Workspace
+
+Kind = Literal["hindcast", "forecast"]
+TILE = {"latitude": 8, "longitude": 16}
+"""Cells of one chunk; every lead and one block of members lie in it, so that a point is one read."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Address of a unit of work: positions along scenario and initial time, and the block's number."""
+
+    scenario: int
+    init: int
+    block: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an ensemble looks like, before a single member is drawn.
+
+    Attributes:
+        template: A data set of fields by variable with dims ``([level], latitude, longitude)``: grid and attributes.
+        scenarios: Names, or None in an unforced system.
+        init_times: Ends of the last input periods, ``cftime``.
+        valid_times: Labels ``(init_time, lead_time)``.
+        valid_bounds: Ends of the valid periods ``(init_time, lead_time, 2)``.
+        cadence: Length of a lead.
+        members: Size of the ensemble.
+        block: Members of one piece.
+    """
+
+    template: xr.Dataset
+    scenarios: tuple[str, ...] | None
+    init_times: np.ndarray
+    valid_times: np.ndarray
+    valid_bounds: np.ndarray
+    cadence: Cadence
+    members: int
+    block: int
+
+    @property
+    def leads(self) -> int:
+        """Number of leads."""
+        return int(self.valid_times.shape[1])
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks that hold all members."""
+        return -(-self.members // self.block)
+
+    def pieces(self) -> list[Piece]:
+        """All pieces, in order."""
+        scenarios = len(self.scenarios) if self.scenarios else 1
+        return [
+            Piece(scenario, init, block)
+            for init in range(len(self.init_times))
+            for scenario in range(scenarios)
+            for block in range(self.blocks)
+        ]
+
+    def members_of(self, piece: Piece) -> list[int]:
+        """The members of a piece's block, surplus rows included: a block always runs at its full size."""
+        return list(range(piece.block * self.block, (piece.block + 1) * self.block))
+
+
+def open_ensemble(
+    workspace: Workspace, *, model: str, kind: Kind = "forecast", fingerprint: str | None = None
+) -> xr.Dataset:
+    """A stored ensemble, lazily.
+
+    Args:
+        workspace: Where.
+        model: Name of the model in its experiment.
+        kind: ``forecast``, or ``hindcast`` for out-of-fold members over the training record.
+        fingerprint: A certain training of the model; by default the one written last.
+
+    Returns:
+        Variables ``([scenario], init_time, lead_time, member, [level], latitude, longitude)`` in canonical units with
+        ``valid_time`` and ``valid_time_bnds``. Members that no piece holds yet are NaN, and ``done`` says so.
+
+    Raises:
+        TercileError: No such ensemble.
+    """
+    models = workspace.groups("ensembles")
+    if model not in models:
+        raise TercileError(f"ensembles: no model '{model}'.{nearest(model, models)}")
+    store = workspace.reader("ensembles")
+    current = fingerprint or str(zarr.open_group(store, path=model, mode="r").attrs.get("current"))
+    path = f"{model}/{current}/{kind}"
+    try:
+        coder = xr.coders.CFDatetimeCoder(time_unit="s")
+        dataset = xr.open_zarr(store, group=path, consolidated=False, decode_times=coder, decode_timedelta=False)
+    except (FileNotFoundError, KeyError) as error:
+        raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {current}.") from error
+    return dataset.assign_attrs(model=model, fingerprint=current, kind=kind)
+
+
+@dataclass(frozen=True)
+class EnsembleWriter:
+    """Writes one ensemble piece by piece; any number of workers sample and write, one process commits.
+
+    Attributes:
+        workspace: Where.
+        model: Name of the model.
+        fingerprint: Of its training.
+        kind: Forecast or hindcast.
+        layout: What is to be there in the end.
+    """
+
+    workspace: Workspace
+    model: str
+    fingerprint: str
+    kind: Kind
+    layout: Layout
+
+    @property
+    def path(self) -> str:
+        """Group of the ensemble within the store."""
+        return f"{self.model}/{self.fingerprint}/{self.kind}"
+
+    def prepare(self, *, inputs_hash: Sequence[int], fold: Sequence[int]) -> None:
+        """Create the empty ensemble, or add the initial times it lacks; what is there stays.
+
+        An initial time whose inputs have changed since is marked as not done, so that its pieces are drawn again.
+
+        Args:
+            inputs_hash: Hash of all that the members of each initial time depend on beside the model.
+            fold: Fold of each initial time; -1 for a forecast.
+
+        Raises:
+            WorkspaceMismatchError: The stored ensemble has another grid, other leads, members or scenarios.
+        """
+        with self.workspace.committing("ensembles"):
+            repository = self.workspace.repository("ensembles")
+            session = repository.writable_session("main")
+            held = _held(session.store, self.path)
+            wanted = _template(self.layout, inputs_hash, fold)
+            if held is None:
+                _create(session.store, self.path, wanted, self.layout)
+            else:
+                _refuse_mixture(held, wanted, self.path)
+                _extend(session.store, self.path, held, wanted)
+            zarr.open_group(session.store, path=self.model, mode="r+").attrs["current"] = self.fingerprint
+            if session.has_uncommitted_changes:
+                session.commit(f"{self.path}: {len(self.layout.init_times)} initial times")
+
+    def missing(self) -> list[Piece]:
+        """The pieces that no commit holds, numbered as in the layout."""
+        held = self._stored()
+        if held is None:
+            return self.layout.pieces()
+        done = held["done"].values.reshape(-1, *held["done"].shape[-2:])
+        rows = self.rows()
+        return [
+            piece
+            for piece in self.layout.pieces()
+            if rows[piece.init] < 0 or not done[piece.scenario, rows[piece.init], piece.block]
+        ]
+
+    def stale(self, inputs_hash: Sequence[int]) -> bool:
+        """Whether an initial time is stored whose inputs were others."""
+        held, rows = self._stored(), self.rows()
+        return held is not None and any(
+            row >= 0 and int(held["inputs_hash"][row]) != value for row, value in zip(rows, inputs_hash, strict=True)
+        )
+
+    def rows(self) -> np.ndarray:
+        """Where each initial time of the layout stands in the store, -1 where it does not."""
+        held = self._stored()
+        stored = {} if held is None else {int(value): row for row, value in enumerate(seconds(held["init_time"]))}
+        wanted = cftime.date2num(self.layout.init_times, EPOCH, self.layout.init_times[0].calendar)
+        return np.array([stored.get(int(value), -1) for value in np.atleast_1d(wanted)])
+
+    @contextmanager
+    def drawing(self) -> Iterator[icechunk.Session]:
+        """The store's lock, and a session to fork for each piece; nothing else commits within."""
+        with self.workspace.committing("ensembles"):
+            yield self.workspace.repository("ensembles").writable_session("main")
+
+    def commit(self, forks: Sequence[icechunk.ForkSession], rows: Sequence[int]) -> None:
+        """Commit finished pieces, whose initial times stand in these rows, on top of what others finished before."""
+        session = self.workspace.repository("ensembles").writable_session("main")
+        session.merge(*forks)
+        now = int((datetime.now(UTC) - datetime(1850, 1, 1, tzinfo=UTC)).total_seconds())
+        for row in set(rows):
+            _array(session.store, self.path, "issued_at")[row] = now
+        session.commit(f"{self.path}: {len(forks)} pieces")
+
+    def _stored(self) -> xr.Dataset | None:
+        return _held(self.workspace.reader("ensembles"), self.path) if self.workspace.exists("ensembles") else None
+
+
+def write_piece(
+    store: Any, path: str, piece: Piece, row: int, fields: Mapping[str, np.ndarray], *, members: int, forced: bool
+) -> None:
+    """Write one piece into an uncommitted session.
+
+    Args:
+        store: Store of a (forked) writable session.
+        path: Group of the ensemble.
+        piece: Which piece.
+        row: Position of its initial time in the store.
+        fields: By variable, ``(block, lead_time, [level], latitude, longitude)``.
+        members: Size of the ensemble: surplus rows of the last block are discarded.
+        forced: Whether the ensemble has a scenario dimension.
+    """
+    lead = (piece.scenario, row) if forced else (row,)
+    for name, values in fields.items():
+        first = piece.block * values.shape[0]
+        last = min(first + values.shape[0], members)
+        block = np.moveaxis(values[: last - first], 0, 1)
+        _array(store, path, name)[(*lead, slice(None), slice(first, last))] = block.astype("float32")
+    _array(store, path, "done")[(*lead, piece.block)] = 1
+
+
+def _array(store: Any, path: str, name: str) -> zarr.Array:
+    return zarr.open_array(store, path=f"{path}/{name}", mode="r+")
+
+
+def _held(store: Any, path: str) -> xr.Dataset | None:
+    try:
+        coder = xr.coders.CFDatetimeCoder(time_unit="s")
+        return xr.open_zarr(store, group=path, consolidated=False, decode_times=coder, decode_timedelta=False)
+    except (FileNotFoundError, KeyError):
+        return None
+
+
+def _template(layout: Layout, inputs_hash: Sequence[int], fold: Sequence[int]) -> xr.Dataset:
+    lead = ("scenario", "init_time") if layout.scenarios else ("init_time",)
+    shape = (len(layout.scenarios), len(layout.init_times)) if layout.scenarios else (len(layout.init_times),)
+    dataset = xr.Dataset(coords=_coordinates(layout))
+    for name, field in layout.template.data_vars.items():
+        full = (*shape, layout.leads, layout.members, *field.shape)
+        chunks = (*[1] * len(lead), layout.leads, layout.block, *[TILE.get(str(dim), 1) for dim in field.dims])
+        empty = dask.array.full(full, np.nan, chunks=chunks, dtype="float32")  # type: ignore[no-untyped-call]
+        dataset[name] = ((*lead, "lead_time", "member", *field.dims), empty, field.attrs)
+    dataset["done"] = ((*lead, "block"), np.zeros((*shape, layout.blocks), dtype="int8"))
+    dataset["issued_at"] = (
+        "init_time",
+        np.zeros(len(layout.init_times), dtype="int64"),
+        {"units": "seconds since 1850-01-01"},
+    )
+    dataset["inputs_hash"] = ("init_time", np.asarray(inputs_hash, dtype="int64"))
+    dataset["fold"] = ("init_time", np.asarray(fold, dtype="int64"))
+    return dataset.assign_attrs(schema_version=1, block=layout.block, Conventions="CF-1.11")
+
+
+def _coordinates(layout: Layout) -> dict[str, Any]:
+    coords: dict[str, Any] = {
+        name: layout.template[name] for name in ("level", "latitude", "longitude") if name in layout.template.coords
+    }
+    coords["init_time"] = ("init_time", from_dates(layout.init_times), {"standard_name": "forecast_reference_time"})
+    lead_attrs = {"standard_name": "forecast_period", "units": layout.cadence.unit, "step": layout.cadence.step}
+    coords["lead_time"] = ("lead_time", np.arange(1, layout.leads + 1), lead_attrs)
+    coords["member"] = ("member", np.arange(layout.members), {"standard_name": "realization"})
+    coords["valid_time"] = (
+        ("init_time", "lead_time"),
+        from_dates(layout.valid_times),
+        {"standard_name": "time", "bounds": "valid_time_bnds"},
+    )
+    coords["valid_time_bnds"] = (("init_time", "lead_time", "bnds"), from_dates(layout.valid_bounds))
+    if layout.scenarios:
+        coords["scenario"] = ("scenario", np.array(layout.scenarios))
+    return coords
+
+
+def _create(store: Any, path: str, wanted: xr.Dataset, layout: Layout) -> None:
+    times = {"init_time": (4096,), "valid_time": (1024, layout.leads), "valid_time_bnds": (1024, layout.leads, 2)}
+    calendar = layout.init_times[0].calendar
+    encoding: dict[str, dict[str, Any]] = {
+        name: {**ENCODING, "calendar": calendar, "chunks": chunks} for name, chunks in times.items()
+    }
+    for name in ("issued_at", "inputs_hash", "fold"):
+        encoding[name] = {"chunks": (1,)}
+    encoding["done"] = {"chunks": tuple([1] * wanted["done"].ndim), "_FillValue": None}
+    codec = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
+    for field in layout.template.data_vars:
+        encoding[str(field)] = {"compressors": (codec,), "_FillValue": np.float32(np.nan)}
+    with warnings.catch_warnings():
+        # The names of scenarios are text, for which Zarr 3 has no settled spelling yet; all readers we use agree on it.
+        warnings.filterwarnings("ignore", category=UserWarning, module="zarr")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="zarr")
+        wanted.to_zarr(store, group=path, mode="w", consolidated=False, zarr_format=3, compute=False, encoding=encoding)
+    for name in ("done", "issued_at", "inputs_hash", "fold"):
+        _array(store, path, name)[...] = wanted[name].values
+
+
+def _refuse_mixture(held: xr.Dataset, wanted: xr.Dataset, path: str) -> None:
+    differences = [
+        f"{name}: stored {_describe(held, name)}, asked for {_describe(wanted, name)}"
+        for name in ("latitude", "longitude", "level", "lead_time", "member", "scenario")
+        if not _equal(held, wanted, name)
+    ]
+    if held.attrs.get("block") != wanted.attrs["block"]:
+        differences.append(f"block: stored {held.attrs.get('block')}, asked for {wanted.attrs['block']}")
+    if differences:
+        raise WorkspaceMismatchError(
+            f"ensembles/{path} holds another ensemble ({'; '.join(differences)}). Choose another --workspace."
+        )
+
+
+def _equal(held: xr.Dataset, wanted: xr.Dataset, name: str) -> bool:
+    if (name in held.coords) != (name in wanted.coords):
+        return False
+    return name not in held.coords or np.array_equal(held[name].values, wanted[name].values)
+
+
+def _describe(dataset: xr.Dataset, name: str) -> str:
+    return (
+        f"{dataset.sizes[name]} from {dataset[name].values[0]} to {dataset[name].values[-1]}"
+        if name in dataset.coords
+        else "none"
+    )
+
+
+def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None:
+    stored = {int(value): row for row, value in enumerate(seconds(held["init_time"]))}
+    labels = seconds(wanted["init_time"])
+    for position, label in enumerate(labels):
+        row = stored.get(int(label))
+        if row is not None and int(held["inputs_hash"][row]) != int(wanted["inputs_hash"][position]):
+            _array(store, path, "inputs_hash")[row] = int(wanted["inputs_hash"][position])
+            _array(store, path, "done")[(slice(None), row) if "scenario" in held.dims else row] = 0
+    new = np.flatnonzero([int(label) not in stored for label in labels])
+    if new.size:
+        rows = wanted.isel(init_time=new)
+        still = [name for name in rows.variables if "init_time" not in rows[name].dims]
+        rows.drop_vars(still).to_zarr(store, group=path, append_dim="init_time", consolidated=False, compute=False)

@@ -1,0 +1,352 @@
+"""Figures as matplotlib ``Figure`` objects, without pyplot and without touching any global setting.
+
+Each is drawn narrow, so that it can be read at the width of a phone, and says its units on its axes. ``encode_svg``
+gives a fragment to put into a page, the same bytes for the same figure; ``encode_png`` gives a picture.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from pipeline.coastline import coastline
+from pipeline.palette import BASE, INK, MUTED, Classes, LineStyle, styles
+
+WIDTH = 4.7
+"""Width of a figure, inches."""
+
+Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
+LayoutName = Literal["constrained", "compressed"]
+Look = Mapping[str, LineStyle]
+
+
+@dataclass(frozen=True)
+class FanChart:
+    """What a fan chart shows.
+
+    Attributes:
+        x: Position of each lead, ``(lead,)``: a year, or a count of steps from the start.
+        fans: By scenario, quantiles ``(5, lead)`` at 5, 25, 50, 75 and 95 %.
+        base: The reference's 5th and 95th percentile, ``(2, lead)``.
+        past: The record before the start, as positions and values.
+        later: By scenario, what the record says after the start, where it is known.
+        quantity: Label of the vertical axis, with units.
+        time: Label of the horizontal axis.
+        dates: Labels of positions, where these are counts of steps; empty where they are years.
+        record: What to call the record.
+    """
+
+    x: NDArray[np.floating]
+    fans: Mapping[str, NDArray[np.floating]]
+    base: NDArray[np.floating]
+    past: Curve
+    later: Mapping[str, Curve]
+    quantity: str
+    time: str
+    dates: Mapping[int, str] = field(default_factory=dict)
+    record: str = "record"
+
+
+def fan_chart(chart: FanChart) -> Figure:
+    """Fans of each scenario over the record and the base rate's band; scenarios differ in colour, dash and end label."""
+    figure, axes = _panel(height=3.5)
+    if (chart.base == chart.base[:, :1]).all():
+        axes.axhspan(*chart.base[:, 0], color=BASE, lw=0, zorder=0)
+    else:
+        axes.fill_between(chart.x, *chart.base, color=BASE, lw=0, zorder=0)
+    for name, style in styles(list(chart.fans)).items():
+        low, lower, median, upper, high = chart.fans[name]
+        axes.fill_between(chart.x, low, high, color=style.colour, alpha=0.20, lw=0)
+        axes.fill_between(chart.x, lower, upper, color=style.colour, alpha=0.28, lw=0)
+        axes.plot(chart.x, median, color=style.colour, lw=2, dashes=style.dash)
+        if name in chart.later:
+            axes.plot(*chart.later[name], color=INK, lw=0.8, dashes=style.dash)
+    axes.plot(*chart.past, color=INK, lw=1.1)
+    ends = {name: float(fan[2, -1]) for name, fan in chart.fans.items()}
+    _label_ends(axes, float(chart.x[-1]), ends, styles(list(chart.fans)))
+    axes.margins(x=0.01)
+    _name_axes(axes, chart.time, chart.quantity)
+    _date_ticks(axes, chart.dates)
+    _legend_below(axes, _fan_keys(chart))
+    return figure
+
+
+def exceedance_curves(curves: Mapping[str, Curve], *, base: Curve, quantity: str) -> Figure:
+    """Chance that each value is exceeded, by scenario, with the reference years on the same axis.
+
+    Args:
+        curves: By scenario, values and chances in %.
+        base: The same for the reference years.
+        quantity: Label of the horizontal axis, with units.
+    """
+    figure, axes = _panel(height=3.2)
+    axes.plot(*base, color=MUTED, lw=4, alpha=0.55, solid_capstyle="butt")
+    for name, style in styles(list(curves)).items():
+        axes.plot(*curves[name], color=style.colour, lw=2, dashes=style.dash, label=name or "forecast")
+    _name_axes(axes, quantity, "chance of exceeding (%)")
+    axes.set_ylim(-2, 102)
+    axes.yaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
+    keys = [Patch(color=MUTED, alpha=0.55, label="reference years"), *axes.get_legend_handles_labels()[0]]
+    _legend_below(axes, keys)
+    return figure
+
+
+def field_map(
+    values: xr.DataArray, *, classes: Classes, quantity: str, title: str = "", no_skill: xr.DataArray | None = None
+) -> Figure:
+    """A map in discrete classes, with coastlines; cells without shown skill are hatched, without data dotted.
+
+    Args:
+        values: Dims ``(latitude, longitude)``, both ascending.
+        classes: Class edges and colours.
+        quantity: Label of the legend, with units.
+        title: Scenario and time.
+        no_skill: True where hindcasts showed no skill, dims as ``values``.
+    """
+    longitude, latitude = (_cell_edges(values[name].values.astype(float)) for name in ("longitude", "latitude"))
+    shape = (latitude[-1] - latitude[0]) / (longitude[-1] - longitude[0])
+    stretch = min(1 / np.cos(np.deg2rad(np.clip(latitude.mean(), -70, 70))), 2.0)
+    figure, axes = _panel(height=WIDTH * min(shape * stretch, 1.2) * 0.9 + 1.1, layout="compressed")
+    mesh = axes.pcolormesh(
+        longitude, latitude, values.values, cmap=classes.colormap, norm=classes.norm, rasterized=True, zorder=1
+    )
+    keys = _overlay(axes, longitude, latitude, values.isnull().values, no_skill)
+    lines = coastline(west=longitude[0], east=longitude[-1])
+    axes.add_collection(LineCollection(lines, colors="white", linewidths=2.2, zorder=3))
+    axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.8, zorder=4))
+    axes.set(xlim=longitude[[0, -1]], ylim=np.clip(latitude[[0, -1]], -90, 90), aspect=stretch)
+    axes.grid(False)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _longitude_label(x)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}°{'N' if y > 0 else 'S' if y < 0 else ''}"))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 3, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 3, 5, 10]))
+    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.055, pad=0.04, spacing="uniform")
+    bar.set_ticks(list(classes.breaks), labels=[f"{edge:g}" for edge in classes.breaks])
+    bar.set_label(quantity)
+    bar.ax.minorticks_off()
+    bar.dividers.set(color=INK, linewidth=0.8, segments=[[(x, 0), (x, 1)] for x in classes.breaks[1:-1]])
+    if keys:
+        figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=9, handlelength=2.5)
+    return figure
+
+
+def lead_chart(
+    curves: Mapping[str, NDArray[np.floating]], *, leads: Sequence[str], quantity: str, neutral: float, look: Look
+) -> Figure:
+    """A score at each lead by model, with its interval where it is known, about a neutral line.
+
+    Args:
+        curves: By model, ``(3, lead)``: value, low and high; NaN intervals are left out.
+        leads: Label of each lead.
+        quantity: Label of the vertical axis, with units.
+        neutral: Value that means "no better, no worse", or "just right".
+        look: Style of each model, the same in every figure.
+    """
+    figure, axes = _panel(height=3.2)
+    axes.axhline(neutral, color=INK, lw=1)
+    for place, (name, (value, low, high)) in enumerate(curves.items()):
+        style = look[name]
+        x = np.arange(len(leads)) + (place - (len(curves) - 1) / 2) * 0.7 / max(len(curves), 2)
+        axes.vlines(x, low, high, color=style.colour, lw=1.4)
+        axes.plot(x, value, ls="none", marker=style.marker, ms=5, color=style.colour, label=name)
+    _name_axes(axes, "lead", quantity)
+    if max(map(len, leads)) * len(leads) < 45:
+        axes.set_xticks(range(len(leads)), leads)
+    else:
+        axes.set_xticks(range(len(leads)), leads, rotation=40, ha="right", rotation_mode="anchor")
+    _legend_below(axes, axes.get_legend_handles_labels()[0])
+    return figure
+
+
+def rank_histogram(frequency: NDArray[np.floating], *, colour: str) -> Figure:
+    """How often the truth fell into each gap between the sorted members; flat is reliable.
+
+    Args:
+        frequency: Share of cases by rank, adding up to 1, ``(members + 1,)``.
+        colour: Of the bars.
+    """
+    groups = np.array_split(np.asarray(frequency, dtype=float), min(11, len(frequency)))
+    heights = np.array([group.mean() for group in groups]) * len(frequency)
+    centres = (np.arange(len(groups)) + 0.5) / len(groups) * 100
+    figure, axes = _panel(height=2.2, width=WIDTH * 0.8)
+    axes.bar(centres, heights, width=92 / len(groups), color=colour, edgecolor=INK, lw=0.5)
+    axes.axhline(1, color=INK, lw=1.2, dashes=(4, 2))
+    _name_axes(axes, "rank of the truth among the members (%)", "frequency (1 = as expected)")
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, max(2.0, 1.1 * float(np.nanmax(heights))))
+    return figure
+
+
+def reliability_diagram(curves: Mapping[str, xr.Dataset], *, banded: str, look: Look) -> Figure:
+    """How often an event came true against the share of members that said so; on the diagonal a share is honest.
+
+    Args:
+        curves: By model, as ``pipeline.reliability.reliability`` gives them.
+        banded: The model whose consistency band is drawn.
+        look: Style of each model, the same in every figure.
+    """
+    figure, axes = _panel(height=4.4)
+    axes.plot([0, 100], [0, 100], color=INK, lw=1, dashes=(4, 2))
+    for name, table in curves.items():
+        style, x = look[name], 100 * table["probability"].values
+        if name == banded:
+            band = [100 * table[end].values for end in ("band_low", "band_high")]
+            axes.fill_between(x, *band, color=BASE, lw=0, zorder=0, label=f"90 % band if {name} were reliable")
+        y = 100 * table["recalibrated"].values
+        axes.plot(x, y, color=style.colour, lw=1.8, dashes=style.dash, label=name)
+    _name_axes(axes, "share of members that said yes (%)", "how often it came true (%)")
+    axes.set(xlim=(-2, 102), ylim=(-2, 102), aspect="equal")
+    axes.xaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
+    axes.yaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
+    _legend_below(axes, axes.get_legend_handles_labels()[0])
+    return figure
+
+
+def loss_curves(curves: Mapping[str, Curve]) -> Figure:
+    """Loss by training step: on the training years, and on the validation years that decide when to stop."""
+    figure, axes = _panel(height=2.4, width=WIDTH * 0.8)
+    for name, style in styles(list(curves)).items():
+        steps, loss = curves[name]
+        known = np.isfinite(loss)
+        axes.plot(steps[known], loss[known], color=style.colour, lw=1.6, dashes=style.dash, label=name)
+    _name_axes(axes, "training step", "loss (no units)")
+    _legend_below(axes, axes.get_legend_handles_labels()[0])
+    return figure
+
+
+def encode_svg(figure: Figure, *, name: str, alt: str) -> str:
+    """The figure as an ``<svg>`` element for a page: no outside reference, and ids that no other figure has.
+
+    Args:
+        figure: Drawn figure.
+        name: Unique in the page; letters, digits and dashes.
+        alt: What a reader who does not see it should know.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=150)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
+    for place, old in enumerate(dict.fromkeys(re.findall(r'id="([^"]+)"', text))):
+        text = re.sub(rf'(id="|href="#|url\(#){re.escape(old)}(?=["\)])', rf"\g<1>{name}-{place}", text)
+    box = re.search(r'viewBox="([^"]+)"', text)
+    head = f'<svg viewBox="{box.group(1) if box else ""}" role="img" style="stroke-linejoin:round;stroke-linecap:butt">'
+    body = re.sub(r"\n\s*", "\n", text[text.index(">") + 1 :]).replace("xlink:href", "href")
+    return f"{head}<title>{escape(alt)}</title>{body}"
+
+
+def encode_png(figure: Figure, *, dpi: int = 150) -> bytes:
+    """The figure as a PNG picture."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _panel(*, height: float, width: float = WIDTH, layout: LayoutName = "constrained") -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=INK, labelsize=9.5)
+    axes.grid(True, color="#e3e3e3", lw=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _name_axes(axes: Axes, x: str, y: str) -> None:
+    """Label both axes; the vertical one lies flat above its axis, where a phone has room for it."""
+    axes.set_xlabel(x, fontsize=10)
+    axes.set_title(y, fontsize=10, loc="left")
+
+
+def _fan_keys(chart: FanChart) -> list[Artist]:
+    colour = next(iter(styles(list(chart.fans)).values())).colour
+    keys: list[Artist] = [
+        Patch(color=colour, alpha=0.6, lw=0, label="middle half of members"),
+        Patch(color=colour, alpha=0.25, lw=0, label="5–95 % of members"),
+        Patch(color=BASE, lw=0, label="5–95 % of reference years"),
+        Line2D([], [], color=INK, lw=1.1, label=chart.record),
+    ]
+    if chart.later:
+        keys.append(Line2D([], [], color=INK, lw=0.8, label=f"{chart.record} after the start"))
+    return keys
+
+
+def _legend_below(axes: Axes, keys: Sequence[Artist]) -> None:
+    if keys:
+        axes.figure.legend(handles=list(keys), loc="outside lower center", ncols=2, frameon=False, fontsize=9, columnspacing=1.2)
+
+
+def _label_ends(axes: Axes, x: float, ends: Mapping[str, float], by_name: Mapping[str, LineStyle]) -> None:
+    """Name each line at its end, pushed apart where they would overlap."""
+    low, high = axes.get_ylim()
+    gap = (high - low) * 0.065
+    placed = -np.inf
+    for name, y in sorted(ends.items(), key=lambda item: item[1]):
+        placed = max(y, placed + gap)
+        if name:
+            axes.annotate(
+                name, (x, placed), xytext=(4, 0), textcoords="offset points", va="center", fontsize=10,
+                fontweight="bold", color=by_name[name].colour, annotation_clip=False,
+            )  # fmt: skip
+
+
+def _date_ticks(axes: Axes, dates: Mapping[int, str]) -> None:
+    if dates:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: dates.get(round(x), "")))
+
+
+def _overlay(
+    axes: Axes, longitude: NDArray, latitude: NDArray, missing: NDArray[np.bool_], no_skill: xr.DataArray | None
+) -> list[Artist]:
+    """Cover cells without shown skill with a hatch and cells without data with dots; their entries in the legend."""
+    layers = [(missing, ".", "no data")]
+    if no_skill is not None:
+        layers.insert(0, (no_skill.values & ~missing, "////", "no skill shown"))
+    keys: list[Artist] = []
+    for mask, hatch, label in layers:
+        look = {"facecolor": "#f2f2f2", "edgecolor": "#767676", "hatch": hatch, "lw": 0.0}
+        if mask.any():
+            axes.add_patch(PathPatch(_outline(mask, longitude, latitude), zorder=2, **look))
+            keys.append(Patch(label=label, **look))
+    return keys
+
+
+def _outline(mask: NDArray[np.bool_], longitude: NDArray, latitude: NDArray) -> Path:
+    """One path of rectangles, each an unbroken run of marked cells in a row."""
+    corners = []
+    for row, marked in enumerate(mask):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(int)))
+        for first, last in edges.reshape(-1, 2):
+            west, east, south, north = longitude[first], longitude[last], latitude[row], latitude[row + 1]
+            corners.append([(west, south), (east, south), (east, north), (west, north), (west, south)])
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+    return Path(np.concatenate(corners), codes * len(corners))
+
+
+def _cell_edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    if centres.size == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+
+
+def _longitude_label(x: float) -> str:
+    east = (x + 180) % 360 - 180
+    return f"{abs(east):g}°{'E' if 0 < east < 180 else 'W' if -180 < east < 0 else ''}"

@@ -1,0 +1,178 @@
+"""Intervals for chances counted from members, for their differences and ratios, and for quantiles.
+
+They cover the sampling of members and nothing else: the error of the model behind the members is not in them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+
+class Interval(NamedTuple):
+    """Two ends; an end that is not known is None."""
+
+    low: float | None
+    high: float | None
+
+
+class Estimate(NamedTuple):
+    """A chance and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def proportion_interval(share: float, trials: float, *, level: float = 0.9) -> Estimate:
+    """Interval of a chance estimated by a share of trials.
+
+    Jeffreys' interval where the event was seen and not always seen; otherwise the exact one-sided bound, so that a
+    finite ensemble never says 0 or 100 %.
+
+    Args:
+        share: Share of trials with the event, 0 to 1.
+        trials: Number of independent trials, which need not be whole.
+        level: Coverage.
+
+    Raises:
+        ValueError: No trials.
+
+    Source:
+        Brown, Cai and DasGupta (2001), doi:10.1214/ss/1009213286.
+    """
+    if not trials > 0:
+        raise ValueError(f"trials: {trials}; at least one is needed for an interval")
+    tail = (1 - level) / 2
+    if share in (0.0, 1.0):
+        bound = tail ** (1 / trials)
+        return Estimate(share, 0.0, 1 - bound) if share == 0 else Estimate(share, bound, 1.0)
+    events = share * trials
+    ends = special.betaincinv(events + 0.5, trials - events + 0.5, [tail, 1 - tail])
+    return Estimate(share, min(float(ends[0]), share), max(float(ends[1]), share))
+
+
+def proportion_bounds(
+    share: NDArray[np.float64], trials: NDArray[np.int64], *, level: float = 0.9
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ends of :func:`proportion_interval` for many shares at once; NaN where there are no trials."""
+    tail = (1 - level) / 2
+    pairs, back = np.unique(np.stack([np.ravel(share), np.ravel(trials)]), axis=1, return_inverse=True)
+    p, n = pairs
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low = np.minimum(special.betaincinv(p * n + 0.5, n - p * n + 0.5, tail), p)
+        high = np.maximum(special.betaincinv(p * n + 0.5, n - p * n + 0.5, 1 - tail), p)
+        bound = tail ** (1 / n)
+    low = np.where(p == 0, 0.0, np.where(p == 1, bound, low))
+    high = np.where(p == 1, 1.0, np.where(p == 0, 1 - bound, high))
+    ends = np.where(n > 0, np.stack([low, high]), np.nan)[:, np.ravel(back)]
+    return ends[0].reshape(share.shape), ends[1].reshape(share.shape)
+
+
+def difference_interval(first: Estimate, second: Estimate, *, correlation: float = 0.0) -> Interval:
+    """Interval of ``first - second`` from the intervals of both, by squaring and adding.
+
+    Args:
+        first: A chance with its interval.
+        second: Another, of the same coverage.
+        correlation: Between the two, where members are paired.
+
+    Source:
+        Newcombe (1998), method 10; Zou and Donner (2008), doi:10.1002/sim.3095.
+    """
+    difference = first.value - second.value
+    down = _added(first.value - first.low, second.high - second.value, correlation)
+    up = _added(first.high - first.value, second.value - second.low, correlation)
+    return Interval(max(-1.0, difference - down), min(1.0, difference + up))
+
+
+def ratio_interval(first: Estimate, second: Estimate, *, correlation: float = 0.0) -> Interval:
+    """Interval of ``first / second`` from the intervals of both; no upper end when ``second`` may be zero.
+
+    Args:
+        first: A chance with its interval.
+        second: Another, of the same coverage.
+        correlation: Between the two, where members are paired.
+
+    Source:
+        Donner and Zou (2012), doi:10.1177/0962280210383082, eq. 8, with the roots in a form that stays finite.
+    """
+    p, q = first.value, second.value
+    middle = p * q - correlation * (p - first.low) * (second.high - q)
+    product = first.low * (2 * p - first.low)
+    scale = second.high * (2 * q - second.high)
+    below = middle + np.sqrt(max(0.0, middle**2 - product * scale))
+    low = product / below if below > 0 else 0.0
+    if second.low <= 0:
+        return Interval(float(low), None)
+    middle = p * q - correlation * (first.high - p) * (q - second.low)
+    product = first.high * (2 * p - first.high)
+    scale = second.low * (2 * q - second.low)
+    high = (middle + np.sqrt(max(0.0, middle**2 - product * scale))) / scale
+    return Interval(float(low), float(high))
+
+
+def quantile_interval(values: ArrayLike, chance: float, *, level: float = 0.9) -> Interval:
+    """Interval of a quantile from order statistics, without any assumption on the distribution.
+
+    An end is None where the sample is too small to bound it.
+
+    Args:
+        values: Independent values, ``(n,)``.
+        chance: The chance of not exceeding the quantile, 0 to 1.
+        level: Coverage, at least.
+
+    Source:
+        David and Nagaraja (2003), Order Statistics, section 7.1.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    tail = (1 - level) / 2
+    below = int(stats.binom.ppf(tail, ordered.size, chance))
+    above = int(stats.binom.ppf(1 - tail, ordered.size, chance)) + 1
+    low = float(ordered[below - 1]) if below >= 1 else None
+    high = float(ordered[above - 1]) if above <= ordered.size else None
+    return Interval(low, high)
+
+
+def effective_trials(event: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
+    """How many independent trials the samples of several members are worth.
+
+    Years of one member hang together, members do not: the variance between the members' own shares says how much.
+    Between the number of members and the number of samples; the former when all samples agree.
+
+    Args:
+        event: Whether it came true, ``(member, sample)``.
+        known: Whether that is known, same shape.
+    """
+    counts = known.sum(axis=1)
+    members = int((counts > 0).sum())
+    total = float(counts.sum())
+    if members < 2 or total == members:
+        return float(max(members, 0))
+    share = float((event & known).sum() / total)
+    own = (event & known).sum(axis=1) - share * counts
+    variance = float(np.sum(own**2) / total**2 * members / (members - 1))
+    if variance == 0 or share in (0.0, 1.0):
+        return float(members) if share in (0.0, 1.0) else total
+    return float(np.clip(share * (1 - share) / variance, members, total))
+
+
+def paired_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Correlation of two shares over the members that both have; 0 where one of them never varies.
+
+    Args:
+        first: Each member's share of samples with the event, ``(member,)``, NaN where unknown.
+        second: The same members' under another scenario.
+    """
+    both = ~(np.isnan(first) | np.isnan(second))
+    if both.sum() < 3 or np.ptp(first[both]) == 0 or np.ptp(second[both]) == 0:
+        return 0.0
+    return float(np.corrcoef(first[both], second[both])[0, 1])
+
+
+def _added(one: float, other: float, correlation: float) -> float:
+    """Two distances added as errors of correlated numbers are."""
+    return float(np.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2)))

@@ -1,0 +1,57 @@
+"""Warming pathways: the slow forcing of a scenario, as one number a step.
+
+Emulators of this kind take as their covariate the smoothed warming of the area's mean. A pathway taken from the very
+run that is to be judged is allowed, but it tells the model something of its future, so it is labelled
+``given its own warming`` wherever a score is shown.
+"""
+
+import numpy as np
+import xarray as xr
+from scipy.signal import savgol_filter
+
+from pipeline.errors import TercileError
+from pipeline.grid import area_mean
+from pipeline.periods import years
+
+
+def warming_pathway(field: xr.DataArray, *, reference: tuple[int, int], window: int) -> xr.DataArray:
+    """Smoothed warming of the area's mean against its mean over the reference years.
+
+    A centred running mean over ``window`` years whose ends follow a straight line through the last window, so that
+    the newest years are not flattened. Sub-annual data is averaged to years first and interpolated back.
+
+    Args:
+        field: A temperature, ``([realization], time, latitude, longitude)``; realizations are averaged.
+        reference: First and last year, both included.
+        window: Years, made odd.
+
+    Returns:
+        ``(time,)`` in the units of ``field``.
+
+    Raises:
+        TercileError: The reference years are not in the record.
+
+    Source:
+        Savitzky and Golay (1964), first order, doi:10.1021/ac60214a047.
+    """
+    mean = area_mean(field)
+    if "realization" in mean.dims:
+        mean = mean.mean("realization")
+    year = years(field["time"])
+    names, position = np.unique(year, return_inverse=True)
+    annual = np.bincount(position, weights=mean.values.astype(float)) / np.bincount(position)
+    inside = (names >= reference[0]) & (names <= reference[1])
+    if not inside.any():
+        raise TercileError(
+            f"background: reference years {reference[0]}–{reference[1]} lie outside the record {names[0]}–{names[-1]}."
+        )
+    length = min(window | 1, names.size - (names.size + 1) % 2)
+    smooth = savgol_filter(annual, length, polyorder=1, mode="interp") if length >= 3 else annual
+    at = year if names.size == year.size else np.interp(_decimal(field["time"]), names + 0.5, names)
+    return xr.DataArray(
+        np.interp(at, names, smooth - annual[inside].mean()), dims="time", coords={"time": field["time"]}
+    )
+
+
+def _decimal(time: xr.DataArray) -> np.ndarray:
+    return years(time) + (time.dt.dayofyear.values - 0.5) / 366

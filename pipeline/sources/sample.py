@@ -1,0 +1,34 @@
+"""The embedded sample: two scenarios of a Met Office model over North America, 1860–2099.
+
+They come with the package ``iris-sample-data`` under the UK Open Government Licence. Both runs are one and the same
+until 1999 and branch in 2000.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import iris_sample_data
+import xarray as xr
+
+from pipeline.sources.base import Origin, SourceConfig, file_origin
+
+
+class SampleSource(SourceConfig):
+    """Annual means of near-surface air temperature under one scenario, ``(time 240, latitude 37, longitude 49)``, K."""
+
+    kind: Literal["sample"] = "sample"
+    scenario: Literal["A1B", "E1"]
+    attribution: str | None = "Contains Met Office model data (iris-sample-data), UK Open Government Licence v3.0"
+
+    def open(self) -> xr.Dataset:
+        """The raw file."""
+        return xr.open_dataset(self._path, chunks={}, decode_times=xr.coders.CFDatetimeCoder(time_unit="s"))
+
+    def origins(self) -> list[Origin]:
+        """The one file and the version of its package."""
+        return [file_origin(self._path, version=f"iris-sample-data {version('iris-sample-data')}")]
+
+    @property
+    def _path(self) -> Path:
+        return Path(iris_sample_data.path) / f"{self.scenario}_north_america.nc"

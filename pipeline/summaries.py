@@ -1,0 +1,238 @@
+"""What the report draws, computed from an ensemble and the record, lazily and for the latest initial time alone.
+
+Everything is an anomaly: a value minus the record's mean over the reference years at the same time of year, so that a
+season's own cycle is neither a signal nor a spread. NaN propagates: a cell or a lead with a missing member is missing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.errors import TercileError
+from pipeline.grid import area_mean, area_weights
+from pipeline.reliability import reliability as diagram
+from pipeline.reliability import tabulate
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""The levels of a fan, from low to high."""
+
+_SEASON_DAYS = 7
+"""Days on either side that count as the same time of year, where a step is a day or less."""
+
+_DISPLAY = {"Pa": (0.01, "hPa"), "kg m-2 s-1": (86_400.0, "mm per day"), "m2 s-2": (1 / 9.80665, "gpm")}
+"""Units people read, as a factor on an anomaly. Source of 9.80665 m s-2: CGPM 1901, standard gravity."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One variable on one level: its forecast from the latest initial time, and its record.
+
+    Attributes:
+        name: Short name, with the level where there is one; unique in a report.
+        label: In plain words.
+        units: Units of anomalies as shown.
+        forecast: Anomalies, dims ``([scenario], lead_time, member, latitude, longitude)``.
+        record: Anomalies, dims ``([scenario], time, latitude, longitude)``.
+        reference: Anomalies over the reference years, dims ``(time, latitude, longitude)``.
+        mean: Mean over the reference years, ``(latitude, longitude)``, in the units of the store.
+    """
+
+    name: str
+    label: str
+    units: str
+    forecast: xr.DataArray
+    record: xr.DataArray
+    reference: xr.DataArray
+    mean: xr.DataArray
+
+    @property
+    def is_wetness(self) -> bool:
+        """Whether more of it means wetter."""
+        return self.units == "mm per day"
+
+
+def subjects(ensemble: xr.Dataset, record: xr.Dataset, *, reference: tuple[int, int]) -> list[Subject]:
+    """The variables of an ensemble, each level by itself.
+
+    Args:
+        ensemble: Ensemble of one model; of several initial times the last is taken.
+        record: The observed or simulated past, ``([scenario], time, [level], latitude, longitude)``, which may go on
+            beyond the initial time.
+        reference: First and last year of the reference climatology, both included.
+
+    Raises:
+        TercileError: No field in common, or no record in the reference years.
+    """
+    names = [str(name) for name, field in ensemble.data_vars.items() if "member" in field.dims and name in record]
+    if not names:
+        raise TercileError(f"report: ensemble ({', '.join(map(str, ensemble))}) and record share no variable.")
+    latest = ensemble.isel(init_time=-1)
+    latest = latest.assign_coords(valid_time=latest["valid_time"].compute())
+    return [
+        _subject(*parts, reference=reference)
+        for name in names
+        for parts in _levels(latest[name], record[name].transpose(..., "time", "latitude", "longitude"))
+    ]
+
+
+def at_place(field: xr.DataArray, place: tuple[float, float] | None) -> xr.DataArray:
+    """Area mean, or the cell that holds a point given as latitude and longitude in degrees north and east."""
+    if place is None:
+        return area_mean(field)
+    latitude, longitude = place
+    west = float(field["longitude"][0])
+    turned = (longitude - west) % 360 + west
+    cell = field.sel(latitude=latitude, method="nearest")
+    return cell.sel(longitude=turned, method="nearest").drop_vars(["latitude", "longitude"])
+
+
+def fan(series: xr.DataArray) -> xr.DataArray:
+    """Quantiles of the members at each lead, dims ``(quantile, ..., lead_time)``, quantiles from low to high."""
+    return series.chunk(member=-1).quantile(QUANTILES, "member", skipna=False).transpose("quantile", ..., "lead_time")
+
+
+def base_band(reference: xr.DataArray, valid_time: xr.DataArray) -> xr.DataArray:
+    """The 5th and 95th percentile of the reference years at each lead's time of year, ``(quantile, lead_time)``."""
+    return by_season(reference, valid_time, lambda years: years.quantile((0.05, 0.95), "time", skipna=False)).transpose(
+        "quantile", ...
+    )
+
+
+def window_change(forecast: xr.DataArray, leads: tuple[int, int]) -> xr.DataArray:
+    """Mean anomaly of all members over the leads, both included, dims ``([scenario], latitude, longitude)``."""
+    return forecast.sel(lead_time=slice(*leads)).mean(("lead_time", "member"), skipna=False)
+
+
+def window_exceedance(
+    forecast: xr.DataArray, reference: xr.DataArray, *, quantile: float, leads: tuple[int, int]
+) -> xr.DataArray:
+    """Share of members and steps of a window above a quantile of the reference at that time of year, in %.
+
+    Args:
+        forecast: Anomalies, dims ``([scenario], lead_time, member, latitude, longitude)``.
+        reference: Anomalies, dims ``(time, latitude, longitude)``.
+        quantile: 1 is the highest value of the reference years.
+        leads: First and last lead, both included.
+
+    Returns:
+        Share, dims ``([scenario], latitude, longitude)``; NaN where a member or the reference is missing.
+    """
+    window = forecast.sel(lead_time=slice(*leads))
+    limit = by_season(reference, window["valid_time"], lambda years: years.quantile(quantile, "time", skipna=False))
+    known = window.notnull() & limit.notnull()
+    return 100 * (window > limit).where(known).mean(("lead_time", "member"), skipna=False)
+
+
+def exceedance_curve(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values, and the chance in % that each is exceeded; at most 101 points, from certain to never."""
+    chance = np.linspace(100, 0, min(101, max(2, values.size)))
+    return np.quantile(values, 1 - chance / 100), chance
+
+
+def event_reliability(
+    subject: Subject, scenario: str | None, *, quantile: float, years: tuple[int, int]
+) -> xr.Dataset | None:
+    """Reliability of the share of members above a quantile of the reference, over all cells and judged valid times.
+
+    Years are not independent of one another and cells even less: the band counts one independent case a valid time.
+
+    Args:
+        subject: Forecast and the record that judges it.
+        scenario: Which, in a forced system.
+        quantile: Of the reference years at that time of year; 1 is their highest value.
+        years: First and last year that no fit has seen.
+
+    Returns:
+        As ``pipeline.reliability.reliability``; None where no valid time of those years is in the record.
+    """
+    forecast, record = subject.forecast, subject.record
+    if scenario is not None:
+        forecast = forecast.sel(scenario=scenario)
+        record = record.sel(scenario=scenario) if "scenario" in record.dims else record
+    year = forecast["valid_time"].dt.year.values
+    known = np.isin(forecast["valid_time"].values, record["time"].values) & (years[0] <= year) & (year <= years[1])
+    if not known.any():
+        return None
+    forecast = forecast.isel(lead_time=np.flatnonzero(known))
+    truth = record.sel(time=forecast["valid_time"].values).rename(time="lead_time").drop_vars("lead_time")
+    limit = by_season(
+        subject.reference, forecast["valid_time"], lambda years: years.quantile(quantile, "time", skipna=False)
+    )
+    share = (forecast > limit).where(forecast.notnull()).mean("member", skipna=False)
+    outcome = (truth > limit).where(truth.notnull() & limit.notnull())
+    return diagram(tabulate(share, outcome, weights=area_weights(share)), independent=float(known.sum()))
+
+
+def by_season(
+    record: xr.DataArray, valid_time: xr.DataArray, statistic: Callable[[xr.DataArray], xr.DataArray]
+) -> xr.DataArray:
+    """A statistic of the record over the steps at the same time of year as each valid time.
+
+    The same month where steps are months, within a week where they are days or hours, all steps where they are years.
+
+    Args:
+        record: Dims ``(time, ...)``.
+        valid_time: One-dimensional, along ``lead_time`` or ``time``.
+        statistic: Takes some steps of the record, reduces ``time``.
+
+    Returns:
+        The statistic with the dim of ``valid_time`` in place of ``time``.
+    """
+    dim = str(valid_time.dims[0])
+    groups, place = np.unique(_same_season(record["time"], valid_time), axis=0, return_inverse=True)
+    parts = [statistic(record.isel(time=np.flatnonzero(group))) for group in groups]
+    joined = xr.concat(parts, dim=dim, coords="minimal", compat="override").isel({dim: place.ravel()})
+    return joined.assign_coords({dim: valid_time[dim]})
+
+
+def _same_season(record: xr.DataArray, valid_time: xr.DataArray) -> NDArray[np.bool_]:
+    """Whether a step of the record has the season of a valid time, ``(valid_time, time)``."""
+    step = _step_days(record)
+    if step > 300:
+        return np.ones((valid_time.size, record.size), dtype=bool)
+    if step > 20:
+        return valid_time.dt.month.values[:, None] == record.dt.month.values
+    distance = abs(valid_time.dt.dayofyear.values[:, None] - record.dt.dayofyear.values)
+    return np.minimum(distance, 365 - distance) <= _SEASON_DAYS
+
+
+def _step_days(time: xr.DataArray) -> float:
+    steps = np.diff(time.values[:25])
+    return float(np.median([step / np.timedelta64(1, "D") if isinstance(step, np.timedelta64) else step.days for step in steps]))
+
+
+def _levels(forecast: xr.DataArray, record: xr.DataArray) -> list[tuple[str, xr.DataArray, xr.DataArray]]:
+    name = str(forecast.name)
+    if "level" not in forecast.dims:
+        return [(name, forecast, record)]
+    units = forecast["level"].attrs.get("units", "")
+    return [
+        (f"{name} at {level:g} {units}".strip(), forecast.sel(level=level, drop=True), record.sel(level=level, drop=True))
+        for level in forecast["level"].values
+    ]
+
+
+def _subject(name: str, forecast: xr.DataArray, record: xr.DataArray, *, reference: tuple[int, int]) -> Subject:
+    factor, units = _DISPLAY.get(forecast.attrs.get("units", ""), (1.0, forecast.attrs.get("units", "")))
+    label = forecast.attrs.get("long_name", str(forecast.name))
+    year = record["time"].dt.year
+    past = record.isel(time=np.flatnonzero((year >= reference[0]) & (year <= reference[1])))
+    past = past.isel(scenario=0, drop=True) if "scenario" in past.dims else past
+    if past.sizes["time"] < 2:
+        raise TercileError(f"report: the record has no steps of {name} in the reference years {reference[0]}–{reference[1]}.")
+
+    def anomaly(field: xr.DataArray, time: xr.DataArray) -> xr.DataArray:
+        return factor * (field - by_season(past, time, lambda years: years.mean("time", skipna=False)))
+
+    return Subject(
+        name,
+        name.replace(str(forecast.name), label, 1),
+        units,
+        anomaly(forecast, forecast["valid_time"]),
+        anomaly(record, record["time"]),
+        anomaly(past, past["time"]),
+        past.mean("time", skipna=False),
+    )

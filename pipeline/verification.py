@@ -1,0 +1,400 @@
+"""Statistics of an ensemble against what happened, in sums that merge: statistic(chunk) → weighted sum → finish.
+
+``score_ensemble`` reads every member once and keeps, for each initial and lead time, area-weighted sums. Sums of
+parts (tiles, initial times, workers, days) add up to those of the whole with ``merge``, so no chunking changes a
+result; ``finish`` turns sums into scores. A cell counts where its weight is not zero and the observation is known; a
+counted cell with a missing member enters no sum and is counted in ``missing``. A mean over nothing is NaN with
+``cells`` 0. A *statistics* data set has dims ``(variable, [scenario], init_time, lead_time, [level], region)`` and
+``rank`` for the histogram.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import asdict, dataclass
+from functools import reduce
+from typing import Any, Literal
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.errors import TercileError
+from pipeline.kernels import SUMS, sum_statistics
+from pipeline.matching import SPACE, at_valid_times, check_grid, check_labels, check_units
+from pipeline.scores import spread_correction
+from pipeline.significance import FEWEST_CASES, block_bootstrap, block_length, bootstrap_interval, diebold_mariano
+
+Row = dict[str, Any]
+Rows = Mapping[tuple[tuple[str, Any], ...], xr.Dataset]
+Interval = tuple[float | None, float | None, float | None, str | None]  # value, low, high, reason for what is None
+
+_LABELS: dict[str, list[str | int]] = {"season": ["DJF", "MAM", "JJA", "SON"], "month": list(range(1, 13))}
+_BLOCK_BYTES = 2**24  # of an ensemble in memory, scored at a time
+_POOLED_LEADS = 20  # valid times pooled to a row where one initial time is all there is
+_SCORES = ("crps_fair", "crps", "rmse", "bias", "spread", "anomaly_correlation", "reliability_index")
+_SQUARED_ERROR, _VARIANCE = SUMS.index("squared_error"), SUMS.index("variance")
+
+
+def score_ensemble(
+    forecast: xr.DataArray,
+    observation: xr.DataArray,
+    *,
+    weights: xr.DataArray,
+    climatology: xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Sums of the contract's statistics over the area, for each initial and lead time; lazy, bounded in memory.
+
+    Fair and plain CRPS, squared error and error of the mean, variance, rank histogram and, with a climatology, the
+    three products of an anomaly correlation, all in one pass over the members.
+
+    Args:
+        forecast: One variable of an ensemble, dims ``([scenario], init_time, lead_time, member, [level], latitude,
+            longitude)`` with the coordinate ``valid_time(init_time, lead_time)``.
+        observation: Truth in the units of ``forecast``, dims ``(time, ...)``, matched by its label, or already
+            ``(init_time, lead_time, ...)``. A valid time that it lacks counts no cells.
+        weights: Area weights, dims ``([region], latitude, longitude)``; 0 or NaN leaves a cell out.
+        climatology: What anomalies are taken from, dims as ``observation``.
+
+    Returns:
+        Statistics; ``weight`` and ``cells`` are what was summed over, ``missing`` what lacked a member.
+
+    Raises:
+        TercileError: One member, another grid, units or calendar, or no valid time that was observed.
+    """
+    _check_forecast(forecast, observation, weights)
+    forecast = forecast.assign_coords(valid_time=forecast["valid_time"].compute())
+    members = _chunked(forecast)
+    truth = _laid_out(observation, members, what="observation")
+    normal = _laid_out(climatology, members, what="climatology") if climatology is not None else None
+    sums = _sum_blocks(members, truth, normal, _by_region(weights))
+    lead_dims = [dim for dim in members.dims if dim not in ("member", *SPACE)]
+    stacked = xr.DataArray(sums, dims=[*lead_dims, "region", "statistic"], coords=_kept_coords(forecast, weights))
+    statistics = xr.Dataset({name: stacked.isel(statistic=i) for i, name in enumerate(SUMS)})
+    statistics["rank_weight"] = stacked.isel(statistic=slice(len(SUMS), None)).rename(statistic="rank")
+    name = str(forecast.name or "value")
+    units = forecast.attrs.get("units", observation.attrs.get("units", ""))
+    return statistics.expand_dims(variable=[name]).assign_coords(units=("variable", [units]))
+
+
+def merge(*statistics: xr.Dataset) -> xr.Dataset:
+    """Add the sums of disjoint parts: other initial times, tiles, regions, variables or scenarios.
+
+    Parts that cover the same cells and times would count them twice; that cannot be seen from sums.
+
+    Raises:
+        TercileError: None given, or ensembles of different size, whose sums are not of one thing.
+    """
+    if not statistics:
+        raise TercileError("statistics: nothing to merge.")
+    sizes = {part.sizes["rank"] - 1 for part in statistics}
+    if len(sizes) > 1:
+        raise TercileError(f"statistics: come from ensembles of {sorted(sizes)} members; score one size at a time.")
+    return reduce(_add, statistics)
+
+
+def pool(statistics: xr.Dataset, over: Collection[Hashable]) -> xr.Dataset:
+    """Sum the statistics over dims, as ``("init_time",)`` for scores by lead."""
+    return statistics.sum(over, skipna=False)
+
+
+def split(statistics: xr.Dataset, *, by: Literal["season", "month", "year"]) -> xr.Dataset:
+    """Statistics with a dim ``by`` that parts the cases by the season, month or year of their valid time."""
+    part = getattr(statistics["valid_time"].dt, by)
+    names = _LABELS.get(by) or [int(year) for year in np.unique(part)]
+    parts = [statistics.where(part == name, 0.0) for name in names]
+    return xr.concat(parts, dim=xr.DataArray(names, dims=by, name=by), coords="minimal", compat="override")
+
+
+def finish(statistics: xr.Dataset) -> xr.Dataset:
+    """Scores from sums; pool first over what shall be averaged.
+
+    Returns:
+        ``crps_fair``, ``crps``, ``rmse``, ``bias``, ``spread`` in the variable's units; ``spread_skill`` (1 for a
+        reliable ensemble), ``anomaly_correlation``, ``rank_frequency(rank)`` and ``reliability_index`` (0 is flat)
+        as numbers; ``cells`` and ``missing`` as counts. NaN where nothing was counted.
+
+    Source:
+        Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1, for spread and skill; Delle Monache et al. (2006),
+        doi:10.1029/2005JD006917, for the reliability index.
+    """
+    weight = statistics["weight"].where(statistics["weight"] > 0)
+    mean = statistics[["crps_fair", "crps", "squared_error", "error", "variance"]] / weight
+    bins = statistics.sizes["rank"]
+    frequency = statistics["rank_weight"] / weight
+    square = statistics["forecast_square"] * statistics["observation_square"]
+    corrected = spread_correction(bins - 1) * mean["variance"]
+    return xr.Dataset(
+        {
+            "crps_fair": mean["crps_fair"],
+            "crps": mean["crps"],
+            "rmse": np.sqrt(mean["squared_error"]),
+            "bias": mean["error"],
+            "spread": np.sqrt(mean["variance"]),
+            "spread_skill": np.sqrt(corrected / mean["squared_error"].where(mean["squared_error"] > 0)),
+            "anomaly_correlation": statistics["product"] / np.sqrt(square.where(square > 0)),
+            "rank_frequency": frequency,
+            "reliability_index": abs(frequency - 1 / bins).sum("rank", skipna=False),
+            "cells": statistics["cells"],
+            "missing": statistics["missing"],
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are drawn: number of resamples, their seed, and the probability inside the interval."""
+
+    draws: int = 1000
+    seed: int = 0
+    confidence: float = 0.9
+
+
+def scorecard(
+    statistics: Mapping[str, xr.Dataset],
+    *,
+    reference: str,
+    lead_blocks: int | None = None,
+    bootstrap: Bootstrap | None = None,
+) -> dict[str, Any]:
+    """What ``scorecard.json`` holds: scores with intervals for each model, variable and lead.
+
+    Two models are compared on the cases that both hold with the same weight; the others of the model's cases are
+    counted as ``unpaired``. A case is an initial time or, where fewer than ten were scored, a valid time. A skill is
+    ``1 - score / the other's score``: above 0 is better. A number ``x`` with an interval has ``x_low`` and ``x_high``;
+    what could not be computed is None, and ``x_reason`` says why.
+
+    Args:
+        statistics: From ``score_ensemble``, merged, by the name of the model; further dims, as of ``split``, stay.
+        reference: Name of the model that skill is measured against.
+        lead_blocks: Pool this many consecutive leads. By default each lead stands alone, or 20 together where there
+            is but one initial time.
+        bootstrap: How intervals are drawn.
+
+    Returns:
+        Plain dicts, lists, strings and numbers: ``["models"][model][variable]`` is a list of rows, one for each lead
+        and further dim; beside it stand ``reference`` and the settings of the bootstrap.
+
+    Raises:
+        TercileError: The reference is not among the models.
+    """
+    if reference not in statistics:
+        raise TercileError(f"reference: {reference!r} is not among the models {sorted(statistics)}.")
+    bootstrap = bootstrap or Bootstrap()
+    rows = {model: _by_label(part.compute(), lead_blocks) for model, part in statistics.items()}
+    models = {model: _model_rows(model, rows, reference, bootstrap) for model in rows}
+    return {"reference": reference, **asdict(bootstrap), "models": models}
+
+
+def _sum_blocks(members: xr.DataArray, truth: da.Array, normal: da.Array | None, weights: xr.DataArray) -> da.Array:
+    """Sums of every chunk, added over space; dims are the forecast's leading ones, region, statistic."""
+    lead = tuple(range(members.ndim - 3))
+    member, south, west, region, statistic = range(10, 15)
+    chunks = members.variable.chunksizes
+    area = da.from_array(weights.values, chunks=(-1, chunks["latitude"], chunks["longitude"]))
+    arrays = [
+        (members.data, (*lead, member, south, west)),
+        (truth, (*lead, south, west)),
+        (area, (region, south, west)),
+    ]
+    if normal is not None:
+        arrays.append((normal, (*lead, south, west)))
+    parts = da.blockwise(
+        _sum_block,
+        (*lead, south, west, region, statistic),
+        *[part for pair in arrays for part in pair],
+        new_axes={statistic: len(SUMS) + members.sizes["member"] + 1},
+        adjust_chunks={south: 1, west: 1},
+        concatenate=True,
+        dtype=float,
+        meta=np.empty((0,) * (len(lead) + 4)),
+    )
+    return parts.sum(axis=(-4, -3)).rechunk(-1)
+
+
+def _sum_block(
+    members: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    weights: NDArray[np.float64],
+    normal: NDArray[np.floating] | None = None,
+) -> NDArray[np.float64]:
+    """Sums of one chunk, ``(..., member, latitude, longitude)`` to ``(..., 1, 1, region, statistic)``."""
+    lead, size = members.shape[:-3], members.shape[-3]
+    fields = np.ascontiguousarray(members).reshape(-1, size, weights[0].size)
+    observed = np.ascontiguousarray(truth).reshape(len(fields), -1)
+    usual = np.full_like(observed, np.nan) if normal is None else np.ascontiguousarray(normal).reshape(observed.shape)
+    area = weights.reshape(len(weights), -1)
+    sums = np.array([sum_statistics(f, y, c, area) for f, y, c in zip(fields, observed, usual, strict=True)])
+    return sums.reshape(*lead, 1, 1, *sums.shape[1:])
+
+
+def _chunked(forecast: xr.DataArray) -> xr.DataArray:
+    """Lazy, members in one chunk, space last."""
+    ordered = forecast.transpose(..., "member", *SPACE)
+    inits = max(1, _BLOCK_BYTES * ordered.sizes["init_time"] // max(ordered.nbytes, 1))
+    chunks = {"init_time": inits} if ordered.chunks is None else {"member": -1}
+    return ordered.copy(data=ordered.variable.chunk(chunks).data)
+
+
+def _laid_out(observation: xr.DataArray, members: xr.DataArray, *, what: str) -> da.Array:
+    """The observation in the forecast's chunks, NaN where a valid time is not in it."""
+    if "time" in observation.dims:
+        observation = at_valid_times(observation, members["valid_time"], what=what)
+    template = members.isel(member=0, drop=True)
+    check_labels(observation, template, what=what)
+    shared = {dim: sizes for dim, sizes in template.variable.chunksizes.items() if dim in observation.dims}
+    added = {dim: template.sizes[dim] for dim in template.dims if dim not in observation.dims}
+    return observation.chunk(shared).expand_dims(added).transpose(*template.dims).data
+
+
+def _by_region(weights: xr.DataArray) -> xr.DataArray:
+    wide = weights if "region" in weights.dims else weights.expand_dims("region")
+    return wide.transpose("region", *SPACE).astype(float).fillna(0.0)
+
+
+def _kept_coords(forecast: xr.DataArray, weights: xr.DataArray) -> dict[Hashable, xr.DataArray]:
+    own = ("member", *SPACE, "bnds")
+    kept = {name: coord.compute() for name, coord in forecast.coords.items() if not set(coord.dims) & set(own)}
+    named = weights["region"] if "region" in weights.coords else xr.DataArray(["all"], dims="region")
+    return {**kept, "region": named}
+
+
+def _add(first: xr.Dataset, second: xr.Dataset) -> xr.Dataset:
+    times = [part.coords["valid_time"] for part in (first, second)]
+    units = [part.coords["units"] for part in (first, second)]
+    bare = [part.drop_vars([n for n in part.coords if n not in part.indexes]) for part in (first, second)]
+    left, right = xr.align(*bare, join="outer", fill_value=0.0)
+    both = {"valid_time": times[0].combine_first(times[1]), "units": units[0].combine_first(units[1])}
+    return (left + right).assign_coords(both)
+
+
+def _check_forecast(forecast: xr.DataArray, observation: xr.DataArray, weights: xr.DataArray) -> None:
+    needed = ("init_time", "lead_time", "member", *SPACE)
+    lacking = [name for name in needed if name not in forecast.dims] + ["valid_time"] * (
+        "valid_time" not in forecast.coords
+    )
+    if lacking:
+        raise TercileError(
+            f"forecast: lacks {lacking}; it has dims {forecast.dims} and coords {list(forecast.coords)}."
+        )
+    if forecast.sizes["member"] < 2:
+        raise TercileError("forecast: has one member; a distribution needs at least two.")
+    check_grid(observation, forecast, what="observation")
+    check_grid(weights, forecast, what="weights")
+    check_units(observation, forecast)
+
+
+def _model_rows(model: str, rows: Mapping[str, Rows], reference: str, bootstrap: Bootstrap) -> dict[str, list[Row]]:
+    """The rows of one model by variable."""
+    table: dict[str, list[Row]] = {}
+    for label, cases in rows[model].items():
+        others = {name: theirs.get(label) for name, theirs in rows.items() if name != model}
+        versus = {name: _compare(cases, theirs, bootstrap) for name, theirs in others.items()}
+        skill = versus.get(reference, _not_compared("this is the reference itself"))
+        about = dict(label)
+        variable = about.pop("variable")
+        table.setdefault(variable, []).append({**about, **_scores(cases, bootstrap), **skill, "versus": versus})
+    return table
+
+
+def _by_label(statistics: xr.Dataset, lead_blocks: int | None) -> Rows:
+    """The cases ``(init_time, lead_time)`` of each row, by what the row is about."""
+    width = lead_blocks or (_POOLED_LEADS if statistics.sizes["init_time"] == 1 else 1)
+    leads = statistics["lead_time"]
+    dims = [dim for dim in statistics["weight"].dims if dim not in ("init_time", "lead_time")]
+    rows = {}
+    for place in np.ndindex(*(statistics.sizes[dim] for dim in dims)):
+        one = statistics.isel(dict(zip(dims, place, strict=True)))
+        about = [(name, one[name].item()) for name in [*map(str, dims), "units"] if name in one.coords]
+        for start in range(0, leads.size, width):
+            cases = one.isel(lead_time=slice(start, start + width)).drop_vars([name for name, _ in about])
+            first, last = (int(cases["lead_time"][end]) for end in (0, -1))
+            span = (("lead", f"{first}-{last}" if last > first else f"{first}"), ("lead_first", first))
+            rows[*about, *span, ("lead_last", last), ("lead_units", leads.attrs.get("units", ""))] = cases
+    return rows
+
+
+def _scores(cases: xr.Dataset, bootstrap: Bootstrap) -> Row:
+    """Every score of one row, pooled over its cases."""
+    result = finish(pool(cases, ("init_time", "lead_time")))
+    table = _table(cases)
+    corrected = spread_correction(cases.sizes["rank"] - 1)
+    ratio = _interval(lambda s: _spread_skill(s, corrected), table[table[:, 0] > 0], bootstrap)
+    return {
+        "members": cases.sizes["rank"] - 1,
+        "cases": int((cases["weight"] > 0).sum()),
+        "cells": int(result["cells"]),
+        "missing": int(result["missing"]),
+        **{name: _plain(result[name].item()) for name in _SCORES},
+        **_flat("spread_skill", ratio),
+        "rank_histogram": [_plain(value) for value in result["rank_frequency"].values],
+    }
+
+
+def _compare(own: xr.Dataset, other: xr.Dataset | None, bootstrap: Bootstrap) -> Row:
+    """Skills of one row against another model's, on the cases that both have."""
+    if other is None:
+        return _not_compared("the other model has no such row")
+    names = ["weight", "crps_fair", "crps"]
+    mine, theirs = xr.align(own[names], other[names], join="inner")
+    paired = np.isclose(mine["weight"], theirs["weight"]) & (mine["weight"].values > 0)
+    both = np.concatenate([_table(part.where(paired, 0.0)) for part in (mine, theirs)], axis=1)
+    both = both[both[:, 0] > 0]
+    sizes = [part.sizes["rank"] - 1 for part in (own, other)]
+    plain = _interval(lambda s: 1 - s[..., 2] / s[..., 5], both, bootstrap)
+    if sizes[0] != sizes[1]:
+        plain = _nothing(f"ensembles of {sizes[0]} and {sizes[1]} members, and the plain CRPS depends on their size")
+    return {
+        **_flat("crps_skill", plain),
+        **_flat("crps_fair_skill", _interval(lambda s: 1 - s[..., 1] / s[..., 4], both, bootstrap)),
+        "p_value": _plain(diebold_mariano(both[:, 1] / both[:, 0] - both[:, 4] / both[:, 3])),
+        "unpaired": int((own["weight"] > 0).sum()) - int(paired.sum()),
+    }
+
+
+def _table(cases: xr.Dataset) -> NDArray[np.float64]:
+    """Sums by case in the order of time, ``(case, column)``, columns in the order of the variables."""
+    names = [name for name in cases.data_vars if "rank" not in cases[name].dims]
+    table = np.stack([cases[name].transpose("init_time", "lead_time").values for name in names], axis=-1)
+    if (table[..., 0].sum(axis=1) > 0).sum() >= FEWEST_CASES:
+        return table.sum(axis=1)
+    return table.reshape(-1, len(names))
+
+
+def _interval(
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], table: NDArray[np.float64], bootstrap: Bootstrap
+) -> Interval:
+    """A function of the summed table with its interval, or the reason why there is none."""
+    if not len(table):
+        return _nothing("no case was counted")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = _plain(statistic(table.sum(axis=0)))
+        if value is None:
+            return _nothing("a division by zero: an error, a spread or a score of exactly 0")
+        if len(table) < FEWEST_CASES:
+            return value, None, None, f"{len(table)} cases; an interval needs {FEWEST_CASES}"
+        influence = statistic(table.sum(axis=0) - table)  # of each case, by leaving it out
+        length = block_length(influence) if np.isfinite(influence).all() else 1
+        counts = block_bootstrap(len(table), length=length, draws=bootstrap.draws, seed=bootstrap.seed)
+        low, high = bootstrap_interval(statistic, table, counts=counts, confidence=bootstrap.confidence)
+    return value, _plain(low), _plain(high), None
+
+
+def _spread_skill(sums: NDArray[np.float64], correction: float) -> NDArray[np.float64]:
+    return np.asarray(np.sqrt(correction * sums[..., _VARIANCE] / sums[..., _SQUARED_ERROR]))
+
+
+def _flat(name: str, interval: Interval) -> Row:
+    return dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_reason"), interval, strict=True))
+
+
+def _nothing(reason: str) -> Interval:
+    return None, None, None, reason
+
+
+def _not_compared(reason: str) -> Row:
+    nothing = _nothing(reason)
+    return {**_flat("crps_skill", nothing), **_flat("crps_fair_skill", nothing), "p_value": None, "unpaired": 0}
+
+
+def _plain(value: float | NDArray[np.float64]) -> float | None:
+    return float(value) if np.isfinite(value) else None

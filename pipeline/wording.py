@@ -1,0 +1,191 @@
+"""The report's sentences, composed from facts: what was found, and where it should not be trusted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.scoreboard import Score, tally
+
+
+@dataclass(frozen=True)
+class AnswerCard:
+    """One answered question as the page shows it; positions are in % of the number line, None where not known.
+
+    Attributes:
+        headline: The answer in words.
+        question: The question in words.
+        text: The question as one asks it on the command line.
+        value: The number that leads: calibrated, members' share or base rate, as the answer's headline says.
+        low: Low end of the interval.
+        high: High end.
+        base: Base rate.
+        facts: Name and text of what stands behind the number.
+        warnings: Sentences.
+    """
+
+    headline: str
+    question: str
+    text: str
+    value: float | None
+    low: float | None
+    high: float | None
+    base: float | None
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def answer_cards(answers: Sequence[Mapping[str, Any]]) -> list[AnswerCard]:
+    """A card for each answer; one that compares scenarios gives a card for each of them."""
+    return [_card(part, whole) for whole in answers for part in whole.get("scenarios") or [whole]]
+
+
+def percent(share: float | None) -> str:
+    """A share as text; a finite ensemble never says 0 or 100 %."""
+    if share is None or not np.isfinite(share):
+        return "not known"
+    if share <= 0.005:
+        return "less than 1 %"
+    return "more than 99 %" if share >= 0.995 else f"{100 * share:.0f} %"
+
+
+def verdict_sentences(scores: Sequence[Score], *, reference: str) -> list[str]:
+    """For each model and variable: at how many leads it was better or worse than the reference, of those judged."""
+    pairs = dict.fromkeys((score.model, score.variable) for score in scores if score.model != reference)
+    return [_verdict(*pair, [score for score in scores if (score.model, score.variable) == pair], reference) for pair in pairs]
+
+
+def trust_sentences(
+    scores: Sequence[Score],
+    *,
+    issuing: str,
+    reference: str,
+    members: int,
+    sources: Sequence[str],
+    answers: Sequence[Mapping[str, Any]],
+    warnings: Sequence[str],
+) -> list[str]:
+    """Where the numbers should not be trusted, the weightiest first."""
+    return [
+        _skill_sentence([score for score in scores if score.model == issuing], issuing, reference),
+        *warnings,
+        *_calibration_sentences(answers),
+        *_source_sentences(sources),
+        f"With {members} members a share is itself uncertain: 50 % could be {_half_width(members):.0f} points more or less, and what "
+        f"no member shows may still have a chance of up to {100 * (1 - 0.05 ** (1 / members)):.1f} %. Intervals say this "
+        "sampling error only, not the error of the model.",
+    ]
+
+
+def _verdict(model: str, variable: str, scores: Sequence[Score], reference: str) -> str:
+    count = tally(scores)
+    judged = len(scores) - count["unknown"]
+    if not judged:
+        return f"{model} on {variable}: could not be judged."
+    mean = np.nanmean([score.skill[0] for score in scores])
+    word = "better" if count["better"] > count["worse"] else "worse" if count["worse"] > count["better"] else "no better"
+    return (
+        f"{model} on {variable}: {word} than {reference}. Of {judged} leads and scenarios, better at {count['better']}, "
+        f"worse at {count['worse']}, no difference shown at {count['open']}; mean CRPS skill {mean:.2f}."
+    ).replace("skill -", "skill −")
+
+
+def _skill_sentence(scores: Sequence[Score], issuing: str, reference: str) -> str:
+    count = tally(scores)
+    judged = len(scores) - count["unknown"]
+    if issuing == reference:
+        return f"{issuing} issues, and it is the reference itself: these are base rates with a trend, not a skilful forecast."
+    if not judged:
+        return f"The skill of {issuing} could not be measured. Take its numbers as a story about the model, not as a forecast."
+    if count["worse"] > count["better"]:
+        return f"{issuing} was worse than {reference} at {count['worse']} of {judged} leads on data no fit has seen. Use the base rate."
+    if not count["better"]:
+        return f"{issuing} has shown no skill over {reference} on data no fit has seen. Use the base rate."
+    rest = judged - count["better"]
+    tail = "" if not rest else f" At the other {rest} nothing was gained: do not prefer it there."
+    return f"{issuing} was better than {reference} at {count['better']} of {judged} leads on data no fit has seen.{tail}"
+
+
+def _calibration_sentences(answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    parts = [part for whole in answers for part in whole.get("scenarios") or [whole]]
+    states = [(part.get("calibration") or {}).get("state") for part in parts]
+    if states and "calibrated" not in states:
+        return ["No answer is calibrated: each says what share of members shows the event, not how likely it is in the world."]
+    return []
+
+
+def _source_sentences(sources: Sequence[str]) -> list[str]:
+    if len(sources) != 1:
+        return []
+    return [
+        f"All of it descends from one source ({sources[0]}): it cannot show how far other models, or the real climate, would differ."
+    ]
+
+
+def _half_width(members: int) -> float:
+    """Half the width, in points, of a 90 % interval about a share of one half; normal approximation."""
+    return float(100 * 1.645 * np.sqrt(0.25 / members))
+
+
+def _card(answer: Mapping[str, Any], whole: Mapping[str, Any]) -> AnswerCard:
+    question = answer.get("question") or whole.get("question") or {}
+    headline, interval = answer.get("headline") or {}, answer.get("interval") or {}
+    return AnswerCard(
+        headline=str(headline.get("text", "No answer.")),
+        question=str(question.get("reads_as") or question.get("text") or ""),
+        text=str(question.get("text") or ""),
+        value=_per_cent(headline.get("value")),
+        low=_per_cent(interval.get("low")),
+        high=_per_cent(interval.get("high")),
+        base=_per_cent((answer.get("base_rate") or {}).get("value")),
+        facts=tuple(_facts(answer)),
+        warnings=tuple(str(warning.get("text", warning)) for warning in answer.get("warnings") or ()),
+    )
+
+
+def _facts(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+    members, base = answer.get("members") or {}, answer.get("base_rate") or {}
+    interval, provenance = answer.get("interval") or {}, answer.get("provenance") or {}
+    facts = [("Scenario", str(provenance.get("scenario") or "none")), ("Model", str((provenance.get("model") or {}).get("name", "")))]
+    if members.get("event") is not None:
+        facts.append(("Members", f"{members['event']} of {members['total']}"))
+    if interval.get("low") is not None:
+        facts.append((f"{100 * interval.get('level', 0.9):.0f} % interval", f"{percent(interval['low'])} to {percent(interval['high'])}"))
+    if base.get("value") is not None:
+        facts.append(("Base rate", f"{_base_percent(base)} ({base.get('source', 'reference')})"))
+    facts.append(("Skill", _skill_text(answer.get("skill") or {})))
+    facts.append(("Calibration", _calibration_text(answer.get("calibration") or {})))
+    return [(name, text) for name, text in facts if text]
+
+
+def _base_percent(base: Mapping[str, Any]) -> str:
+    events = f", {base['events']} of {base['years']} years" if base.get("events") is not None and base.get("years") else ""
+    return f"{100 * base['value']:.0f} %{events}"
+
+
+def _calibration_text(calibration: Mapping[str, Any]) -> str:
+    state = str(calibration.get("state", "not known"))
+    return {
+        "uncalibrated": "not calibrated: a share of members, not a probability",
+        "not_possible": "not possible: a share of members, not a probability",
+        "stale": "out of date",
+    }.get(state, state.replace("_", " "))
+
+
+def _skill_text(skill: Mapping[str, Any]) -> str:
+    verdict = str(skill.get("verdict", "not_measured"))
+    words = {
+        "skilful": "shown in past forecasts",
+        "no_evidence": "none shown in past forecasts",
+        "worse_than_climatology": "worse than the base rate in past forecasts",
+        "not_measured": "not measured for this question",
+        "not_applicable": "cannot be measured: a projection has no past forecasts",
+    }.get(verdict, verdict.replace("_", " "))
+    if skill.get("value") is None:
+        return words
+    return f"{words}: {skill['value']:.2f} ({skill.get('low', float('nan')):.2f} to {skill.get('high', float('nan')):.2f})"
+
+
+def _per_cent(share: Any) -> float | None:
+    return None if share is None else 100 * float(share)

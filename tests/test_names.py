@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline.errors import InputRefusedError
+from pipeline.names import VARIABLES, canonical, conversion, nearest
+from tests.conftest import monthly_record
+
+
+def only(name):
+    return {name: VARIABLES[name]}
+
+
+def test_foreign_spellings_become_ours():
+    raw = monthly_record().rename(sst="TOS", lat="FNOCY", lon="FNOCX", time="TIME")
+    data = canonical(raw, variables=only("sst"), spelling={})
+    assert data["sst"].dims == ("time", "latitude", "longitude")
+    assert set(data.coords) == {"time", "latitude", "longitude"}
+    np.testing.assert_array_equal(data["sst"].values, raw["TOS"].values)
+
+
+def test_descending_latitudes_are_turned_with_their_values():
+    raw = monthly_record()
+    data = canonical(raw.isel(lat=slice(None, None, -1)), variables=only("sst"), spelling={})
+    np.testing.assert_array_equal(data["sst"].values, raw["sst"].values)
+    assert (np.diff(data["latitude"]) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("longitudes", "expected"),
+    [
+        ([-180, -90, 0, 90], [-180, -90, 0, 90]),
+        ([0, 90, 180, 270, 360], [0, 90, 180, 270]),  # the repeated cyclic point goes
+        ([20, 110, 200, 290], [20, 110, 200, 290]),
+        ([200, 290, 380, 470], [20, 110, 200, 290]),  # past the circle: turned back
+    ],
+)
+def test_longitudes_are_normalised(longitudes, expected):
+    raw = monthly_record(longitudes=len(longitudes)).assign_coords(lon=("lon", longitudes, {"units": "degrees_east"}))
+    data = canonical(raw, variables=only("sst"), spelling={})
+    np.testing.assert_allclose(data["longitude"], expected)
+    for value in expected:
+        same = next(i for i, lon in enumerate(longitudes) if (lon - value) % 360 == 0)
+        np.testing.assert_array_equal(data["sst"].sel(longitude=value), raw["sst"].isel(lon=same))
+
+
+def test_units_are_converted_and_never_guessed():
+    raw = monthly_record()
+    celsius = raw.assign(sst=(raw["sst"] - 273.15).assign_attrs(units="degC"))
+    data = canonical(celsius, variables=only("sst"), spelling={})
+    np.testing.assert_allclose(data["sst"], raw["sst"], rtol=1e-6)
+    assert data["sst"].attrs["units"] == "K"
+    del celsius["sst"].attrs["units"]
+    with pytest.raises(InputRefusedError, match="gives no units"):
+        canonical(celsius, variables=only("sst"), spelling={})
+
+
+def test_conversion_golden_numbers():
+    assert conversion("hPa", "Pa") == pytest.approx((100, 0))
+    assert conversion("degC", "K") == pytest.approx((1, 273.15))
+    assert conversion("degF", "K")[0] == pytest.approx(5 / 9)
+    assert conversion("M/S", "m s-1") == pytest.approx((1, 0))  # Ferret writes capitals
+
+
+def test_units_of_another_quantity_are_refused():
+    raw = monthly_record()
+    raw["sst"].attrs["units"] = "mm"
+    with pytest.raises(InputRefusedError, match="cannot convert 'mm' to 'K'"):
+        canonical(raw, variables=only("sst"), spelling={})
+
+
+def test_a_wrong_name_offers_the_nearest():
+    with pytest.raises(InputRefusedError, match="Did you mean 'sst'"):
+        canonical(monthly_record(), variables=only("sst"), spelling={"sst": "sstt"})
+    raw = monthly_record().rename(sst="t3")
+    raw["t3"].attrs.pop("standard_name")
+    with pytest.raises(InputRefusedError, match="variable 'sst': none in the source"):
+        canonical(raw, variables=only("sst"), spelling={})
+
+
+def test_a_missing_dimension_is_named():
+    raw = monthly_record().isel(lon=0, drop=True)
+    with pytest.raises(InputRefusedError, match="longitude"):
+        canonical(raw, variables=only("sst"), spelling={})
+
+
+def test_nearest_lists_what_there_is():
+    assert nearest("temp", ["tas", "pr"]).endswith("There is: pr, tas.")
+    assert nearest("x", []) == " There is: nothing."
+
+
+def test_lazy_stays_lazy():
+    data = canonical(monthly_record().chunk(time=12), variables=only("sst"), spelling={})
+    assert data["sst"].chunks is not None
+    assert isinstance(data, xr.Dataset)
