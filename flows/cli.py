@@ -74,17 +74,20 @@ def ask_command(
 ) -> None:
     """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate and provenance."""
     with _clear_errors():
-        from flows.questions import answer_question, explain_question
+        from pipeline.issued import ask, explain_question
 
         folder = _workspace(workspace, None)
         if explain:
-            print(explain_question(folder, question))
+            found = explain_question(folder, question)
+            print(json.dumps(found, indent=2, default=str) if as_json else found["reads_as"])
             return
-        answer = answer_question(folder, question, level=level / 100)
-        for warning in answer.warnings:
-            print(f"note: {warning['text']}", file=sys.stderr)
-        print(json.dumps(answer.to_json(), indent=2) if as_json else answer.card())
-        if strict and answer.warnings:
+        answer = ask(folder, question, level=level / 100)
+        print(json.dumps(answer.to_json(), indent=2, default=str) if as_json else answer.text)
+        warnings = answer.to_json().get("warnings", [])
+        if as_json:
+            for warning in warnings:
+                print(f"note: {warning['text']}", file=sys.stderr)
+        if strict and warnings:
             raise typer.Exit(4)
 
 

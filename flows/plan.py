@@ -10,7 +10,7 @@ import zarr
 from flows.experiment import Experiment
 from flows.system import System, source_hash
 from pipeline.products import read_issue
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, write_whole
 
 Pending = Callable[[Experiment, Workspace], list[str]]
 
@@ -80,3 +80,8 @@ def manifest(workspace: Workspace) -> dict[str, Any]:
     """Hashes of what the files in ``reports/`` were made from."""
     path = Path(workspace.reports / "manifest.json")
     return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def remember(workspace: Workspace, **made_from: str) -> None:
+    """Note what a file in ``reports/`` was made from."""
+    write_whole(workspace.reports / "manifest.json", json.dumps({**manifest(workspace), **made_from}, indent=2))

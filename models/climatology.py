@@ -18,7 +18,7 @@ from torch import Tensor
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.config import ClimatologyConfig
 from models.innovations import Draw, same_season
-from models.record import Record, training_record
+from models.record import training_record
 
 
 def fit(
@@ -35,10 +35,8 @@ def fit(
         ValueError: Training data that no fit can use, or no unbroken run as long as the block asked for.
     """
     record = training_record(data)
-    block = config.block or _default_block(record)
+    block = record.block(config.block)
     starts = record.anchors(before=0, after=block - 1)
-    if not len(starts):
-        raise ValueError(f"no unbroken training run holds a block of {block} steps; ask for a shorter block")
     model = Model(
         fields=record.values.float().reshape(-1, *data.grid.mask.shape),
         starts=starts,
@@ -88,10 +86,3 @@ class Model:
     def restore(cls, config: ClimatologyConfig, arrays: Mapping[str, Tensor], *, grid: Grid) -> Self:
         """The model that ``arrays()`` came from."""
         return cls(arrays["fields"], arrays["starts"], arrays["calendar"], int(arrays["block"]))
-
-
-def _default_block(record: Record) -> int:
-    """A year of steps, ten where a step is a year: longer than what the weather or El Niño remembers."""
-    wanted = round(record.steps_per_year) if record.steps_per_year > 1.5 else 10
-    longest = int(torch.bincount(record.run).max())
-    return max(1, min(wanted, longest // 2))

@@ -7,9 +7,9 @@ and a model class with ``restore``. It is imported only when a model is built or
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,6 +134,24 @@ class DirectRidgeConfig(ModelConfig):
     folds: Folds = 6
 
 
+class ResidualBlocksConfig(ModelConfig):
+    """Pattern scaling: a response to the forcing, and blocks of the residuals of years left out of its fit.
+
+    Attributes:
+        block: Steps in a block; by default a year of them, or ten where a step is a year.
+        link: Whether the initial state is remembered, as an AR(1) in each cell.
+        uncertain_response: Whether each member has a response of its own, as uncertain as the folds are apart.
+        folds: Folds of years.
+    """
+
+    module: ClassVar[str] = "pattern"
+    kind: Literal["residual_blocks"] = "residual_blocks"
+    block: PositiveInt | None = None
+    link: bool = True
+    uncertain_response: bool = True
+    folds: Folds = 10
+
+
 class NetworkConfig(ModelConfig):
     """What the neural families have in common.
 
@@ -204,14 +222,44 @@ class DiffusionConfig(NetworkConfig):
     smallest_noise: Annotated[float, Field(gt=0)] = 0.1
 
 
+class PoolConfig(ModelConfig):
+    """Some members from one model, some from another.
+
+    Attributes:
+        models: The models, at least two.
+        weights: Their shares of the members; chosen on the validation years when not given.
+        leads: Steps of the hindcasts that weights are chosen on.
+        members: Members of those hindcasts.
+        cases: At most about so many of them.
+    """
+
+    module: ClassVar[str] = "pool"
+    kind: Literal["pool"] = "pool"
+    models: Annotated[tuple["AnyModelConfig", ...], Field(min_length=2)]
+    weights: tuple[NonNegativeFloat, ...] | None = None
+    leads: PositiveInt = 10
+    members: Annotated[int, Field(ge=2)] = 10
+    cases: PositiveInt = 60
+
+    @model_validator(mode="after")
+    def _weigh_every_model(self) -> Self:
+        if self.weights is not None and (len(self.weights) != len(self.models) or not sum(self.weights)):
+            raise ValueError(f"give one weight for each of the {len(self.models)} models, not all of them zero")
+        return self
+
+
 AnyModelConfig = Annotated[
     ClimatologyConfig
     | DampedPersistenceConfig
     | LinearInverseConfig
     | VectorAutoregressiveConfig
     | DirectRidgeConfig
+    | ResidualBlocksConfig
+    | PoolConfig
     | AutoregressiveConfig
     | DiffusionConfig,
     Field(discriminator="kind"),
 ]
 """Any model's configuration; a wrong ``kind`` is refused and the valid ones are named."""
+
+PoolConfig.model_rebuild()

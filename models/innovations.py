@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from models.base import member_rng
+from models.base import member_noise, member_rng
 
 SEASON_HALF_WIDTH = 2 * math.pi * 45 / 365.25
 """Days of the year within 45 days of each other count as one season: radians of the annual cycle."""
@@ -30,6 +30,10 @@ class Draw:
         """One number in ``[0, 1)`` for each member, float64."""
         streams = (member_rng(self.seed, self.init_time, member, step) for member in self.members)
         return torch.tensor([stream.random() for stream in streams], dtype=torch.float64)
+
+    def normal(self, step: int, count: int) -> Tensor:
+        """Standard normal numbers for each member, ``(members, count)``, float64."""
+        return member_noise(self.seed, self.init_time, self.members, step, (count,)).double()
 
     def choose(self, candidates: Tensor, step: int) -> Tensor:
         """One of the candidates for each member, all equally likely."""

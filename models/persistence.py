@@ -98,8 +98,8 @@ class Model:
 
 
 def seasonal_terms(calendar: Tensor, terms: int) -> Tensor:
-    """A constant, sine and cosine of the phase: the first ``terms`` of them, ``(time, terms)``."""
-    return torch.cat([torch.ones_like(calendar[:, :1]), calendar], dim=1)[:, :terms]
+    """A constant, sine and cosine of the phase: the first ``terms`` of them, ``(..., terms)``."""
+    return torch.cat([torch.ones_like(calendar[..., :1]), calendar], dim=-1)[..., :terms]
 
 
 def seasonal_damping(coefficients: Tensor, calendar: Tensor) -> Tensor:

@@ -50,6 +50,22 @@ class Record:
         positions = torch.arange(before, max(before, len(self.run) - after))
         return positions[self.run[positions - before] == self.run[positions + after]]
 
+    def block(self, steps: int | None = None) -> int:
+        """Steps of a block to resample: by default a year of them, or ten where a step is a year.
+
+        Longer than what the weather or El Niño remembers, and no more than half of the longest unbroken run.
+
+        Raises:
+            ValueError: A block asked for that is longer than any run.
+        """
+        longest = int(torch.bincount(self.run).max())
+        if steps is None:
+            wanted = round(self.steps_per_year) if self.steps_per_year > 1.5 else 10
+            return max(1, min(wanted, longest // 2))
+        if steps > longest:
+            raise ValueError(f"no unbroken training run holds a block of {steps} steps: the longest has {longest}")
+        return steps
+
     @property
     def years(self) -> float:
         """Length of the training record of all series together, in years."""

@@ -1,9 +1,9 @@
 """Direct multi-lead ridge: every lead of a window straight from the newest states, dressed with past errors.
 
 The forecast of a lead is damped persistence in each cell plus a ridge regression of what that misses on the scores of
-the leading EOFs, as level and tendencies. The noise is the trajectory of errors of a past start in the same season, made
-by the operator of the fold that had not seen it, so that errors grow and hang together through the window as they do.
-Horizons beyond one window chain windows, each started from the states drawn.
+the leading EOFs, as level and tendencies. The noise is the trajectory of errors of a past start in the same season,
+made by the operator of the fold that had not seen it, so that errors grow and hang together through the window as they
+do. Horizons beyond one window chain windows, each started from the states drawn.
 
 Source:
     Roulston and Smith (2003), dressing with past errors, doi:10.1034/j.1600-0870.2003.201378.x.
@@ -104,7 +104,7 @@ class Operator:
 
 def persisted(newest: Tensor, damping: Tensor, calendar: Tensor) -> Tensor:
     """Damped persistence of the newest states, ``(samples, leads, cells)``."""
-    terms = seasonal_terms(calendar.flatten(0, 1), damping.shape[1]).reshape(*calendar.shape[:2], -1)
+    terms = seasonal_terms(calendar, damping.shape[1])
     return torch.einsum("slt,ltc->slc", terms, damping).clamp(-LIMIT, LIMIT) * newest[:, None]
 
 

@@ -54,6 +54,7 @@ class Answer:
         return card_text(self.payload)
 
     def __str__(self) -> str:
+        """The card for a terminal."""
         return self.text
 
     def _repr_html_(self) -> str:

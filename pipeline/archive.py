@@ -95,7 +95,7 @@ def ingest(
         provenance: A record for each file.
 
     Returns:
-        How many steps were added, corrected and already there. Nothing new makes no snapshot.
+        How many steps were added, corrected and already there. The same values from the same source make no snapshot.
 
     Raises:
         TercileError: The new steps do not follow on those held.
@@ -108,13 +108,19 @@ def ingest(
             fate = Ingested(group, dataset.sizes["time"], 0, 0)
         else:
             fate = _compare(held, dataset, group)
-            if not fate.is_new:
+            if not fate.is_new and _is_recorded(held, provenance):
                 return fate
         session = repository.writable_session("main")
-        _write(session.store, dataset, group, held=held)
+        if fate.is_new:
+            _write(session.store, dataset, group, held=held)
         _record(session.store, group, provenance)
         session.commit(f"ingest {group}: {fate.added} added, {fate.corrected} corrected")
     return fate
+
+
+def _is_recorded(held: xr.Dataset, provenance: Sequence[Mapping[str, Any]]) -> bool:
+    last = json.loads(str(held.attrs["provenance"]))[-len(provenance) :] if provenance else []
+    return [{**record, "ingested_at": None} for record in last] == [{**record, "ingested_at": None} for record in provenance]
 
 
 def _held(workspace: Workspace, group: str) -> xr.Dataset | None:

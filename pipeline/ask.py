@@ -51,16 +51,20 @@ class Event:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, node: Expression) -> None:
+        """Check the kind of the last step."""
         kind_of(node)
         self.node = node
 
     def __repr__(self) -> str:
+        """The expression as text."""
         return expression_text(self.node)
 
     def __bool__(self) -> NoReturn:
+        """Refused: it would silently drop half an event."""
         raise TypeError("An event has no truth value before it is asked: use & | ~ and .between(a, b).")
 
     def __eq__(self, other: object) -> bool:
+        """Whether the trees are equal."""
         return isinstance(other, Event) and self.node == other.node
 
     def anom(self, *, clim: str | None = None) -> Event:
@@ -127,24 +131,31 @@ class Event:
         return self._compared("outside", lower, upper)
 
     def __gt__(self, threshold: str) -> Event:
+        """Above a threshold."""
         return self._compared("above", threshold)
 
     def __ge__(self, threshold: str) -> Event:
+        """At least a threshold."""
         return self._compared("at_least", threshold)
 
     def __lt__(self, threshold: str) -> Event:
+        """Below a threshold."""
         return self._compared("below", threshold)
 
     def __le__(self, threshold: str) -> Event:
+        """At most a threshold."""
         return self._compared("at_most", threshold)
 
     def __and__(self, other: Event) -> Event:
+        """Both."""
         return Event(combine("and", (self.node, other.node)))
 
     def __or__(self, other: Event) -> Event:
+        """Either."""
         return Event(combine("or", (self.node, other.node)))
 
     def __invert__(self) -> Event:
+        """Not."""
         return Event(Negation(self.node))
 
     def _reduced(self, verb: str, over: str | None, time: str | None) -> Event:

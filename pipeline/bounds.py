@@ -216,18 +216,21 @@ def _over_time(values: Array, verb: str, seconds: Array, is_rate: bool) -> Array
     lengths = seconds.reshape(1, 1, -1, 1, 1)
     match verb:
         case "mean":
-            return np.sum(values * lengths, axis=STEP, keepdims=True, dtype=np.float64) / lengths.sum()
+            return np.asarray(_total(values * lengths) / lengths.sum())
         case "sum":
-            amounts = values * lengths if is_rate else values
-            return np.sum(amounts, axis=STEP, keepdims=True, dtype=np.float64)
+            return _total(values * lengths if is_rate else values)
         case "count":
-            return np.sum(values, axis=STEP, keepdims=True, dtype=np.float64)
+            return _total(values)
         case "run":
             return _longest(values)
         case "max" | "any":
             return np.asarray(values.max(axis=STEP, keepdims=True))
         case _:
             return np.asarray(values.min(axis=STEP, keepdims=True))
+
+
+def _total(values: Array) -> Array:
+    return np.asarray(np.sum(values, axis=STEP, keepdims=True, dtype=np.float64))
 
 
 def _longest(condition: Array) -> Array:

@@ -54,7 +54,7 @@ class Catalogue:
 
     @classmethod
     def of(
-        cls, ensemble: xr.Dataset, *, aliases: Mapping[str, tuple[str, ...]] | None = None, **settings: Any
+        cls, ensemble: xr.Dataset, *, aliases: Mapping[str, tuple[str, ...]] | None = None, **settings: object
     ) -> Catalogue:
         """A catalogue of an ensemble's variables, with whatever else is given.
 
@@ -76,7 +76,7 @@ class Catalogue:
             if {"member", "lead_time"} <= set(array.dims)
         }
         settings.setdefault("kind", "projection" if "scenario" in ensemble.dims else "forecast")
-        return cls(variables, **settings)
+        return cls(variables, **settings)  # type: ignore[arg-type]
 
     def variable(self, name: str) -> VariableInfo:
         """The variable that a name means.

@@ -40,16 +40,16 @@ class Statistic:
         """The statistic over the members; NaN wherever any of them is missing."""
         match self.kind:
             case "mean":
-                return values.mean(axis=MEMBER, keepdims=True)
+                return np.asarray(values.mean(axis=MEMBER, keepdims=True))
             case "percentile":
                 return np.quantile(values, self.amount / 100, axis=MEMBER, keepdims=True, method="weibull")
             case "sigma":
                 spread = values.std(axis=MEMBER, keepdims=True, ddof=1)
                 return np.asarray(values.mean(axis=MEMBER, keepdims=True) + self.amount * spread)
             case "highest":
-                return values.max(axis=MEMBER, keepdims=True)
+                return np.asarray(values.max(axis=MEMBER, keepdims=True))
             case "lowest":
-                return values.min(axis=MEMBER, keepdims=True)
+                return np.asarray(values.min(axis=MEMBER, keepdims=True))
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ from pipeline.events.tree import (
     Then,
     Threshold,
     Variable,
+    Window,
 )
 from pipeline.extent import steps_of
 from pipeline.quantities import in_data_units, is_rate, measure
@@ -83,10 +84,11 @@ def evaluate(node: Expression, need: Need, at: Trajectories, climate: Climate) -
             return minus(evaluate(node.source, need, at, climate), normal)
         case Rolling():
             return _rolled(node, need, at, climate)
-        case Reduction() if isinstance(node.axis, Region):
-            return _over_region(node, node.axis, need, at, climate)
         case Reduction():
-            return _over_window(node, need, at, climate)
+            axis = node.axis
+            if isinstance(axis, Region):
+                return _over_region(node, axis, need, at, climate)
+            return _over_window(node, axis, need, at, climate)
         case First():
             start, stop = resolve(node.window, at.timeline).span
             condition = evaluate(node.source, Need(need.cells, start, stop), at, climate)
@@ -157,9 +159,9 @@ def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, 
     return reduced
 
 
-def _over_window(node: Reduction, need: Need, at: Trajectories, climate: Climate) -> Bounds:
+def _over_window(node: Reduction, window: Window, need: Need, at: Trajectories, climate: Climate) -> Bounds:
     """Time closed over a window's steps."""
-    groups = at.groups(node.axis)  # type: ignore[arg-type]
+    groups = at.groups(window)
     start, stop = groups[0][0], groups[-1][1]
     values = evaluate(node.source, Need(need.cells, start, stop), at, climate)
     becomes_amount = node.verb == "sum" and is_rate(measure(node.source, at.catalogue, at.timeline).units)

@@ -84,7 +84,7 @@ def restated(inquiry: Inquiry) -> dict[str, Any]:
     question = inquiry.question
     reading = _Reading(inquiry)
     plain = to_steps(question)
-    subject = {key: plain[key] for key in ("event", "field") if key in plain}
+    subject: dict[str, Any] = {key: plain[key] for key in ("event", "field") if key in plain}
     sentence = reading.sentence()
     return {
         "id": question_id(question),
@@ -148,14 +148,15 @@ class _Reading:
                 length = steps_of(node.length, self.inquiry.timeline)
                 inner = Need(need.cells, max(0, need.start - length + 1), need.stop)
                 return f"the running {duration_text(node.length)} {node.verb} of {self.words(node.source, inner)}"
-            case Reduction() if isinstance(node.axis, Region):
-                return self.over_region(node, node.axis, need)
             case Reduction():
-                return self.over_window(node, node.axis, need)
+                axis = node.axis
+                if isinstance(axis, Region):
+                    return self.over_region(node, axis, need)
+                return self.over_window(node, axis, need)
             case First():
-                inner, dates = self.window(node.window, "first")
+                (start, stop), dates = self.window(node.window, "first")
                 held = f", for {node.run} in a row" if node.run > 1 else ""
-                condition = self.words(node.source, Need(need.cells, *inner))
+                condition = self.words(node.source, Need(need.cells, start, stop))
                 return f"the first {self.step} of {dates} in which {condition}{held}"
             case Then():
                 after = self.words(node.event, need)
@@ -281,7 +282,7 @@ class _Reading:
     def note_region(self, region: Region) -> None:
         """Note a region once."""
         cells = self.inquiry.members.cells(region)
-        note = {
+        note: dict[str, Any] = {
             "name": region.name if isinstance(region, Named) else region_text(region),
             "title": cells.title,
             "version": cells.version,

@@ -120,7 +120,7 @@ def field_map(
     longitude, latitude = (_cell_edges(values[name].values.astype(float)) for name in ("longitude", "latitude"))
     shape = (latitude[-1] - latitude[0]) / (longitude[-1] - longitude[0])
     stretch = min(1 / np.cos(np.deg2rad(np.clip(latitude.mean(), -70, 70))), 2.0)
-    figure, axes = _panel(height=WIDTH * min(shape * stretch, 1.2) * 0.9 + 1.1, layout="compressed")
+    figure, axes = _panel(height=0.86 * WIDTH * min(shape * stretch, 1.3) + 1.35, layout="compressed")
     mesh = axes.pcolormesh(
         longitude, latitude, values.values, cmap=classes.colormap, norm=classes.norm, rasterized=True, zorder=1
     )
@@ -131,12 +131,12 @@ def field_map(
     axes.set(xlim=longitude[[0, -1]], ylim=np.clip(latitude[[0, -1]], -90, 90), aspect=stretch)
     axes.grid(False)
     axes.set_title(title, fontsize=10, loc="left")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _longitude_label(x)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}°{'N' if y > 0 else 'S' if y < 0 else ''}"))
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 3, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 3, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: longitude_text(x)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: latitude_text(y)))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 6, 9, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 6, 9, 10]))
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.055, pad=0.04, spacing="uniform")
-    bar.set_ticks(list(classes.breaks), labels=[f"{edge:g}" for edge in classes.breaks])
+    bar.set_ticks(list(classes.breaks), labels=[f"{edge:g}".replace("-", "−") for edge in classes.breaks])
     bar.set_label(quantity)
     bar.ax.minorticks_off()
     bar.dividers.set(color=INK, linewidth=0.8, segments=[[(x, 0), (x, 1)] for x in classes.breaks[1:-1]])
@@ -146,13 +146,20 @@ def field_map(
 
 
 def lead_chart(
-    curves: Mapping[str, NDArray[np.floating]], *, leads: Sequence[str], quantity: str, neutral: float, look: Look
+    curves: Mapping[str, NDArray[np.floating]],
+    *,
+    leads: Sequence[str],
+    axis: str,
+    quantity: str,
+    neutral: float,
+    look: Look,
 ) -> Figure:
     """A score at each lead by model, with its interval where it is known, about a neutral line.
 
     Args:
         curves: By model, ``(3, lead)``: value, low and high; NaN intervals are left out.
         leads: Label of each lead.
+        axis: Label of the horizontal axis, with units.
         quantity: Label of the vertical axis, with units.
         neutral: Value that means "no better, no worse", or "just right".
         look: Style of each model, the same in every figure.
@@ -164,7 +171,7 @@ def lead_chart(
         x = np.arange(len(leads)) + (place - (len(curves) - 1) / 2) * 0.7 / max(len(curves), 2)
         axes.vlines(x, low, high, color=style.colour, lw=1.4)
         axes.plot(x, value, ls="none", marker=style.marker, ms=5, color=style.colour, label=name)
-    _name_axes(axes, "lead", quantity)
+    _name_axes(axes, axis, quantity)
     if max(map(len, leads)) * len(leads) < 45:
         axes.set_xticks(range(len(leads)), leads)
     else:
@@ -229,6 +236,17 @@ def loss_curves(curves: Mapping[str, Curve]) -> Figure:
     return figure
 
 
+def latitude_text(y: float) -> str:
+    """A latitude as people write it, as 40°N."""
+    return f"{abs(round(y, 1)):g}°{'N' if y > 0 else 'S' if y < 0 else ''}"
+
+
+def longitude_text(x: float) -> str:
+    """A longitude as people write it, as 105°W, from any count of degrees."""
+    east = (round(x, 1) + 180) % 360 - 180
+    return f"{abs(east):g}°{'E' if 0 < east < 180 else 'W' if -180 < east < 0 else ''}"
+
+
 def encode_svg(figure: Figure, *, name: str, alt: str) -> str:
     """The figure as an ``<svg>`` element for a page: no outside reference, and ids that no other figure has.
 
@@ -242,8 +260,8 @@ def encode_svg(figure: Figure, *, name: str, alt: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
-    for place, old in enumerate(dict.fromkeys(re.findall(r'id="([^"]+)"', text))):
-        text = re.sub(rf'(id="|href="#|url\(#){re.escape(old)}(?=["\)])', rf"\g<1>{name}-{place}", text)
+    ids = {old: f"{name}-{place}" for place, old in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', text)))}
+    text = re.sub(r'( id="|href="#|url\(#)([^")]+)', lambda found: found[1] + ids[found[2]], text)
     box = re.search(r'viewBox="([^"]+)"', text)
     head = f'<svg viewBox="{box.group(1) if box else ""}" role="img" style="stroke-linejoin:round;stroke-linecap:butt">'
     body = re.sub(r"\n\s*", "\n", text[text.index(">") + 1 :]).replace("xlink:href", "href")
@@ -345,8 +363,3 @@ def _cell_edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
         return centres[0] + np.array([-0.5, 0.5])
     middle = (centres[1:] + centres[:-1]) / 2
     return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
-
-
-def _longitude_label(x: float) -> str:
-    east = (x + 180) % 360 - 180
-    return f"{abs(east):g}°{'E' if 0 < east < 180 else 'W' if -180 < east < 0 else ''}"

@@ -71,6 +71,7 @@ class Setting:
         reference: First and last reference year.
         leads: First and last lead of the window that maps and curves show.
         quantile: Of the reference, for maps of exceedance; 1 is its highest value.
+        lead: What a lead of the scorecard is, with its unit.
         record: What to call the record, as "observations".
         no_skill: By subject, True where hindcasts showed no skill.
         judged: By scenario, first and last year that no fit has seen; its name is empty in an unforced system.
@@ -81,6 +82,7 @@ class Setting:
     reference: tuple[int, int]
     leads: tuple[int, int]
     quantile: float
+    lead: str
     record: str
     no_skill: Mapping[str, xr.DataArray]
     judged: Mapping[str, tuple[int, int]]
@@ -115,7 +117,7 @@ def span_text(valid_time: xr.DataArray) -> str:
 
 def is_annual(subject: Subject) -> bool:
     """Whether leads are years."""
-    return bool(subject.forecast["lead_time"].attrs.get("units") == "years")
+    return _unit(subject) == "years"
 
 
 def change_maps(subject: Subject, setting: Setting) -> list[Illustration]:
@@ -144,13 +146,14 @@ def exceedance_maps(subject: Subject, setting: Setting) -> list[Illustration]:
     ).compute()
     when = span_text(_window(subject, setting))
     base = "none of the reference years lies above it" if setting.quantile == 1 else f"base rate {100 - 100 * setting.quantile:.0f} %"
+    each = "year" if is_annual(subject) else "step"
     maps = []
     for name in scenarios_of(subject):
         field = _of(share, name)
         words = (
-            f"Share of members and {'years' if is_annual(subject) else 'steps'} in {when}{under(name)} with {subject.label} above "
+            f"Share of members and {each}s in {when}{under(name)} with {subject.label} above "
             f"each cell's {setting.limit} ({base}). Area mean {at_place(field, None):.0f} %. "
-            "Years are pooled: this is not the chance that some year exceeds it."
+            f"All {each}s are pooled: this is not the chance that some {each} exceeds it."
         )
         maps.append(_map("exceedance", subject, setting, name, field, probability_classes(), f"share above the {setting.limit} (%)", words))
     return maps
@@ -256,7 +259,7 @@ def _fan(subject: Subject, setting: Setting, where: str, place: tuple[float, flo
         past=past,
         later=later,
         quantity=f"{subject.label}, change from {setting.years} ({subject.units})",
-        time="year" if is_annual(subject) else f"end of lead ({subject.forecast['lead_time'].attrs.get('units', 'steps')})",
+        time={"years": "year", "months": "month", "days": "day"}.get(_unit(subject), "time"),
         dates=dates,
         record=setting.record,
     )
@@ -371,7 +374,7 @@ def _by_lead(
     cells = {(score.model, score.lead): pick(score) for score in scores}
     names = dict.fromkeys(score.model for score in scores)
     values = {name: np.array([cells.get((name, lead), (_NAN,) * 3) for lead in leads]).T for name in names}
-    figure = lead_chart(values, leads=leads, quantity=quantity, neutral=neutral, look=setting.look)
+    figure = lead_chart(values, leads=leads, axis=setting.lead, quantity=quantity, neutral=neutral, look=setting.look)
     return _illustrate(figure, _slug(kind, scores[0].variable, scores[0].scenario), caption)
 
 
@@ -381,6 +384,10 @@ def _of(array: xr.DataArray, scenario: str) -> xr.DataArray:
 
 def _window(subject: Subject, setting: Setting) -> xr.DataArray:
     return subject.forecast["valid_time"].sel(lead_time=slice(*setting.leads))
+
+
+def _unit(subject: Subject) -> str:
+    return str(subject.forecast["lead_time"].attrs.get("units", "steps"))
 
 
 def _date_text(date: xr.DataArray, among: xr.DataArray) -> str:

@@ -63,7 +63,7 @@ class Classes:
 
     @property
     def norm(self) -> BoundaryNorm:
-        """Value to class; the upper edge of the last class belongs to it."""
+        """Value to class; an edge belongs to the class above it, and what lies beyond the last edge is drawn as its class."""
         return BoundaryNorm(self.breaks, len(self.colours))
 
 
@@ -73,7 +73,7 @@ def probability_classes() -> Classes:
 
 
 def change_classes(values: np.ndarray, *, is_wetness: bool = False) -> Classes:
-    """Up to eight round classes for a change: one hue where all have one sign, else two hues about zero.
+    """Up to seven round classes for a change: one hue where all have one sign, else two hues about zero.
 
     Args:
         values: All changes that share the map's legend; NaN is left out.
@@ -86,7 +86,7 @@ def change_classes(values: np.ndarray, *, is_wetness: bool = False) -> Classes:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     if low >= 0 or high <= 0:
         breaks = _round_breaks(low, high if high > low else low + 1)
-        colours = _sample("Blues" if high <= 0 else "OrRd", 0.12, 1.0, len(breaks) - 1)
+        colours = _sample("YlGnBu" if high <= 0 else "OrRd", 0.12, 1.0, len(breaks) - 1)
         return Classes(breaks, colours[::-1] if high <= 0 else colours)
     reach = max(-low, high)
     breaks = _round_breaks(-reach, reach)
@@ -100,7 +100,7 @@ def skill_classes() -> Classes:
 
 
 def _round_breaks(low: float, high: float) -> tuple[float, ...]:
-    return tuple(float(edge) for edge in MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+    return tuple(float(edge) for edge in MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
 
 
 def _sample(name: str, first: float, last: float, count: int) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def cells_of(
     edges = cell_edges(latitude, limit=90.0), cell_edges(longitude)
     if isinstance(region, Point):
         return _point_cells(region, *edges)
-    area = _area(region, gazetteer)
+    area = area_of(region, gazetteer)
     overlap = np.zeros((latitude.size, longitude.size))
     whole = 0.0
     for polygon in area.polygons:
@@ -160,7 +160,7 @@ def cells_of(
     return Cells(region, area.title, version, rows, columns, overlap[np.ix_(rows, columns)], covered, largest)
 
 
-def _area(region: Region, gazetteer: Gazetteer) -> Area:
+def area_of(region: Region, gazetteer: Gazetteer) -> Area:
     """A region's shape."""
     match region:
         case Named():

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import illustrations as draw
 from pipeline.errors import TercileError
+from pipeline.figures import latitude_text, longitude_text
 from pipeline.illustrations import Illustration, Places, Setting, Table
 from pipeline.palette import skill_classes, styles
 from pipeline.scoreboard import Score, read_scores
@@ -172,6 +173,7 @@ def _setting(report: Report, subject: Subject) -> Setting:
         reference=report.reference,
         leads=window,
         quantile=1.0 if forced else 0.9,
+        lead="valid years" if forced else f"lead ({subject.forecast['lead_time'].attrs.get('units', 'steps')})",
         record=report.record_name,
         no_skill=report.no_skill,
         judged=report.judged,
@@ -183,12 +185,12 @@ def _about(report: Report, subject: Subject) -> str:
     sizes, valid_time = subject.forecast.sizes, subject.forecast["valid_time"]
     names = [name for name in draw.scenarios_of(subject) if name]
     pathways = f", under each of {' and '.join(names)}" if names else ""
-    south, north = (float(subject.mean["latitude"][end]) for end in (0, -1))
-    west, east = (float(subject.mean["longitude"][end]) for end in (0, -1))
+    south, north = (latitude_text(float(subject.mean["latitude"][end])) for end in (0, -1))
+    west, east = (longitude_text(float(subject.mean["longitude"][end])) for end in (0, -1))
     return (
         f"{sizes['member']} possible futures{pathways}, from {draw.span_text(valid_time)}, drawn by the model "
-        f"'{report.issuing}'. Each is one whole trajectory of maps ({sizes['latitude']} × {sizes['longitude']} cells, latitude "
-        f"{south:g} to {north:g}, longitude {west:g} to {east:g}), so that questions over several years or places can be asked of it. "
+        f"'{report.issuing}'. Each is one whole trajectory of maps ({sizes['latitude']} × {sizes['longitude']} cells, "
+        f"{south} to {north}, {west} to {east}), so that questions over several years or places can be asked of it. "
         f"Changes, thresholds and base rates refer to {report.reference[0]}–{report.reference[1]}."
     )
 

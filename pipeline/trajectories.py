@@ -110,13 +110,9 @@ def ensemble_trajectories(
     """
 
     def read(name: str, need: Need) -> Array:
-        array = ensemble[name]
-        if scenarios:
-            array = array.sel(scenario=list(scenarios))
-        elif "scenario" not in array.dims:
-            array = array.expand_dims("scenario")
-        array = array.transpose("scenario", "member", "lead_time", "latitude", "longitude")
-        return np.asarray(_cut(array.isel(lead_time=slice(need.start, need.stop)), need.cells).values)
+        array = _cut(ensemble[name].isel(lead_time=slice(need.start, need.stop)), need.cells)
+        array = array.sel(scenario=list(scenarios)) if scenarios else array.expand_dims("scenario")
+        return np.asarray(array.transpose("scenario", "member", "lead_time", "latitude", "longitude").values)
 
     return Trajectories(read, timeline, catalogue, *_grid(ensemble), partial=partial)
 
@@ -179,7 +175,8 @@ class Record:
 
         def read(name: str, need: Need) -> Array:
             steps = np.arange(need.start - start, need.stop - start)
-            return self._values(name, need.cells)[begins[:, np.newaxis] + steps][np.newaxis]
+            values: Array = self._values(name, need.cells)[begins[:, np.newaxis] + steps]
+            return values[np.newaxis]
 
         grid = _grid(self.data)
         return Trajectories(read, forecast, self.catalogue, *grid, True, begins.size, self.partial)

@@ -29,7 +29,7 @@ Rows = Mapping[tuple[tuple[str, Any], ...], xr.Dataset]
 Interval = tuple[float | None, float | None, float | None, str | None]  # value, low, high, reason for what is None
 
 _LABELS: dict[str, list[str | int]] = {"season": ["DJF", "MAM", "JJA", "SON"], "month": list(range(1, 13))}
-_BLOCK_BYTES = 2**24  # of an ensemble in memory, scored at a time
+_BLOCK_BYTES = 2**25  # of members, scored at a time
 _POOLED_LEADS = 20  # valid times pooled to a row where one initial time is all there is
 _SCORES = ("crps_fair", "crps", "rmse", "bias", "spread", "anomaly_correlation", "reliability_index")
 _SQUARED_ERROR, _VARIANCE = SUMS.index("squared_error"), SUMS.index("variance")
@@ -228,10 +228,14 @@ def _sum_block(
 
 
 def _chunked(forecast: xr.DataArray) -> xr.DataArray:
-    """Lazy, members in one chunk, space last."""
+    """Lazy, space last, members in one chunk, and small tiles merged: a task costs as much as scoring a megabyte."""
     ordered = forecast.transpose(..., "member", *SPACE)
-    inits = max(1, _BLOCK_BYTES * ordered.sizes["init_time"] // max(ordered.nbytes, 1))
-    chunks = {"init_time": inits} if ordered.chunks is None else {"member": -1}
+    step = int(np.prod([max(sizes) for sizes in ordered.chunks[:-3]])) if ordered.chunks else 1
+    fields = ordered.dtype.itemsize * int(np.prod(ordered.shape[-3:]))
+    merged = ("member", *SPACE) if fields * step <= _BLOCK_BYTES else ("member",)
+    chunks: dict[Hashable, int] = dict.fromkeys(merged, -1)
+    if ordered.chunks is None:
+        chunks = {"init_time": max(1, _BLOCK_BYTES * ordered.sizes["init_time"] // max(ordered.nbytes, 1))}
     return ordered.copy(data=ordered.variable.chunk(chunks).data)
 
 

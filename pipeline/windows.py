@@ -51,16 +51,26 @@ class Timeline:
         return int(self.labels.size)
 
     @cached_property
+    def parts(self) -> Ints:
+        """Year, month, day and hour of each label, ``(4, step)``."""
+        values = self.labels.values
+        if np.issubdtype(values.dtype, np.datetime64):
+            dates = self.labels.dt
+            return np.array([dates.year, dates.month, dates.day, dates.hour], dtype=np.int64)
+        return np.array([(date.year, date.month, date.day, date.hour) for date in values], dtype=np.int64).T
+
+    @cached_property
     def keys(self) -> Ints:
         """Labels as numbers ``yyyymmdd`` that sort like dates."""
-        dates = self.labels.dt
-        keys: Ints = (dates.year.values * 10_000 + dates.month.values * 100 + dates.day.values).astype(np.int64)
+        year, month, day, _ = self.parts
+        keys: Ints = year * 10_000 + month * 100 + day
         return keys
 
     @cached_property
     def calendar(self) -> str:
         """The CF name of the calendar."""
-        return str(self.labels.dt.calendar)
+        first = self.labels.values[0]
+        return "proleptic_gregorian" if isinstance(first, np.datetime64) else str(first.calendar)
 
     @cached_property
     def year_length(self) -> float:
@@ -70,14 +80,13 @@ class Timeline:
     @cached_property
     def clock(self) -> NDArray[np.float64]:
         """Days since the year began for each label; 29 February counts as the 28th."""
-        dates = self.labels.dt
-        month, day = dates.month.values, dates.day.values
+        _, month, day, hour = self.parts
         if self.calendar == "360_day":
             whole = 30 * (month - 1) + day - 1
         else:
             lengths = np.diff(np.append(_MONTH_STARTS, 365))
             whole = _MONTH_STARTS[month - 1] + np.minimum(day, lengths[month - 1]) - 1
-        return np.asarray(whole + dates.hour.values / 24.0, dtype=np.float64)
+        return np.asarray(whole + hour / 24.0, dtype=np.float64)
 
     @cached_property
     def step_days(self) -> float:
@@ -96,9 +105,9 @@ class Timeline:
 
     def ends(self, start: int, stop: int) -> tuple[str, str]:
         """The first and the last day of steps ``start`` to ``stop`` (not included) as ISO dates."""
-        final = self.bounds[stop - 1, 1].values[()]
+        final = self.bounds.values[stop - 1, 1]
         second = np.timedelta64(1, "s") if np.issubdtype(self.bounds.dtype, np.datetime64) else _SECOND
-        return _iso(self.bounds[start, 0].values[()]), _iso(final - second)
+        return _iso(self.bounds.values[start, 0]), _iso(final - second)
 
     def name(self, index: int) -> str:
         """One step as people write it: ``2050``, ``2027-07`` or ``2027-07-01``."""

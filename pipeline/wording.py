@@ -1,6 +1,6 @@
 """The report's sentences, composed from facts: what was found, and where it should not be trusted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,35 +10,50 @@ from pipeline.scoreboard import Score, tally
 
 
 @dataclass(frozen=True)
-class AnswerCard:
-    """One answered question as the page shows it; positions are in % of the number line, None where not known.
+class Part:
+    """An answer under one scenario; positions are in % of the number line, None where not known.
 
     Attributes:
         headline: The answer in words.
-        question: The question in words.
-        text: The question as one asks it on the command line.
         value: The number that leads: calibrated, members' share or base rate, as the answer's headline says.
         low: Low end of the interval.
         high: High end.
         base: Base rate.
         facts: Name and text of what stands behind the number.
-        warnings: Sentences.
     """
 
     headline: str
-    question: str
-    text: str
     value: float | None
     low: float | None
     high: float | None
     base: float | None
     facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class AnswerCard:
+    """One answered question as the page shows it.
+
+    Attributes:
+        question: In words.
+        text: As one asks it on the command line.
+        parts: One for each scenario.
+        comparison: How two scenarios differ, or an empty text.
+        facts: Name and text of what holds for all parts.
+        warnings: Sentences.
+    """
+
+    question: str
+    text: str
+    parts: tuple[Part, ...]
+    comparison: str
+    facts: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
 
 
 def answer_cards(answers: Sequence[Mapping[str, Any]]) -> list[AnswerCard]:
-    """A card for each answer; one that compares scenarios gives a card for each of them."""
-    return [_card(part, whole) for whole in answers for part in whole.get("scenarios") or [whole]]
+    """A card for each answer, as ``tercile ask --json`` gives them; what an answer lacks is left out or said."""
+    return [_card(answer) for answer in answers]
 
 
 def percent(share: float | None) -> str:
@@ -108,8 +123,7 @@ def _skill_sentence(scores: Sequence[Score], issuing: str, reference: str) -> st
 
 
 def _calibration_sentences(answers: Sequence[Mapping[str, Any]]) -> list[str]:
-    parts = [part for whole in answers for part in whole.get("scenarios") or [whole]]
-    states = [(part.get("calibration") or {}).get("state") for part in parts]
+    states = {(answer.get("calibration") or {}).get("state") for answer in answers}
     if states and "calibrated" not in states:
         return ["No answer is calibrated: each says what share of members shows the event, not how likely it is in the world."]
     return []
@@ -128,40 +142,66 @@ def _half_width(members: int) -> float:
     return float(100 * 1.645 * np.sqrt(0.25 / members))
 
 
-def _card(answer: Mapping[str, Any], whole: Mapping[str, Any]) -> AnswerCard:
-    question = answer.get("question") or whole.get("question") or {}
-    headline, interval = answer.get("headline") or {}, answer.get("interval") or {}
+def _card(answer: Mapping[str, Any]) -> AnswerCard:
+    question = answer.get("question") or {}
+    provenance = answer.get("provenance") or {}
+    facts = [
+        ("Skill", _skill_text(answer.get("skill") or {})),
+        ("Calibration", _calibration_text(answer.get("calibration") or {})),
+        ("Model", str((provenance.get("model") or {}).get("name", ""))),
+        ("Start", str(provenance.get("init_time") or "")),
+    ]
     return AnswerCard(
-        headline=str(headline.get("text", "No answer.")),
         question=str(question.get("reads_as") or question.get("text") or ""),
         text=str(question.get("text") or ""),
-        value=_per_cent(headline.get("value")),
-        low=_per_cent(interval.get("low")),
-        high=_per_cent(interval.get("high")),
-        base=_per_cent((answer.get("base_rate") or {}).get("value")),
-        facts=tuple(_facts(answer)),
-        warnings=tuple(str(warning.get("text", warning)) for warning in answer.get("warnings") or ()),
+        parts=tuple(_part(part) for part in answer.get("scenarios") or [answer]),
+        comparison=_comparison(answer.get("difference") or {}),
+        facts=tuple((name, text) for name, text in facts if text),
+        warnings=tuple(str(warning["text"]) for warning in answer.get("warnings") or ()),
     )
 
 
-def _facts(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
-    members, base = answer.get("members") or {}, answer.get("base_rate") or {}
-    interval, provenance = answer.get("interval") or {}, answer.get("provenance") or {}
-    facts = [("Scenario", str(provenance.get("scenario") or "none")), ("Model", str((provenance.get("model") or {}).get("name", "")))]
+def _part(part: Mapping[str, Any]) -> Part:
+    headline, interval, base = (part.get(name) or {} for name in ("headline", "interval", "base_rate"))
+    value = headline.get("value") if "probability" in part else None
+    return Part(
+        headline=str(headline.get("text", "No answer.")),
+        value=_per_cent(value),
+        low=_per_cent(interval.get("low")),
+        high=_per_cent(interval.get("high")),
+        base=_per_cent(base.get("value")),
+        facts=tuple(_part_facts(part.get("members") or {}, interval, base)),
+    )
+
+
+def _part_facts(
+    members: Mapping[str, Any], interval: Mapping[str, Any], base: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
     if members.get("event") is not None:
-        facts.append(("Members", f"{members['event']} of {members['total']}"))
-    if interval.get("low") is not None:
-        facts.append((f"{100 * interval.get('level', 0.9):.0f} % interval", f"{percent(interval['low'])} to {percent(interval['high'])}"))
+        samples = int(members.get("samples_per_member") or 1)
+        of = int(members["total"]) * samples
+        yield "Members", f"{members['event']} of {of}" + (f" ({members['total']} members × {samples})" if samples > 1 else "")
+    if interval.get("low") is not None and interval.get("high") is not None:
+        ends = f"{percent(interval['low'])} to {percent(interval['high'])}"
+        yield f"{100 * interval.get('level', 0.9):.0f} % interval", f"{ends} ({interval.get('covers', 'sampling of members')})"
     if base.get("value") is not None:
-        facts.append(("Base rate", f"{_base_percent(base)} ({base.get('source', 'reference')})"))
-    facts.append(("Skill", _skill_text(answer.get("skill") or {})))
-    facts.append(("Calibration", _calibration_text(answer.get("calibration") or {})))
-    return [(name, text) for name, text in facts if text]
+        yield "Base rate", f"{percent(base['value'])}{_base_text(base)}"
 
 
-def _base_percent(base: Mapping[str, Any]) -> str:
-    events = f", {base['events']} of {base['years']} years" if base.get("events") is not None and base.get("years") else ""
-    return f"{100 * base['value']:.0f} %{events}"
+def _base_text(base: Mapping[str, Any]) -> str:
+    source = f", {base['source']}" if base.get("source") else ""
+    if base.get("events") is None or not base.get("years"):
+        return source
+    length = float(base.get("window_years") or 1)
+    windows = "years" if length <= 1 else f"windows of {length:g} years"
+    return f" ({base['events']} of {base['years']} {windows}{source})"
+
+
+def _comparison(difference: Mapping[str, Any]) -> str:
+    if difference.get("value") is None:
+        return ""
+    points = [f"{100 * float(difference[end]):+.0f}".replace("-", "−") if difference.get(end) is not None else "?" for end in ("value", "low", "high")]
+    return f"Difference: {points[0]} points ({100 * difference.get('level', 0.9):.0f} % interval {points[1]} to {points[2]})."
 
 
 def _calibration_text(calibration: Mapping[str, Any]) -> str:

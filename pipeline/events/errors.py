@@ -28,6 +28,7 @@ class QuestionError(TercileError):
         did_you_mean: str | None = None,
         try_: Iterable[str] = (),
     ) -> None:
+        """Keep the fields beside the sentence."""
         super().__init__(text)
         self.code = code
         self.text = text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from pipeline.events.errors import QuestionError
@@ -49,6 +50,7 @@ class Kind:
     each: Each | None = None
 
 
+@lru_cache(maxsize=4096)
 def kind_of(node: Expression) -> Kind:
     """The kind of an expression.
 
@@ -125,7 +127,8 @@ def _check_axes(question: Question, kind: Kind) -> None:
             )
         raise QuestionError(
             "still_varies",
-            "The event still varies in time: say time=<window> (.mean .any .all .count .run .first), or ask for a series.",
+            "The event still varies in time: say time=<window> (.mean .any .all .count .run .first), or ask for a "
+            "series.",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pipeline.events.errors import QuestionError, nearest
 from pipeline.events.months import MONTHS, is_months
@@ -41,6 +41,7 @@ class Phrases:
     """A cursor over the tokens of one text, and the rules for everything smaller than a step."""
 
     def __init__(self, text: str) -> None:
+        """Cut the text into tokens."""
         self.text = text
         self.tokens = scan(text)
         self.position = 0
@@ -168,7 +169,7 @@ class Phrases:
     def unit(self) -> str:
         """A unit in words: ``kg m-2 s-1``, ``mm/day``; empty when none is written."""
         words = ""
-        while self.now.kind == "word" and self.now.text not in _STOPS or self.now.text in ("/", "*", "^"):
+        while (self.now.kind == "word" and self.now.text not in _STOPS) or self.now.text in ("/", "*", "^"):
             if self.now.kind == "sign":
                 words += self.take().text
                 if self.now.kind == "number":
@@ -187,7 +188,7 @@ class Phrases:
             name += self.take().text + self.take().text
         if not self.skip("("):
             return Named(name)
-        shapes = {"point": self.point, "box": self.box, "polygon": self.polygon}
+        shapes: dict[str, Callable[[], Region]] = {"point": self.point, "box": self.box, "polygon": self.polygon}
         if name not in shapes:
             raise self.error("point(lat, lon), box(lat=…, lon=…) or polygon(lat lon, …)", column)
         shape = shapes[name]()
@@ -225,11 +226,11 @@ class Phrases:
             raise self.error("at least three vertices, each 'lat lon'")
         return Polygon(tuple(vertices))
 
-    def range_of(self, rule: object) -> tuple[float, float]:
+    def range_of(self, rule: Callable[[], float]) -> tuple[float, float]:
         """``a..b`` of one kind of number."""
-        first = rule()  # type: ignore[operator]
+        first = rule()
         self.expect("..")
-        return first, rule()  # type: ignore[operator]
+        return first, rule()
 
     def latitude(self) -> float:
         """Degrees north."""

@@ -78,7 +78,7 @@ def from_yaml(text: str) -> Question:
         QuestionError: Text that is not YAML, or not a question.
     """
     try:
-        plain = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - builds only text, lists and mappings
+        plain = yaml.load(text, Loader=yaml.BaseLoader)  # builds only text, lists and mappings
     except (yaml.YAMLError, RecursionError) as error:
         raise QuestionError("parse", f"This is not YAML: {error}") from error
     if not isinstance(plain, str | Mapping):
@@ -102,12 +102,12 @@ def _ask(word: str) -> Ask:
     return word  # type: ignore[return-value]
 
 
-def _clause(key: str, value: Any) -> tuple[str, Any]:
+def _clause(key: str, value: object) -> tuple[str, Any]:
     """One clause as the field of a question."""
     if key == "given":
         return "given", _expression(value)
     if key == "scenario":
-        names = (value,) if isinstance(value, str) else tuple(value)
+        names = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
         return parse_clause(f"scenario {' vs '.join(str(name) for name in names)}")
     word = {"exceeded": "exceeded with", "not_exceeded": "not exceeded with"}.get(key, key)
     return parse_clause(f"{word} {value}")
@@ -132,12 +132,12 @@ def _expression(steps: object, depth: int = 0) -> Expression:
 def _pair(step: object) -> tuple[str, Any]:
     """The one key and value of a step."""
     if not isinstance(step, Mapping) or len(step) != 1:
-        raise QuestionError("parse", f"A step is a mapping with one key, such as {{var: tas}}; found {str(step):.60}.")
+        raise QuestionError("parse", f"A step is a mapping with one key, such as {{var: tas}}; found {step!s:.60}.")
     ((key, value),) = step.items()
     return str(key), value
 
 
-def _start(key: str, value: Any, depth: int) -> Expression:
+def _start(key: str, value: object, depth: int) -> Expression:
     """The first step of a list."""
     if key == "var":
         node = parse_expression(str(value))
@@ -153,7 +153,7 @@ def _start(key: str, value: Any, depth: int) -> Expression:
     raise QuestionError("parse", f"A list of steps begins with var, and, or, not; found '{key}'.")
 
 
-def _extended(source: Expression, key: str, value: Any, depth: int) -> Expression:
+def _extended(source: Expression, key: str, value: object, depth: int) -> Expression:
     """One step more on an expression."""
     if key in _OPERATORS:
         texts = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)

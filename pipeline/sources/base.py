@@ -30,11 +30,13 @@ class SourceConfig(BaseModel, ABC):
     Attributes:
         spelling: Our short name → the source's own name of a variable that cannot be recognised by itself.
         attribution: What the licence asks to be said wherever the data is shown.
+        licence: Name of the licence.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     spelling: dict[str, str] = Field(default_factory=dict)
     attribution: str | None = None
+    licence: str | None = None
 
     @abstractmethod
     def open(self) -> xr.Dataset:

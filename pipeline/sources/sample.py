@@ -19,7 +19,8 @@ class SampleSource(SourceConfig):
 
     kind: Literal["sample"] = "sample"
     scenario: Literal["A1B", "E1"]
-    attribution: str | None = "Contains Met Office model data (iris-sample-data), UK Open Government Licence v3.0"
+    attribution: str | None = "Contains Met Office climate model data, from the package iris-sample-data."
+    licence: str | None = "UK Open Government Licence v3.0"
 
     def open(self) -> xr.Dataset:
         """The raw file."""

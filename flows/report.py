@@ -1,0 +1,86 @@
+"""Report: the worked questions, the scorecard and the pictures on one page that needs no network."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.experiment import Experiment
+from flows.plan import remember
+from flows.progress import Reporter
+from flows.system import System
+from pipeline.ensembles import open_ensemble
+from pipeline.issued import ask
+from pipeline.products import read_issue
+from pipeline.report import Report, Source, write_report
+from pipeline.workspace import Workspace, write_whole
+
+
+@flow(name="report", validate_parameters=False)
+def report_flow(experiment: Experiment, workspace: Workspace, todo: list[str], reporter: Reporter) -> None:
+    """Answer the experiment's questions and write the page."""
+    report_task(experiment, workspace, reporter)
+
+
+def make_report(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> Path:
+    """Write ``reports/index.html`` and ``reports/answers.json``; nothing is left half-written."""
+    system = System(experiment, workspace)
+    answers = {name: ask(workspace, text) for name, text in experiment.events.items()}
+    headlines = [f"{answer.to_json()['question']['reads_as']}\n  {answer.headline}" for answer in answers.values()]
+    content = {"headlines": headlines, "answers": {name: answer.to_json() for name, answer in answers.items()}}
+    write_whole(workspace.reports / "answers.json", json.dumps(content, indent=2, default=str))
+    page = write_report(workspace.reports / "index.html", report=_contents(system, list(content["answers"].values()), reporter))
+    remember(workspace, report=system.report_hash)
+    return page
+
+
+report_task = task(make_report, name="write report", cache_policy=NO_CACHE)
+
+
+def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter) -> Report:
+    experiment, issue = system.experiment, read_issue(system.workspace)
+    return Report(
+        title=experiment.title,
+        experiment=experiment.name,
+        purpose=experiment.description,
+        sources=[Source(name, source.attribution or "", source.licence or "") for name, source in experiment.sources.items()],
+        ensembles={name: open_ensemble(system.workspace, model=name, fingerprint=system.fingerprint(name)) for name in experiment.models},
+        record=_record(system),
+        reference=experiment.reference.years,
+        issuing=experiment.forecast.model,
+        scorecard=json.loads((system.workspace.reports / "scorecard.json").read_text()),
+        answers=answers,
+        cards=[_card(system, name) for name in experiment.models],
+        warnings=[f"{group}: its warming pathway is its own ('{label}')." for group, label in issue["pathways"].items() if label],
+        judged={
+            span.group if experiment.forecast.scenarios else "": span.years for span in experiment.split.test
+        },
+        stage_seconds=reporter.times,
+        provenance={
+            "archive snapshot": system.workspace.snapshot("archive"),
+            "ensembles snapshot": system.workspace.snapshot("ensembles"),
+            **{f"data of {group}": extent for group, extent in issue["data"].items()},
+            **{name: version(name) for name in ("tercile", "torch", "diffusers", "xarray", "icechunk", "prefect")},
+        },
+    )
+
+
+def _record(system: System) -> xr.Dataset:
+    groups = system.experiment.forecast.scenarios
+    names = list(system.experiment.variables)
+    if not groups:
+        return _one(system.fields(system.experiment.lead_group))[names]
+    return xr.concat([_one(system.fields(group))[names] for group in groups], xr.Variable("scenario", groups))
+
+
+def _one(fields: xr.Dataset) -> xr.Dataset:
+    return fields.isel(realization=0, drop=True) if "realization" in fields.dims else fields
+
+
+def _card(system: System, name: str) -> dict[str, Any]:
+    card = json.loads((system.model_folder(name) / "card.json").read_text())
+    return {**card, "kind": card["config"]["kind"], "parameters": card["notes"].get("parameters")}

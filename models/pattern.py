@@ -1,0 +1,178 @@
+"""Residual blocks: a forced response and blocks of what it leaves, both with the error of unseen years.
+
+For systems driven by a forcing. The background has already removed the response that it fitted; here the anomalies are
+regressed on the forcing once more without each fold of years. Residuals of the years left out, resampled in blocks of
+whole fields, are as large as they will be on years to come and keep teleconnections and slow variability. The scatter
+of the regressions among the folds is what is not known of the response: each member has a response of its own, drawn
+with that scatter, so that members spread where the forcing leaves the range of the record. The initial state fades as
+an AR(1) in each cell.
+
+Source:
+    Beusch, Gudmundsson and Seneviratne (2020), pattern scaling and residuals, doi:10.5194/esd-11-139-2020.
+    Künsch (1989), the block jackknife, doi:10.1214/aos/1176347265.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from models.base import Context, Fitted, Grid, Progress, TrainingData
+from models.config import ResidualBlocksConfig
+from models.innovations import Draw, same_season
+from models.persistence import LIMIT, Choice, damping_at
+from models.record import Fold, Record, flat_fields, training_record, year_folds
+
+LINK = Choice(terms=1, shrinkage=0.5)
+"""How the memory of the initial state is fitted."""
+
+
+def fit(
+    config: ResidualBlocksConfig,
+    data: TrainingData,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> Fitted:
+    """Fit the response with and without each fold of years. Nothing is random and nothing takes long.
+
+    Raises:
+        ValueError: Training data that no fit can use, or no unbroken run as long as the block asked for.
+    """
+    record = training_record(data)
+    folds = year_folds(record, before=0, after=0, count=config.folds)
+    block = record.block(config.block)
+    starts = record.anchors(before=0, after=block - 1)
+    patterns = torch.stack([_pattern(record, fold.fit) for fold in folds])
+    residuals = _out_of_fold_residuals(record, folds, patterns)
+    model = Model(
+        pattern=_pattern(record, record.anchors(before=0, after=0)),
+        scatter=_scatter(patterns) if config.uncertain_response else torch.zeros_like(patterns),
+        damping=_link(replace(record, values=residuals)) if config.link else torch.zeros_like(residuals[0]),
+        residuals=residuals.float(),
+        starts=starts,
+        calendar=record.calendar[starts],
+        block=block,
+        grid=data.grid,
+    )
+    notes = {"block": block, "starts": len(starts), "folds": len(folds), "forcing_range": _range(record.forcing)}
+    return Fitted(model=model, curve=[], notes=notes)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A response, its uncertainty, and blocks of residuals.
+
+    Attributes:
+        pattern: Coefficients of the terms, ``(terms, cells)``: a constant, the season, the forcings.
+        scatter: Deviations of the coefficients; a normal combination of them has the jackknife's covariance,
+            ``(folds, terms, cells)``.
+        damping: Memory of the initial state from one step to the next, ``(cells,)``.
+        residuals: Out-of-fold residuals, ``(time, cells)``, float32.
+        starts: Steps at which an unbroken block starts, ``(starts,)``.
+        calendar: Phase of the season at those steps, ``(starts, 2)``.
+        block: Steps in a block.
+        grid: The grid of the fit.
+    """
+
+    pattern: Tensor
+    scatter: Tensor
+    damping: Tensor
+    residuals: Tensor
+    starts: Tensor
+    calendar: Tensor
+    block: int
+    grid: Grid
+    history: int = 1
+
+    def sample(self, context: Context, *, leads: int, members: Sequence[int], seed: int) -> Tensor:
+        """Draw a response and blocks of residuals for each member, and let the initial state fade.
+
+        Raises:
+            ValueError: Forcings other in number than those of the fit, or a state on another grid.
+        """
+        key = Draw(seed, context.init_time, members)
+        terms = _terms(context.calendar.double(), context.forcing.double())[-leads - 1 :]
+        if terms.shape[1] != len(self.pattern):
+            raise ValueError(
+                f"the context has {context.forcing.shape[1]} forcings, but the model was fitted with "
+                f"{context.forcing.shape[1] + len(self.pattern) - terms.shape[1]}; give the same ones"
+            )
+        start = flat_fields(context.history[-1:], self.grid) - terms[:1] @ self.pattern
+        memory = self.damping ** torch.arange(1, leads + 1)[:, None]
+        expected = terms[1:] @ self.pattern + memory * start
+        unknown = torch.einsum("mf,lt,ftc->mlc", key.normal(0, len(self.scatter)), terms[1:], self.scatter)
+        noise = self._blocks(context.calendar[len(context.calendar) - leads :], key)
+        drawn = expected + unknown + (1 - memory**2).sqrt() * noise
+        return drawn.float().reshape(len(members), leads, *self.grid.mask.shape)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Response, scatter, memory, residuals and the starts of blocks."""
+        return {
+            "pattern": self.pattern,
+            "scatter": self.scatter,
+            "damping": self.damping,
+            "residuals": self.residuals,
+            "starts": self.starts,
+            "calendar": self.calendar,
+            "block": torch.tensor(self.block),
+        }
+
+    @classmethod
+    def restore(cls, config: ResidualBlocksConfig, arrays: Mapping[str, Tensor], *, grid: Grid) -> Self:
+        """The model that ``arrays()`` came from."""
+        return cls(
+            pattern=arrays["pattern"],
+            scatter=arrays["scatter"],
+            damping=arrays["damping"],
+            residuals=arrays["residuals"],
+            starts=arrays["starts"],
+            calendar=arrays["calendar"],
+            block=int(arrays["block"]),
+            grid=grid,
+        )
+
+    def _blocks(self, calendar: Tensor, key: Draw) -> Tensor:
+        """Blocks for each member, each from the season in which it is put, ``(members, leads, cells)``."""
+        starts = [
+            self.starts[key.choose(same_season(self.calendar, phase), number)]
+            for number, phase in enumerate(calendar[:: self.block], start=1)
+        ]
+        steps = torch.stack(starts, dim=1)[:, :, None] + torch.arange(self.block)
+        return self.residuals[steps.flatten(1)[:, : len(calendar)]].double()
+
+
+def _terms(calendar: Tensor, forcing: Tensor) -> Tensor:
+    return torch.cat([torch.ones_like(calendar[:, :1]), calendar, forcing], dim=1)
+
+
+def _pattern(record: Record, steps: Tensor) -> Tensor:
+    """Least squares, the shortest solution where terms do not vary, ``(terms, cells)``."""
+    return torch.linalg.pinv(_terms(record.calendar[steps], record.forcing[steps])) @ record.values[steps]
+
+
+def _out_of_fold_residuals(record: Record, folds: Sequence[Fold], patterns: Tensor) -> Tensor:
+    residuals = torch.empty_like(record.values)
+    for fold, pattern in zip(folds, patterns, strict=True):
+        terms = _terms(record.calendar[fold.held], record.forcing[fold.held])
+        residuals[fold.held] = record.values[fold.held] - terms @ pattern
+    return residuals
+
+
+def _scatter(patterns: Tensor) -> Tensor:
+    """Deviations whose sum of squares is the delete-one jackknife's variance."""
+    return math.sqrt((len(patterns) - 1) / len(patterns)) * (patterns - patterns.mean(dim=0))
+
+
+def _link(residuals: Record) -> Tensor:
+    anchors = residuals.anchors(before=0, after=1)
+    return damping_at(residuals, anchors, LINK, lead=1)[0].clamp(-LIMIT, LIMIT)
+
+
+def _range(forcing: Tensor) -> list[list[float]]:
+    return [[float(column.min()), float(column.max())] for column in forcing.T]

@@ -1,0 +1,191 @@
+"""Pools: some members from one model, some from another, each member whole.
+
+Models of different families err differently, and an ensemble that holds several of them is sharper than the worst and
+spread more honestly than the best. The score of a pool is quadratic in the weights, so that one hindcast of each model
+on the validation years, which no fit has seen, is enough to choose them. Member ``k`` belongs to one model, settled by
+``k`` and the weights alone and spread evenly, so that every block of members holds about its share of each.
+
+Source:
+    Hagedorn, Doblas-Reyes and Palmer (2005), multi-model ensembles, doi:10.1111/j.1600-0870.2005.00103.x.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from models.base import Context, Fitted, Grid, Progress, ScenarioModel, Series, TrainingData
+from models.config import PoolConfig
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Multiples of the golden ratio fill the unit interval evenly, however many are taken."""
+
+STEPS = 10
+"""Weights are chosen in tenths: finer ones would follow the validation years' noise."""
+
+
+def fit(
+    config: PoolConfig,
+    data: TrainingData,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> Fitted:
+    """Fit every model, then choose the weights on the validation years; equal ones where there are none.
+
+    Raises:
+        ValueError: Whatever the models refuse.
+    """
+    fitted = [
+        one.build(data, seed=seed, progress=progress, checkpoint=checkpoint and checkpoint / str(number))
+        for number, one in enumerate(config.models)
+    ]
+    models = tuple(one.model for one in fitted)
+    weights, cases = config.weights, 0
+    if weights is None:
+        cases, scores = _hindcast(config, models, data, seed=seed)
+        weights = _best_weights(*scores) if cases else (1 / len(models),) * len(models)
+    chosen = torch.tensor(weights, dtype=torch.float64)
+    notes = {
+        "weights": (chosen / chosen.sum()).tolist(),
+        "validation_cases": cases,
+        "models": [{"kind": one.kind, **each.notes} for one, each in zip(config.models, fitted, strict=True)],
+    }
+    return Fitted(Model(models, chosen / chosen.sum()), curve=[row for one in fitted for row in one.curve], notes=notes)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Models and the shares of members they give.
+
+    Attributes:
+        models: The models.
+        weights: Shares, ``(models,)``, float64, sum one.
+    """
+
+    models: tuple[ScenarioModel, ...]
+    weights: Tensor
+
+    @property
+    def history(self) -> int:
+        """The longest history that a model needs."""
+        return max(model.history for model in self.models)
+
+    def sample(self, context: Context, *, leads: int, members: Sequence[int], seed: int) -> Tensor:
+        """Draw each member from the model it belongs to."""
+        owners = owner(members, self.weights)
+        drawn = torch.empty(len(members), leads, *context.history.shape[1:])
+        for number, model in enumerate(self.models):
+            rows = (owners == number).nonzero().flatten()
+            if len(rows):
+                own = [members[row] for row in rows.tolist()]
+                drawn[rows] = model.sample(_newest(context, model.history, leads), leads=leads, members=own, seed=seed)
+        return drawn
+
+    def arrays(self) -> dict[str, Tensor]:
+        """The weights, and each model's arrays under its number."""
+        numbered = enumerate(self.models)
+        own = {f"{number}.{name}": tensor for number, model in numbered for name, tensor in model.arrays().items()}
+        return {"weights": self.weights} | own
+
+    @classmethod
+    def restore(cls, config: PoolConfig, arrays: Mapping[str, Tensor], *, grid: Grid) -> Self:
+        """The model that ``arrays()`` came from."""
+        models = tuple(one.restore(_under(f"{number}.", arrays), grid=grid) for number, one in enumerate(config.models))
+        return cls(models, arrays["weights"])
+
+
+def owner(members: Sequence[int], weights: Tensor) -> Tensor:
+    """Which model each member belongs to, ``(members,)``."""
+    place = torch.tensor([(member + 0.5) * GOLDEN % 1.0 for member in members], dtype=torch.float64)
+    edges = weights.cumsum(0)[:-1].contiguous()
+    return torch.searchsorted(edges, place, right=True)
+
+
+def _newest(context: Context, history: int, leads: int) -> Context:
+    steps = history + leads
+    return Context(
+        history=context.history[len(context.history) - history :],
+        calendar=context.calendar[-steps:],
+        forcing=context.forcing[-steps:],
+        init_time=context.init_time,
+    )
+
+
+def _under(prefix: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in arrays.items() if name.startswith(prefix)}
+
+
+def _hindcast(
+    config: PoolConfig, models: Sequence[ScenarioModel], data: TrainingData, *, seed: int
+) -> tuple[int, tuple[Tensor, Tensor]]:
+    """How many cases there are, the models' mean errors ``(models,)`` and the distances between them."""
+    history = max(model.history for model in models)
+    cases = [(one, start) for one in data.series for start in _starts(one, history, config.leads)]
+    cases = cases[:: max(1, math.ceil(len(cases) / config.cases))]
+    errors = torch.zeros(len(models), dtype=torch.float64)
+    distances = torch.zeros(len(models), len(models), dtype=torch.float64)
+    for number, (series, start) in enumerate(cases):
+        context = _context(series, start, history, config.leads, number)
+        truth = series.values[start : start + config.leads].double()
+        drawn = [
+            model.sample(
+                _newest(context, model.history, config.leads),
+                leads=config.leads,
+                members=range(config.members),
+                seed=seed,
+            ).double()
+            for model in models
+        ]
+        errors += torch.stack([_mean(abs(one - truth), data.grid) for one in drawn])
+        distances += torch.stack([torch.stack([_distance(one, other, data.grid) for other in drawn]) for one in drawn])
+    return len(cases), (errors, distances)
+
+
+def _starts(series: Series, history: int, leads: int) -> list[int]:
+    """First leads of windows in validation years whose history may be seen as well."""
+    seen = series.train | series.validate
+    return [
+        start
+        for start in range(history, len(seen) - leads + 1)
+        if series.validate[start : start + leads].all() and seen[start - history : start].all()
+    ]
+
+
+def _context(series: Series, start: int, history: int, leads: int, number: int) -> Context:
+    steps = slice(start - history, start + leads)
+    return Context(series.values[start - history : start], series.calendar[steps], series.forcing[steps], number)
+
+
+def _mean(values: Tensor, grid: Grid) -> Tensor:
+    weights = grid.weights.double() * grid.mask
+    return (values * weights).mean(dim=tuple(range(values.ndim - 3))).sum() / weights.sum()
+
+
+def _distance(one: Tensor, other: Tensor, grid: Grid) -> Tensor:
+    """Mean absolute difference of members of two models, or of different members of one."""
+    shifts = range(1, len(one))
+    return torch.stack([_mean(abs(one - other.roll(shift, dims=0)), grid) for shift in shifts]).mean()
+
+
+def _best_weights(errors: Tensor, distances: Tensor) -> tuple[float, ...]:
+    """Weights, in tenths, with the least CRPS: mean error less half the mean distance of two members."""
+
+    def score(weights: tuple[float, ...]) -> float:
+        shares = torch.tensor(weights, dtype=torch.float64)
+        return float(shares @ errors - 0.5 * shares @ distances @ shares)
+
+    return min(_simplex(len(errors)), key=score)
+
+
+def _simplex(count: int) -> Iterator[tuple[float, ...]]:
+    """All weights in tenths that sum to one."""
+    for bars in combinations(range(STEPS + count - 1), count - 1):
+        edges = (-1, *bars, STEPS + count - 1)
+        yield tuple((edges[number + 1] - edges[number] - 1) / STEPS for number in range(count))

@@ -1,0 +1,163 @@
+import cftime
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from pipeline.ensembles import EnsembleWriter, Layout, Piece, open_ensemble, write_piece
+from pipeline.errors import TercileError, WorkspaceMismatchError
+from pipeline.periods import Cadence
+from pipeline.workspace import Workspace
+
+
+def layout(*, inits=3, leads=4, members=5, block=2, scenarios=None, calendar="360_day", cells=(10, 20)):
+    cadence = Cadence("months")
+    starts = np.array([cftime.datetime(2000, 1 + n, 1, calendar=calendar) for n in range(inits)])
+    bounds = np.array([[[cadence.advance(s, n), cadence.advance(s, n + 1)] for n in range(leads)] for s in starts])
+    field = xr.DataArray(
+        np.zeros(cells, "float32"),
+        dims=("latitude", "longitude"),
+        coords={"latitude": np.linspace(0, 40, cells[0]), "longitude": np.linspace(0, 80, cells[1])},
+        attrs={"units": "K", "standard_name": "air_temperature"},
+    )
+    return Layout(field.to_dataset(name="tas"), scenarios, starts, bounds[..., 0], bounds, cadence, members, block)
+
+
+def writer(tmp_path, plan, fingerprint="abc"):
+    return EnsembleWriter(Workspace(tmp_path / "ws"), "m", fingerprint, "forecast", plan)
+
+
+def values(plan, piece):
+    """Fields that name their own place: 1000·init + 100·scenario + member, plus a hundredth of the lead."""
+    members = np.array(plan.members_of(piece))[:, None, None, None]
+    lead = np.arange(plan.leads)[None, :, None, None] / 100
+    return (1000 * piece.init + 100 * piece.scenario + members + lead + np.zeros((1, 1, 10, 20))).astype("float32")
+
+
+def draw(pen, pieces):
+    with pen.drawing() as base:
+        for piece in pieces:
+            fork = base.fork()
+            row = int(pen.rows()[piece.init])
+            plan = pen.layout
+            write_piece(
+                fork.store,
+                pen.path,
+                piece,
+                row,
+                {"tas": values(plan, piece)},
+                members=plan.members,
+                forced=plan.scenarios is not None,
+            )
+            pen.commit([fork], [row])
+
+
+@pytest.mark.parametrize("scenarios", [None, ("A", "B")])
+@pytest.mark.parametrize("calendar", ["360_day", "standard"])
+def test_every_value_lands_in_its_place(tmp_path, scenarios, calendar):
+    plan = layout(scenarios=scenarios, calendar=calendar)
+    pen = writer(tmp_path, plan)
+    pen.prepare(inputs_hash=[1, 2, 3], fold=[-1, -1, -1])
+    assert pen.missing() == plan.pieces()
+    draw(pen, plan.pieces())
+    assert pen.missing() == []
+    data = open_ensemble(pen.workspace, model="m")
+    assert data["tas"].dims == (
+        *(("scenario",) if scenarios else ()),
+        "init_time",
+        "lead_time",
+        "member",
+        "latitude",
+        "longitude",
+    )
+    expected = 1000 * np.arange(3)[:, None, None] + np.arange(5)[None, None, :] + np.arange(4)[None, :, None] / 100
+    if scenarios:
+        expected = expected + 100 * np.arange(2)[:, None, None, None]
+    np.testing.assert_allclose(data["tas"].isel(latitude=3, longitude=17), expected, rtol=1e-6)
+    assert data["lead_time"].attrs["units"] == "months"
+    assert data["valid_time"].dims == ("init_time", "lead_time")
+    assert (data["issued_at"].dt.year > 2020).all()
+
+
+def test_a_chunk_never_spans_two_pieces(tmp_path):
+    plan = layout(scenarios=("A", "B"))
+    pen = writer(tmp_path, plan)
+    pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    array = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/tas", mode="r")
+    assert array.chunks == (1, 1, plan.leads, plan.block, 8, 16)
+    stored = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/valid_time", mode="r")
+    assert stored.dtype == "int64"
+    assert stored.attrs["units"] == "seconds since 1850-01-01"
+
+
+def test_resuming_asks_the_store_and_keeps_what_is_there(tmp_path):
+    plan = layout()
+    pen = writer(tmp_path, plan)
+    pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    draw(pen, plan.pieces()[:4])
+    again = writer(tmp_path, plan)
+    assert again.missing() == plan.pieces()[4:]
+    snapshot = again.workspace.snapshot("ensembles")
+    again.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    assert again.workspace.snapshot("ensembles") == snapshot
+    partly = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0)
+    # first start: all 5 members; second start: block 0, which is 2 members; 4 leads each
+    assert int(partly.notnull().sum()) == (5 + 2) * 4
+
+
+def test_a_new_initial_time_is_appended_and_changed_inputs_are_drawn_again(tmp_path):
+    pen = writer(tmp_path, layout(inits=2))
+    pen.prepare(inputs_hash=[1, 2], fold=[-1] * 2)
+    draw(pen, pen.layout.pieces())
+    more = writer(tmp_path, layout(inits=3))
+    assert {piece.init for piece in more.missing()} == {2}
+    assert more.stale([1, 9, 3])
+    assert not more.stale([1, 2, 3])
+    more.prepare(inputs_hash=[1, 9, 3], fold=[-1] * 3)
+    assert {piece.init for piece in more.missing()} == {1, 2}
+    draw(more, more.missing())
+    data = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
+    np.testing.assert_allclose(data, [4, 1004, 2004])
+    assert not np.isnan(open_ensemble(pen.workspace, model="m")["tas"].values).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"members": 7}, "member: stored 5"),
+        ({"leads": 5}, "lead_time: stored 4"),
+        ({"block": 3}, "block: stored 2"),
+        ({"cells": (9, 20)}, "latitude: stored 10"),
+    ],
+)
+def test_another_ensemble_is_refused_and_the_difference_named(tmp_path, change, named):
+    writer(tmp_path, layout()).prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    with pytest.raises(WorkspaceMismatchError, match=named):
+        writer(tmp_path, layout(**change)).prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+
+
+def test_a_newer_fingerprint_is_read_and_the_older_one_kept(tmp_path):
+    for number, fingerprint in enumerate(("old", "new")):
+        pen = writer(tmp_path, layout(inits=1), fingerprint)
+        pen.prepare(inputs_hash=[number], fold=[-1])
+        draw(pen, pen.layout.pieces())
+    workspace = Workspace(tmp_path / "ws")
+    assert open_ensemble(workspace, model="m").attrs["fingerprint"] == "new"
+    assert open_ensemble(workspace, model="m", fingerprint="old")["inputs_hash"].values.tolist() == [0]
+    with pytest.raises(TercileError, match="no model 'n'"):
+        open_ensemble(workspace, model="n")
+    with pytest.raises(TercileError, match="has no hindcast"):
+        open_ensemble(workspace, model="m", kind="hindcast")
+
+
+def test_a_reader_during_writing_sees_whole_pieces_only(tmp_path):
+    plan = layout()
+    pen = writer(tmp_path, plan)
+    pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    for piece in plan.pieces():
+        draw(pen, [piece])
+        data = open_ensemble(pen.workspace, model="m")
+        for init, block in np.ndindex(3, plan.blocks):
+            members = [m for m in plan.members_of(Piece(0, init, block)) if m < plan.members]
+            part = data["tas"].isel(init_time=init, member=members).values
+            assert np.isfinite(part).all() if data["done"].values[init, block] else np.isnan(part).all()
