@@ -107,6 +107,7 @@ def deploy_command(
             print("No Prefect server: start one with `prefect server start` and set PREFECT_API_URL.", file=sys.stderr)
             raise typer.Exit(2)
         experiment = load_experiment(name, overrides=settings or ())
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
         quiet_prefect()
         from flows.deploy import serve
 

@@ -4,10 +4,11 @@ Importing this module loads neither torch nor Prefect.
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -231,7 +232,7 @@ def load_experiment(name: str, *, overrides: Sequence[str] = ()) -> Experiment:
     """
     text = _text(name)
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise TercileError(f"{name}: not valid YAML ({error}).") from error
     if not isinstance(data, dict):
@@ -252,6 +253,18 @@ def ready_experiments() -> dict[str, str]:
         if item.name.endswith(".yaml"):
             found[item.name.removesuffix(".yaml")] = str(yaml.safe_load(item.read_text()).get("title", ""))
     return dict(sorted(found.items()))
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads as YAML 1.2 does: a date stays text, and the region NO stays Norway."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [rule for rule in rules if not rule[0].endswith((":timestamp", ":bool"))]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), ["t", "f"])
 
 
 def _text(name: str) -> str:
@@ -276,7 +289,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         node = node.setdefault(step, {})
         if not isinstance(node, dict):
             raise TercileError(f"--set {override}: '{step}' has no keys below it.")
-    node[last] = yaml.safe_load(value)
+    node[last] = yaml.load(value, _Loader)
 
 
 def _spans(value: Any, group: str) -> Any:

@@ -33,7 +33,9 @@ def make_report(experiment: Experiment, workspace: Workspace, reporter: Reporter
     headlines = [f"{answer.to_json()['question']['reads_as']}\n  {answer.headline}" for answer in answers.values()]
     content = {"headlines": headlines, "answers": {name: answer.to_json() for name, answer in answers.items()}}
     write_whole(workspace.reports / "answers.json", json.dumps(content, indent=2, default=str))
-    page = write_report(workspace.reports / "index.html", report=_contents(system, list(content["answers"].values()), reporter))
+    page = write_report(
+        workspace.reports / "index.html", report=_contents(system, list(content["answers"].values()), reporter)
+    )
     remember(workspace, report=system.report_hash)
     return page
 
@@ -47,18 +49,25 @@ def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter)
         title=experiment.title,
         experiment=experiment.name,
         purpose=experiment.description,
-        sources=[Source(name, source.attribution or "", source.licence or "") for name, source in experiment.sources.items()],
-        ensembles={name: open_ensemble(system.workspace, model=name, fingerprint=system.fingerprint(name)) for name in experiment.models},
+        sources=[
+            Source(name, source.attribution or "", source.licence or "") for name, source in experiment.sources.items()
+        ],
+        ensembles={
+            name: open_ensemble(system.workspace, model=name, fingerprint=system.fingerprint(name))
+            for name in experiment.models
+        },
         record=_record(system),
         reference=experiment.reference.years,
         issuing=experiment.forecast.model,
         scorecard=json.loads((system.workspace.reports / "scorecard.json").read_text()),
         answers=answers,
         cards=[_card(system, name) for name in experiment.models],
-        warnings=[f"{group}: its warming pathway is its own ('{label}')." for group, label in issue["pathways"].items() if label],
-        judged={
-            span.group if experiment.forecast.scenarios else "": span.years for span in experiment.split.test
-        },
+        warnings=[
+            f"{group}: its warming pathway is its own ('{label}')."
+            for group, label in issue["pathways"].items()
+            if label
+        ],
+        judged={span.group if experiment.forecast.scenarios else "": span.years for span in experiment.split.test},
         stage_seconds=reporter.times,
         provenance={
             "archive snapshot": system.workspace.snapshot("archive"),

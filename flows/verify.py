@@ -75,7 +75,9 @@ def _statistics(system: System, model: str, variable: str) -> xr.Dataset | None:
     ensemble = open_ensemble(system.workspace, model=model, fingerprint=system.fingerprint(model))
     truth = system.truth(variable)
     groups = system.experiment.forecast.scenarios
-    observation = xr.concat(list(truth.values()), xr.Variable("scenario", groups)) if groups else next(iter(truth.values()))
+    observation = (
+        xr.concat(list(truth.values()), xr.Variable("scenario", groups)) if groups else next(iter(truth.values()))
+    )
     known = observation["time"].values[observation.notnull().any([d for d in observation.dims if d != "time"]).values]
     if not np.isin(ensemble["valid_time"].values, known).any():
         return None

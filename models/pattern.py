@@ -1,11 +1,11 @@
 """Residual blocks: a forced response and blocks of what it leaves, both with the error of unseen years.
 
 For systems driven by a forcing. The background has already removed the response that it fitted; here the anomalies are
-regressed on the forcing once more without each fold of years. Residuals of the years left out, resampled in blocks of
-whole fields, are as large as they will be on years to come and keep teleconnections and slow variability. The scatter
-of the regressions among the folds is what is not known of the response: each member has a response of its own, drawn
-with that scatter, so that members spread where the forcing leaves the range of the record. The initial state fades as
-an AR(1) in each cell.
+regressed on the forcing once more without each fold of years. The scatter of these regressions is what is not known of
+the response: each member has a response of its own, drawn with that scatter, so that members spread where the forcing
+leaves the range of the record. What the regressions leave is resampled in blocks of whole fields, which keeps
+teleconnections and slow variability. A block takes over from the state before it: the difference from its own
+predecessor fades as an AR(1) in each cell, which gives a red-noise record its exact law given the initial state.
 
 Source:
     Beusch, Gudmundsson and Seneviratne (2020), pattern scaling and residuals, doi:10.5194/esd-11-139-2020.
@@ -46,12 +46,15 @@ def fit(
     """
     record = training_record(data)
     folds = year_folds(record, before=0, after=0, count=config.folds)
-    block = record.block(config.block)
-    starts = record.anchors(before=0, after=block - 1)
+    block = record.block(config.block, before=1)
+    starts = record.anchors(before=0, after=block)
     patterns = torch.stack([_pattern(record, fold.fit) for fold in folds])
+    pattern = _pattern(record, record.anchors(before=0, after=0))
     residuals = _out_of_fold_residuals(record, folds, patterns)
+    if config.uncertain_response:  # fitted residuals lack what the response took, out-of-fold ones hold its scatter
+        residuals = (residuals + record.values - _terms(record.calendar, record.forcing) @ pattern) / 2
     model = Model(
-        pattern=_pattern(record, record.anchors(before=0, after=0)),
+        pattern=pattern,
         scatter=_scatter(patterns) if config.uncertain_response else torch.zeros_like(patterns),
         damping=_link(replace(record, values=residuals)) if config.link else torch.zeros_like(residuals[0]),
         residuals=residuals.float(),
@@ -74,7 +77,7 @@ class Model:
             ``(folds, terms, cells)``.
         damping: Memory of the initial state from one step to the next, ``(cells,)``.
         residuals: Out-of-fold residuals, ``(time, cells)``, float32.
-        starts: Steps at which an unbroken block starts, ``(starts,)``.
+        starts: Steps that an unbroken block follows, ``(starts,)``.
         calendar: Phase of the season at those steps, ``(starts, 2)``.
         block: Steps in a block.
         grid: The grid of the fit.
@@ -91,7 +94,7 @@ class Model:
     history: int = 1
 
     def sample(self, context: Context, *, leads: int, members: Sequence[int], seed: int) -> Tensor:
-        """Draw a response and blocks of residuals for each member, and let the initial state fade.
+        """Draw a response for each member, and block after block of residuals.
 
         Raises:
             ValueError: Forcings other in number than those of the fit, or a state on another grid.
@@ -103,13 +106,16 @@ class Model:
                 f"the context has {context.forcing.shape[1]} forcings, but the model was fitted with "
                 f"{context.forcing.shape[1] + len(self.pattern) - terms.shape[1]}; give the same ones"
             )
-        start = flat_fields(context.history[-1:], self.grid) - terms[:1] @ self.pattern
-        memory = self.damping ** torch.arange(1, leads + 1)[:, None]
-        expected = terms[1:] @ self.pattern + memory * start
-        unknown = torch.einsum("mf,lt,ftc->mlc", key.normal(0, len(self.scatter)), terms[1:], self.scatter)
-        noise = self._blocks(context.calendar[len(context.calendar) - leads :], key)
-        drawn = expected + unknown + (1 - memory**2).sqrt() * noise
-        return drawn.float().reshape(len(members), leads, *self.grid.mask.shape)
+        own = torch.einsum("mf,ftc->mtc", key.normal(0, len(self.scatter)), self.scatter)
+        response = self.pattern + own
+        state = flat_fields(context.history[-1:], self.grid) - terms[0] @ response
+        drawn = []
+        for number, first in enumerate(range(0, leads, self.block), start=1):
+            steps = min(self.block, leads - first)
+            residuals = self._follow(state, context.calendar[first - leads - 1], steps, number, key)
+            drawn.append((terms[first + 1 : first + 1 + steps] @ response + residuals).float())
+            state = residuals[:, -1]
+        return torch.cat(drawn, dim=1).reshape(len(members), leads, *self.grid.mask.shape)
 
     def arrays(self) -> dict[str, Tensor]:
         """Response, scatter, memory, residuals and the starts of blocks."""
@@ -137,14 +143,12 @@ class Model:
             grid=grid,
         )
 
-    def _blocks(self, calendar: Tensor, key: Draw) -> Tensor:
-        """Blocks for each member, each from the season in which it is put, ``(members, leads, cells)``."""
-        starts = [
-            self.starts[key.choose(same_season(self.calendar, phase), number)]
-            for number, phase in enumerate(calendar[:: self.block], start=1)
-        ]
-        steps = torch.stack(starts, dim=1)[:, :, None] + torch.arange(self.block)
-        return self.residuals[steps.flatten(1)[:, : len(calendar)]].double()
+    def _follow(self, state: Tensor, phase: Tensor, steps: int, number: int, key: Draw) -> Tensor:
+        """A block for each member that takes over from its state, ``(members, steps, cells)``."""
+        starts = self.starts[key.choose(same_season(self.calendar, phase), number)]
+        block = self.residuals[starts[:, None] + torch.arange(steps + 1)].double()
+        memory = self.damping ** torch.arange(1, steps + 1)[:, None]
+        return block[:, 1:] + memory * (state - block[:, 0])[:, None]
 
 
 def _terms(calendar: Tensor, forcing: Tensor) -> Tensor:

@@ -50,20 +50,26 @@ class Record:
         positions = torch.arange(before, max(before, len(self.run) - after))
         return positions[self.run[positions - before] == self.run[positions + after]]
 
-    def block(self, steps: int | None = None) -> int:
+    def block(self, steps: int | None = None, *, before: int = 0) -> int:
         """Steps of a block to resample: by default a year of them, or ten where a step is a year.
 
         Longer than what the weather or El Niño remembers, and no more than half of the longest unbroken run.
 
+        Args:
+            steps: The length asked for, if any.
+            before: Steps that are wanted before the block, in the same run.
+
         Raises:
-            ValueError: A block asked for that is longer than any run.
+            ValueError: No run is long enough.
         """
-        longest = int(torch.bincount(self.run).max())
-        if steps is None:
+        longest = int(torch.bincount(self.run).max()) - before
+        if steps is None and longest > 0:
             wanted = round(self.steps_per_year) if self.steps_per_year > 1.5 else 10
             return max(1, min(wanted, longest // 2))
-        if steps > longest:
-            raise ValueError(f"no unbroken training run holds a block of {steps} steps: the longest has {longest}")
+        if steps is None or steps > longest:
+            raise ValueError(
+                f"no unbroken training run holds a block of {steps or 1} steps: the longest leaves room for {longest}"
+            )
         return steps
 
     @property

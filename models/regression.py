@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-"""Penalties that cross-validation tries; the last all but switches the regression off."""
+RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 10_000.0)
+"""Penalties that cross-validation tries; the last switches the regression off."""
 
 
 def ridge_coefficients(predictors: Tensor, targets: Tensor, *, ridges: Sequence[float]) -> Tensor:

@@ -10,7 +10,7 @@ Source:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import ClassVar, Self
@@ -28,6 +28,9 @@ from models.regression import RIDGES, ridge_coefficients
 
 LAGS = (1, 2, 3)
 """Numbers of past states that cross-validation tries."""
+
+WINDOWS = 60
+"""Windows that are chained to see whether they decay."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,11 @@ def fit(
     record = training_record(data)
     lags = max(_lag_candidates(config))
     folds = year_folds(record, before=lags - 1, after=config.leads, count=config.folds)
-    recipe = _choose(config, record, folds)
+    recipe, operator = _decaying(
+        record, record.anchors(before=lags - 1, after=config.leads), _choose(config, record, folds)
+    )
     model = Model(
-        operator=_fit_operator(record, record.anchors(before=lags - 1, after=config.leads), recipe),
+        operator=operator,
         unseen=tuple(_fit_operator(record, fold.fit, recipe) for fold in folds),
         values=record.values.float(),
         calendar=record.calendar,
@@ -139,6 +144,7 @@ def fit(
         "lags": recipe.size.lags,
         "ridges": [RIDGES[position] for position in recipe.ridges.tolist()],
         "folds": len(folds),
+        "growth": growth(operator),
     }
     return Fitted(model=model, curve=[], notes=notes)
 
@@ -216,6 +222,26 @@ class Model:
             states = self.values[lagged(starts[rows], operator.lags)].double()
             errors[rows] -= operator.forecast(states, self.calendar[steps[rows]])
         return errors
+
+
+def growth(operator: Operator) -> float:
+    """Factor by which the mean grows in a window, in the long run of chained windows; below one it decays."""
+    states = operator.eofs.patterns.sum(dim=0).expand(1, operator.lags, -1)
+    calendar = torch.zeros(1, operator.leads, 2, dtype=states.dtype)
+    sizes = []
+    for _ in range(WINDOWS):
+        states = torch.cat([states, operator.forecast(states, calendar)], dim=1)[:, -operator.lags :]
+        sizes.append(float(states.norm().clamp(min=1e-200)))
+    return (sizes[-1] / sizes[WINDOWS // 2]) ** (1 / (WINDOWS - 1 - WINDOWS // 2))
+
+
+def _decaying(record: Record, anchors: Tensor, recipe: Recipe) -> tuple[Recipe, Operator]:
+    """The operator of the recipe, penalties raised until chained windows decay."""
+    operator = _fit_operator(record, anchors, recipe)
+    while growth(operator) > LIMIT and bool((recipe.ridges < len(RIDGES) - 1).any()):
+        recipe = replace(recipe, ridges=(recipe.ridges + 1).clamp(max=len(RIDGES) - 1))
+        operator = _fit_operator(record, anchors, recipe)
+    return recipe, operator
 
 
 def _lag_candidates(config: DirectRidgeConfig) -> tuple[int, ...]:

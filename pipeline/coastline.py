@@ -29,7 +29,7 @@ def coastline(*, west: float, east: float) -> list[NDArray[np.float64]]:
     if not west < east <= west + 361:
         raise ValueError(f"coastline: east ({east}) must lie within one circle east of west ({west}).")
     turns = range(int(np.floor((west - 180) / 360)), int(np.ceil((east + 180) / 360)) + 1)
-    turned = [line + (360.0 * turn, 0.0) for turn in turns for line in _lines()]
+    turned = [line + np.array([360.0 * turn, 0.0]) for turn in turns for line in _lines()]
     return [line for line in turned if line[:, 0].max() >= west and line[:, 0].min() <= east]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import Each, First
-from pipeline.extremes import Level, mean_change, return_level
 from pipeline.headline import percent
 from pipeline.intervals import quantile_interval
 from pipeline.probability import Inquiry, given_members
 from pipeline.quantities import measure
 from pipeline.thresholds import quantiles
 from pipeline.windows import resolve
+
+if TYPE_CHECKING:
+    from pipeline.extremes import Level
 
 Array = NDArray[np.float64]
 Payload = dict[str, Any]
@@ -114,6 +116,8 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
 
 def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
     """The value that is exceeded once in so many years on average."""
+    from pipeline.extremes import return_level  # loads scipy.stats, which takes longer than any other answer
+
     years = int(inquiry.question.return_years or 0)
     found = return_level(values, years, level=level)
     if found is None:
@@ -144,6 +148,8 @@ def _level_fields(found: Level) -> Payload:
 
 
 def _level_warnings(inquiry: Inquiry, values: Array, found: Level, units: str) -> list[dict[str, str]]:
+    from pipeline.extremes import mean_change
+
     warnings = []
     change, is_trend = mean_change(values)
     each = kind_of(inquiry.question.subject).each

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.bounds import Bounds
 from pipeline.events.errors import QuestionError
 from pipeline.events.tree import Box
+from pipeline.extent import span_of
 from pipeline.headline import share_of_members
 from pipeline.intervals import proportion_bounds
 from pipeline.probability import Inquiry
@@ -92,8 +93,9 @@ def _bands(inquiry: Inquiry) -> list[Cells]:
     """The grid in bands of rows that fit in memory."""
     members = inquiry.members
     rows, columns = members.latitude.size, members.longitude.size
-    per_row = columns * inquiry.samples_read
-    height = max(1, min(rows, BAND_VALUES // per_row))
+    start, stop = span_of(inquiry.question.subject, inquiry.timeline)
+    per_row = columns * inquiry.samples * (stop - start)
+    height = max(1, BAND_VALUES // per_row // members.rows_stored) * members.rows_stored
     bands = []
     for start in range(0, rows, height):
         chosen = np.arange(start, min(start + height, rows))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from textwrap import fill
 from typing import Literal
 
 import numpy as np
@@ -26,9 +27,10 @@ from numpy.typing import NDArray
 from pipeline.coastline import coastline
 from pipeline.palette import BASE, INK, MUTED, Classes, LineStyle, styles
 
-WIDTH = 4.7
+WIDTH = 4.3
 """Width of a figure, inches."""
 
+Floats = NDArray[np.float64]
 Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
 LayoutName = Literal["constrained", "compressed"]
 Look = Mapping[str, LineStyle]
@@ -62,7 +64,7 @@ class FanChart:
 
 
 def fan_chart(chart: FanChart) -> Figure:
-    """Fans of each scenario over the record and the base rate's band; scenarios differ in colour, dash and end label."""
+    """Fans over the record and the base rate's band; scenarios differ in colour, dash and the label at their end."""
     figure, axes = _panel(height=3.5)
     if (chart.base == chart.base[:, :1]).all():
         axes.axhspan(*chart.base[:, 0], color=BASE, lw=0, zorder=0)
@@ -120,7 +122,9 @@ def field_map(
     longitude, latitude = (_cell_edges(values[name].values.astype(float)) for name in ("longitude", "latitude"))
     shape = (latitude[-1] - latitude[0]) / (longitude[-1] - longitude[0])
     stretch = min(1 / np.cos(np.deg2rad(np.clip(latitude.mean(), -70, 70))), 2.0)
-    figure, axes = _panel(height=0.86 * WIDTH * min(shape * stretch, 1.3) + 1.35, layout="compressed")
+    has_keys = no_skill is not None or bool(values.isnull().any())
+    height = 0.86 * WIDTH * min(shape * stretch, 1.3) + (1.75 if has_keys else 1.45)
+    figure, axes = _panel(height=height, layout="compressed")
     mesh = axes.pcolormesh(
         longitude, latitude, values.values, cmap=classes.colormap, norm=classes.norm, rasterized=True, zorder=1
     )
@@ -130,14 +134,14 @@ def field_map(
     axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.8, zorder=4))
     axes.set(xlim=longitude[[0, -1]], ylim=np.clip(latitude[[0, -1]], -90, 90), aspect=stretch)
     axes.grid(False)
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(fill(title, 48), fontsize=10, loc="left")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: longitude_text(x)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: latitude_text(y)))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 6, 9, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 6, 9, 10]))
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.055, pad=0.04, spacing="uniform")
     bar.set_ticks(list(classes.breaks), labels=[f"{edge:g}".replace("-", "−") for edge in classes.breaks])
-    bar.set_label(quantity)
+    bar.set_label(fill(quantity, 48))
     bar.ax.minorticks_off()
     bar.dividers.set(color=INK, linewidth=0.8, segments=[[(x, 0), (x, 1)] for x in classes.breaks[1:-1]])
     if keys:
@@ -212,8 +216,8 @@ def reliability_diagram(curves: Mapping[str, xr.Dataset], *, banded: str, look: 
     for name, table in curves.items():
         style, x = look[name], 100 * table["probability"].values
         if name == banded:
-            band = [100 * table[end].values for end in ("band_low", "band_high")]
-            axes.fill_between(x, *band, color=BASE, lw=0, zorder=0, label=f"90 % band if {name} were reliable")
+            low, high = (100 * table[end].values for end in ("band_low", "band_high"))
+            axes.fill_between(x, low, high, color=BASE, lw=0, zorder=0, label="90 % band if reliable")
         y = 100 * table["recalibrated"].values
         axes.plot(x, y, color=style.colour, lw=1.8, dashes=style.dash, label=name)
     _name_axes(axes, "share of members that said yes (%)", "how often it came true (%)")
@@ -259,7 +263,9 @@ def encode_svg(figure: Figure, *, name: str, alt: str) -> str:
     figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=150)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL
+    )
     ids = {old: f"{name}-{place}" for place, old in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', text)))}
     text = re.sub(r'( id="|href="#|url\(#)([^")]+)', lambda found: found[1] + ids[found[2]], text)
     box = re.search(r'viewBox="([^"]+)"', text)
@@ -288,26 +294,28 @@ def _panel(*, height: float, width: float = WIDTH, layout: LayoutName = "constra
 
 def _name_axes(axes: Axes, x: str, y: str) -> None:
     """Label both axes; the vertical one lies flat above its axis, where a phone has room for it."""
-    axes.set_xlabel(x, fontsize=10)
-    axes.set_title(y, fontsize=10, loc="left")
+    axes.set_xlabel(fill(x, 48), fontsize=10)
+    axes.set_title(fill(y, 48), fontsize=10, loc="left")
 
 
 def _fan_keys(chart: FanChart) -> list[Artist]:
     colour = next(iter(styles(list(chart.fans)).values())).colour
     keys: list[Artist] = [
-        Patch(color=colour, alpha=0.6, lw=0, label="middle half of members"),
-        Patch(color=colour, alpha=0.25, lw=0, label="5–95 % of members"),
-        Patch(color=BASE, lw=0, label="5–95 % of reference years"),
+        Patch(color=colour, alpha=0.6, lw=0, label="members, middle half"),
+        Patch(color=colour, alpha=0.25, lw=0, label="members, 5–95 %"),
+        Patch(color=BASE, lw=0, label="reference, 5–95 %"),
         Line2D([], [], color=INK, lw=1.1, label=chart.record),
     ]
     if chart.later:
-        keys.append(Line2D([], [], color=INK, lw=0.8, label=f"{chart.record} after the start"))
+        keys.append(Line2D([], [], color=INK, lw=0.8, label=f"{chart.record}, later"))
     return keys
 
 
 def _legend_below(axes: Axes, keys: Sequence[Artist]) -> None:
     if keys:
-        axes.figure.legend(handles=list(keys), loc="outside lower center", ncols=2, frameon=False, fontsize=9, columnspacing=1.2)
+        axes.figure.legend(
+            handles=list(keys), loc="outside lower center", ncols=2, frameon=False, fontsize=9, columnspacing=1.2
+        )
 
 
 def _label_ends(axes: Axes, x: float, ends: Mapping[str, float], by_name: Mapping[str, LineStyle]) -> None:
@@ -331,7 +339,7 @@ def _date_ticks(axes: Axes, dates: Mapping[int, str]) -> None:
 
 
 def _overlay(
-    axes: Axes, longitude: NDArray, latitude: NDArray, missing: NDArray[np.bool_], no_skill: xr.DataArray | None
+    axes: Axes, longitude: Floats, latitude: Floats, missing: NDArray[np.bool_], no_skill: xr.DataArray | None
 ) -> list[Artist]:
     """Cover cells without shown skill with a hatch and cells without data with dots; their entries in the legend."""
     layers = [(missing, ".", "no data")]
@@ -339,14 +347,16 @@ def _overlay(
         layers.insert(0, (no_skill.values & ~missing, "////", "no skill shown"))
     keys: list[Artist] = []
     for mask, hatch, label in layers:
-        look = {"facecolor": "#f2f2f2", "edgecolor": "#767676", "hatch": hatch, "lw": 0.0}
         if mask.any():
-            axes.add_patch(PathPatch(_outline(mask, longitude, latitude), zorder=2, **look))
-            keys.append(Patch(label=label, **look))
+            cover, key = PathPatch(_outline(mask, longitude, latitude), zorder=2), Patch(label=label)
+            for patch in (cover, key):
+                patch.set(facecolor="#f2f2f2", edgecolor="#767676", hatch=hatch, linewidth=0.0)
+            axes.add_patch(cover)
+            keys.append(key)
     return keys
 
 
-def _outline(mask: NDArray[np.bool_], longitude: NDArray, latitude: NDArray) -> Path:
+def _outline(mask: NDArray[np.bool_], longitude: Floats, latitude: Floats) -> Path:
     """One path of rectangles, each an unbroken run of marked cells in a row."""
     corners = []
     for row, marked in enumerate(mask):
@@ -362,4 +372,4 @@ def _cell_edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
     if centres.size == 1:
         return centres[0] + np.array([-0.5, 0.5])
     middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+    return np.asarray([2 * centres[0] - middle[0], *middle, 2 * centres[-1] - middle[-1]])

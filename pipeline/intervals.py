@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 
 class Interval(NamedTuple):
@@ -130,8 +130,9 @@ def quantile_interval(values: ArrayLike, chance: float, *, level: float = 0.9) -
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     tail = (1 - level) / 2
-    below = int(stats.binom.ppf(tail, ordered.size, chance))
-    above = int(stats.binom.ppf(1 - tail, ordered.size, chance)) + 1
+    cumulative = special.bdtr(np.arange(ordered.size + 1.0), ordered.size, chance)
+    below = int(np.searchsorted(cumulative, tail))
+    above = int(np.searchsorted(cumulative, 1 - tail)) + 1
     low = float(ordered[below - 1]) if below >= 1 else None
     high = float(ordered[above - 1]) if above <= ordered.size else None
     return Interval(low, high)

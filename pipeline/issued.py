@@ -8,18 +8,19 @@ from pipeline.answers import Answer, answer
 from pipeline.catalogue import Catalogue
 from pipeline.ensembles import open_ensemble
 from pipeline.events.parse import parse_region
+from pipeline.events.tree import Question
 from pipeline.explain import explain
 from pipeline.products import open_reference, read_issue
 from pipeline.regions import Area, area_of
 from pipeline.workspace import Workspace
 
 
-def ask(workspace: Workspace, question: str, *, level: float = 0.9) -> Answer:
+def ask(workspace: Workspace, question: str | Question, *, level: float = 0.9) -> Answer:
     """Answer a question from the issued ensemble.
 
     Args:
         workspace: Where a forecast has been issued.
-        question: Text in the question language.
+        question: Text in the question language, or its tree.
         level: Coverage of the intervals.
 
     Raises:
@@ -29,7 +30,7 @@ def ask(workspace: Workspace, question: str, *, level: float = 0.9) -> Answer:
     return answer(question, **_setting(workspace), level=level)
 
 
-def explain_question(workspace: Workspace, question: str) -> dict[str, Any]:
+def explain_question(workspace: Workspace, question: str | Question) -> dict[str, Any]:
     """A question restated in plain words with everything resolved; no member is read."""
     return explain(question, **_setting(workspace))
 

@@ -63,7 +63,7 @@ class Classes:
 
     @property
     def norm(self) -> BoundaryNorm:
-        """Value to class; an edge belongs to the class above it, and what lies beyond the last edge is drawn as its class."""
+        """Value to class; an edge belongs to the class above it, and what lies beyond the ends to the last ones."""
         return BoundaryNorm(self.breaks, len(self.colours))
 
 

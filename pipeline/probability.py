@@ -149,9 +149,9 @@ class Inquiry:
         )
 
     @property
-    def samples_read(self) -> int:
-        """How many numbers are read for one cell of one variable."""
-        return self.count_members * self.timeline.size * max(1, len(self.scenarios))
+    def samples(self) -> int:
+        """How many numbers one step of one cell has."""
+        return self.count_members * max(1, len(self.scenarios))
 
     def forget(self) -> None:
         """Let go of everything that was read."""

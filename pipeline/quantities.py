@@ -111,14 +111,6 @@ def in_data_units(threshold: Absolute, quantity: Measure) -> float:
     return threshold.value * factor + offset
 
 
-def has_offset(threshold: Absolute, quantity: Measure) -> bool:
-    """Whether zero in the threshold's unit is another zero than the data's, as with degC and K."""
-    try:
-        return bool(threshold.unit) and conversion(threshold.unit, quantity.units)[1] != 0
-    except InputRefusedError:
-        return False
-
-
 def _reduced(node: Reduction, source: Measure, timeline: Timeline) -> Measure:
     """The measure after a reduction."""
     if node.verb in ("count", "run"):

@@ -1,22 +1,23 @@
 """The report: one self-contained page with answers, maps, fans, the scorecard, and where not to trust them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline import illustrations as draw
+from pipeline import illustrations, track_record
+from pipeline.captions import Illustration, Setting, Table, is_annual, lead_unit, scenarios_of, signed, span_text, under
 from pipeline.errors import TercileError
 from pipeline.figures import latitude_text, longitude_text
-from pipeline.illustrations import Illustration, Places, Setting, Table
+from pipeline.illustrations import Place
 from pipeline.palette import skill_classes, styles
 from pipeline.scoreboard import Score, read_scores
 from pipeline.summaries import Subject, subjects
-from pipeline.workspace import write_whole
 from pipeline.wording import answer_cards, trust_sentences, verdict_sentences
+from pipeline.workspace import write_whole
 
 
 @dataclass(frozen=True)
@@ -95,38 +96,46 @@ class Matrix:
 
 
 def write_report(destination: Path, *, report: Report) -> Path:
-    """Write ``index.html`` whole: a reader sees the old page or the new one, never half of one.
+    """Write the page whole: a reader sees the old one or the new one, never half of one.
 
     Args:
-        destination: Folder, made if it is not there.
+        destination: Of the page, as ``reports/index.html``; its folder is made if it is not there.
         report: What to say.
 
     Returns:
-        Path of the page.
+        ``destination``.
 
     Raises:
         TercileError: The issuing model has no ensemble, or ensemble and record have nothing in common.
     """
-    path = destination / "index.html"
-    write_whole(path, render(report))
-    return path
+    write_whole(destination, render(report))
+    return destination
 
 
 def render(report: Report) -> str:
     """The page as text; the same report gives the same text."""
     if report.issuing not in report.ensembles:
-        raise TercileError(f"report: no ensemble of '{report.issuing}', only of {', '.join(report.ensembles) or 'none'}.")
+        raise TercileError(
+            f"report: no ensemble of '{report.issuing}', only of {', '.join(report.ensembles) or 'none'}."
+        )
     environment = Environment(loader=PackageLoader("pipeline", "data"), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     return environment.get_template("report.html.j2").render(_context(report))
 
 
 def _context(report: Report) -> dict[str, Any]:
-    by_model = {name: subjects(ensemble, report.record, reference=report.reference) for name, ensemble in report.ensembles.items()}
+    by_model = {
+        name: subjects(ensemble, report.record, reference=report.reference)
+        for name, ensemble in report.ensembles.items()
+    }
     issued, setting = by_model[report.issuing], _setting(report, by_model[report.issuing][0])
-    scores, baseline = read_scores(report.scorecard), str(report.scorecard.get("reference", ""))
+    scores, baseline = (
+        _dated(read_scores(report.scorecard), report, issued[0]),
+        str(report.scorecard.get("reference", "")),
+    )
     return {
         "report": report,
+        "origins": _origins(report.sources),
         "cards": answer_cards(report.answers),
         "about": _about(report, issued[0]),
         "trust": _trust(report, scores, baseline),
@@ -137,7 +146,7 @@ def _context(report: Report) -> dict[str, Any]:
         "score_table": _score_table(scores),
         "skill_colours": skill_classes().colours,
         "skill_class": _skill_class,
-        "signed": draw.signed,
+        "signed": signed,
         "model_table": _model_table(report.cards),
         "total_seconds": sum(report.stage_seconds.values()),
     }
@@ -146,24 +155,31 @@ def _context(report: Report) -> dict[str, Any]:
 def _figures(
     report: Report, by_model: Mapping[str, Sequence[Subject]], setting: Setting, scores: Sequence[Score], baseline: str
 ) -> dict[str, list[Illustration]]:
-    places: Places = {"area mean": None, **report.points}
-    issued = by_model[report.issuing]
+    places: dict[str, Place] = {"area mean": None, **report.points}
+    spots = [
+        (subject, setting, where, place) for subject in by_model[report.issuing] for where, place in places.items()
+    ]
     return {
-        "fans": [figure for subject in issued for figure in draw.fan_charts(subject, setting, places)],
-        "maps": [figure for subject in issued for figure in draw.change_maps(subject, setting) + draw.exceedance_maps(subject, setting)],
-        "curves": [figure for subject in issued for figure in draw.curves(subject, setting, places)],
-        "skill": draw.skill_charts(scores, setting, reference=baseline),
-        "ranks": draw.rank_histograms(scores, setting),
-        "reliability": draw.reliability_diagrams(by_model, setting),
-        "losses": draw.loss_charts(report.cards),
+        "fans": [illustrations.fan_of(*spot) for spot in spots],
+        "maps": [drawn for subject in by_model[report.issuing] for drawn in _maps(subject, setting)],
+        "curves": [illustrations.curve_of(*spot) for spot in spots],
+        "skill": track_record.skill_charts(scores, setting, reference=baseline),
+        "spread": track_record.spread_charts(scores, setting),
+        "ranks": track_record.rank_histograms(scores, setting),
+        "reliability": track_record.reliability_diagrams(by_model, setting),
+        "losses": track_record.loss_charts(report.cards),
     }
+
+
+def _maps(subject: Subject, setting: Setting) -> list[Illustration]:
+    return illustrations.change_maps(subject, setting) + illustrations.exceedance_maps(subject, setting)
 
 
 def _setting(report: Report, subject: Subject) -> Setting:
     leads = subject.forecast.sizes["lead_time"]
     if report.window is not None:
         window = report.window
-    elif draw.is_annual(subject) and leads >= 20:
+    elif is_annual(subject) and leads >= 20:
         window = (leads // 2 + 1, leads // 2 + 10)
     else:
         window = (1, min(3, leads))
@@ -173,7 +189,7 @@ def _setting(report: Report, subject: Subject) -> Setting:
         reference=report.reference,
         leads=window,
         quantile=1.0 if forced else 0.9,
-        lead="valid years" if forced else f"lead ({subject.forecast['lead_time'].attrs.get('units', 'steps')})",
+        lead="valid years" if _is_dated(report, subject) else f"lead ({lead_unit(subject)})",
         record=report.record_name,
         no_skill=report.no_skill,
         judged=report.judged,
@@ -181,17 +197,34 @@ def _setting(report: Report, subject: Subject) -> Setting:
     )
 
 
+def _is_dated(report: Report, subject: Subject) -> bool:
+    """Whether a lead is one year and no other, as in a projection, so that it is better called by that year."""
+    return is_annual(subject) and report.ensembles[report.issuing].sizes["init_time"] == 1
+
+
+def _dated(scores: Sequence[Score], report: Report, subject: Subject) -> list[Score]:
+    """Scores with their leads called by valid years, where that names them."""
+    valid_time = subject.forecast["valid_time"]
+    if not _is_dated(report, subject):
+        return list(scores)
+    return [
+        replace(score, lead=span_text(valid_time.sel(lead_time=slice(*score.leads)), "years")) if score.leads else score
+        for score in scores
+    ]
+
+
 def _about(report: Report, subject: Subject) -> str:
     sizes, valid_time = subject.forecast.sizes, subject.forecast["valid_time"]
-    names = [name for name in draw.scenarios_of(subject) if name]
+    names = [name for name in scenarios_of(subject) if name]
     pathways = f", under each of {' and '.join(names)}" if names else ""
     south, north = (latitude_text(float(subject.mean["latitude"][end])) for end in (0, -1))
     west, east = (longitude_text(float(subject.mean["longitude"][end])) for end in (0, -1))
+    when = span_text(valid_time, lead_unit(subject))
     return (
-        f"{sizes['member']} possible futures{pathways}, from {draw.span_text(valid_time)}, drawn by the model "
-        f"'{report.issuing}'. Each is one whole trajectory of maps ({sizes['latitude']} × {sizes['longitude']} cells, "
-        f"{south} to {north}, {west} to {east}), so that questions over several years or places can be asked of it. "
-        f"Changes, thresholds and base rates refer to {report.reference[0]}–{report.reference[1]}."
+        f"{sizes['member']} possible futures{pathways}, from {when}, drawn by the model '{report.issuing}'. Each is "
+        f"one whole trajectory of maps ({sizes['latitude']} × {sizes['longitude']} cells, {south} to {north}, {west} "
+        f"to {east}), so that questions over several years or places can be asked of it. Changes, thresholds and "
+        f"base rates refer to {report.reference[0]}–{report.reference[1]}."
     )
 
 
@@ -201,10 +234,19 @@ def _trust(report: Report, scores: Sequence[Score], baseline: str) -> list[str]:
         issuing=report.issuing,
         reference=baseline,
         members=int(report.ensembles[report.issuing].sizes["member"]),
-        sources=[source.name for source in report.sources],
+        sources=[" and ".join(source.name for source in same) for same in _origins(report.sources)],
         answers=report.answers,
         warnings=report.warnings,
     )
+
+
+def _origins(sources: Sequence[Source]) -> list[list[Source]]:
+    """Sources of one origin together: those that ask for the same words."""
+    groups: dict[tuple[str, str, str], list[Source]] = {}
+    for source in sources:
+        own = source.attribution or source.name
+        groups.setdefault((own, source.licence, source.link), []).append(source)
+    return list(groups.values())
 
 
 def _matrices(scores: Sequence[Score]) -> list[Matrix]:
@@ -215,17 +257,19 @@ def _matrices(scores: Sequence[Score]) -> list[Matrix]:
         cells = {(score.model, score.lead): score for score in mine}
         models = dict.fromkeys(score.model for score in mine)
         rows = tuple((model, tuple(cells.get((model, lead)) for lead in leads)) for model in models)
-        found.append(Matrix(f"{variable}{draw.under(scenario)}", leads, rows))
+        found.append(Matrix(f"{variable}{under(scenario)}", leads, rows))
     return found
 
 
 def _score_table(scores: Sequence[Score]) -> Table:
     columns = ("model", "variable", "scenario", "lead", "fair CRPS", "CRPS", "RMSE", "spread/error", "cases")
-    rows = tuple(
-        (s.model, s.variable, s.scenario or "–", s.lead, *[f"{x:.3g}" for x in (s.crps_fair, s.crps, s.rmse, s.spread_skill)], str(s.cases))
-        for s in scores
-    )  # fmt: skip
-    return Table(columns, rows)
+    return Table(columns, tuple(_score_row(score) for score in scores))
+
+
+def _score_row(score: Score) -> tuple[str, ...]:
+    numbers = (score.crps_fair, score.crps, score.rmse, score.spread_skill[0])
+    texts = [f"{number:.3g}" for number in numbers]
+    return (score.model, score.variable, score.scenario or "–", score.lead, *texts, str(score.cases))
 
 
 def _skill_class(score: Score) -> int:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 Verdict = Literal["better", "worse", "open", "unknown"]
+_VERDICTS: tuple[Verdict, ...] = ("better", "worse", "open", "unknown")
+_PARTS = ("level", "region", "season", "month", "year")
 
 
 @dataclass(frozen=True)
@@ -15,14 +17,15 @@ class Score:
 
     Attributes:
         model: Name in the experiment.
-        variable: Short name.
+        variable: Short name, with level, region or season where the scorecard has several.
         scenario: Name, or an empty text in an unforced system.
-        lead: Lead or block of valid years, as text.
+        lead: Lead, or first and last of a block, as text.
+        leads: The same as numbers; None where the scorecard does not give them.
         skill: CRPS skill against the reference, its low and high end; NaN where not known.
         crps: Plain CRPS, in the variable's units.
         crps_fair: Fair CRPS, in the variable's units.
         rmse: Of the ensemble mean, in the variable's units.
-        spread_skill: 1 for a reliable ensemble.
+        spread_skill: 1 for a reliable ensemble; its low and high end; NaN where not known.
         cases: How many cases were scored.
         ranks: Counts or frequencies by rank; empty where not known.
     """
@@ -31,13 +34,19 @@ class Score:
     variable: str
     scenario: str
     lead: str
+    leads: tuple[int, int] | None
     skill: tuple[float, float, float]
     crps: float
     crps_fair: float
     rmse: float
-    spread_skill: float
+    spread_skill: tuple[float, float, float]
     cases: int
     ranks: tuple[float, ...]
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the skill's interval is known."""
+        return bool(np.isfinite(self.skill).all())
 
     @property
     def verdict(self) -> Verdict:
@@ -60,7 +69,7 @@ def read_scores(scorecard: Mapping[str, Any]) -> list[Score]:
 
 def tally(scores: Sequence[Score]) -> dict[Verdict, int]:
     """How many cells have each verdict."""
-    return {verdict: sum(score.verdict == verdict for score in scores) for verdict in ("better", "worse", "open", "unknown")}
+    return {verdict: sum(score.verdict == verdict for score in scores) for verdict in _VERDICTS}
 
 
 def pooled_ranks(scores: Sequence[Score]) -> np.ndarray:
@@ -73,17 +82,26 @@ def pooled_ranks(scores: Sequence[Score]) -> np.ndarray:
 
 
 def _score(model: str, variable: str, row: Mapping[str, Any]) -> Score:
-    skill = tuple(_number(row.get(name)) for name in ("crps_skill", "crps_skill_low", "crps_skill_high"))
+    parts = [f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in _PARTS if name in row]
+    skill = "crps_skill" if row.get("crps_skill") is not None else "crps_fair_skill"
     return Score(
-        model,
-        variable,
-        str(row.get("scenario") or ""),
-        str(row.get("lead", "")).replace("-", "–"),
-        (skill[0], skill[1], skill[2]),
-        *(_number(row.get(name)) for name in ("crps", "crps_fair", "rmse", "spread_skill")),
-        int(row.get("cases") or 0),
-        tuple(float(count) for count in row.get("rank_histogram") or ()),
+        model=model,
+        variable=", ".join([variable, *(part for part in parts if part != "all")]),
+        scenario=str(row.get("scenario") or ""),
+        lead=str(row.get("lead", "")).replace("-", "–"),
+        leads=(int(row["lead_first"]), int(row["lead_last"])) if "lead_first" in row else None,
+        skill=_interval(row, skill),
+        crps=_number(row.get("crps")),
+        crps_fair=_number(row.get("crps_fair")),
+        rmse=_number(row.get("rmse")),
+        spread_skill=_interval(row, "spread_skill"),
+        cases=int(row.get("cases") or 0),
+        ranks=tuple(float(count) for count in row.get("rank_histogram") or () if count is not None),
     )
+
+
+def _interval(row: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+    return _number(row.get(name)), _number(row.get(f"{name}_low")), _number(row.get(f"{name}_high"))
 
 
 def _number(value: Any) -> float:

@@ -46,7 +46,7 @@ def crps_ensemble(
     Source:
         Zamo and Naveau (2018), CRPS_PWM (fair) and CRPS_NRG (plain), doi:10.1007/s11004-017-9709-7.
     """
-    size = _check_pair(forecast, observation, member_dim, least=2 if fair else 1)
+    size = check_pair(forecast, observation, member_dim, least=2 if fair else 1)
     factor = 1.0 if fair else (size - 1) / size
     result = _from_summary(forecast, observation, member_dim, lambda s: s[_ABSOLUTE] - factor * s[_HALF])
     return _describe(result, forecast, "fair CRPS" if fair else "CRPS")
@@ -86,7 +86,7 @@ def threshold_weighted_crps(
     """
     if not lower < upper:
         raise TercileError(f"lower and upper: got {lower} and {upper}; the lower threshold must lie below the upper.")
-    _check_pair(forecast, observation, member_dim)
+    check_pair(forecast, observation, member_dim)
     clipped = [array.clip(lower, upper, keep_attrs=True) for array in (forecast, observation)]
     return _describe(crps_ensemble(*clipped, member_dim=member_dim, fair=fair), forecast, "threshold-weighted CRPS")
 
@@ -105,7 +105,7 @@ def squared_error(forecast: xr.DataArray, observation: xr.DataArray, *, member_d
     Raises:
         TercileError: Other units or other coordinates.
     """
-    _check_pair(forecast, observation, member_dim, least=1)
+    check_pair(forecast, observation, member_dim, least=1)
     result = _from_summary(forecast, observation, member_dim, lambda s: s[_ERROR] ** 2)
     return _describe(result, forecast, "squared error of the ensemble mean", power=2)
 
@@ -159,7 +159,7 @@ def observation_rank(forecast: xr.DataArray, observation: xr.DataArray, *, membe
     Raises:
         TercileError: Other units or other coordinates.
     """
-    _check_pair(forecast, observation, member_dim, least=1)
+    check_pair(forecast, observation, member_dim, least=1)
     result = _from_summary(forecast, observation, member_dim, lambda s: s[_BELOW] + 0.5 * s[_EQUAL])
     return _describe(result, forecast, "rank of the observation", power=0)
 
@@ -188,7 +188,7 @@ def quantile_score(
     """
     if not 0 < level < 1:
         raise TercileError(f"level: got {level}; a quantile's level lies between 0 and 1.")
-    _check_pair(forecast, observation, member_dim, least=1)
+    check_pair(forecast, observation, member_dim, least=1)
     value = xr.apply_ufunc(
         lambda members: np.quantile(members, level, axis=-1, method="hazen"),
         _one_chunk(forecast, member_dim),
@@ -280,8 +280,15 @@ def _member_count(forecast: xr.DataArray, member_dim: str, *, least: int) -> int
     return size
 
 
-def _check_pair(forecast: xr.DataArray, observation: xr.DataArray, member_dim: str, *, least: int = 2) -> int:
-    """Refuse what cannot be compared; the number of members."""
+def check_pair(forecast: xr.DataArray, observation: xr.DataArray, member_dim: str, *, least: int = 2) -> int:
+    """Refuse a pair that cannot be compared.
+
+    Returns:
+        The number of members.
+
+    Raises:
+        TercileError: Fewer than ``least`` members, other units, or other coordinates.
+    """
     size = _member_count(forecast, member_dim, least=least)
     extra = [dim for dim in observation.dims if dim not in forecast.dims or dim == member_dim]
     if extra:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import TercileError
 from pipeline.grid import area_mean, area_weights
+from pipeline.periods import seconds
 from pipeline.reliability import reliability as diagram
 from pipeline.reliability import tabulate
 
@@ -59,13 +60,14 @@ def subjects(ensemble: xr.Dataset, record: xr.Dataset, *, reference: tuple[int, 
 
     Args:
         ensemble: Ensemble of one model; of several initial times the last is taken.
-        record: The observed or simulated past, ``([scenario], time, [level], latitude, longitude)``, which may go on
-            beyond the initial time.
+        record: The observed or simulated past, ``([realization], [scenario], time, [level], latitude, longitude)``,
+            which may go on beyond the initial time; of several realizations the first is taken.
         reference: First and last year of the reference climatology, both included.
 
     Raises:
         TercileError: No field in common, or no record in the reference years.
     """
+    record = record.isel(realization=0, drop=True) if "realization" in record.dims else record
     names = [str(name) for name, field in ensemble.data_vars.items() if "member" in field.dims and name in record]
     if not names:
         raise TercileError(f"report: ensemble ({', '.join(map(str, ensemble))}) and record share no variable.")
@@ -150,8 +152,9 @@ def event_reliability(
     """
     forecast, record = subject.forecast, subject.record
     if scenario is not None:
-        forecast = forecast.sel(scenario=scenario)
-        record = record.sel(scenario=scenario) if "scenario" in record.dims else record
+        if "scenario" not in record.dims:
+            return None
+        forecast, record = (array.sel(scenario=scenario, drop=True) for array in (forecast, record))
     year = forecast["valid_time"].dt.year.values
     known = np.isin(forecast["valid_time"].values, record["time"].values) & (years[0] <= year) & (year <= years[1])
     if not known.any():
@@ -171,7 +174,8 @@ def by_season(
 ) -> xr.DataArray:
     """A statistic of the record over the steps at the same time of year as each valid time.
 
-    The same month where steps are months, within a week where they are days or hours, all steps where they are years.
+    All steps where they are years, the same month where they are months, the same hour within a week of the day where
+    they are days or hours.
 
     Args:
         record: Dims ``(time, ...)``.
@@ -182,26 +186,30 @@ def by_season(
         The statistic with the dim of ``valid_time`` in place of ``time``.
     """
     dim = str(valid_time.dims[0])
-    groups, place = np.unique(_same_season(record["time"], valid_time), axis=0, return_inverse=True)
-    parts = [statistic(record.isel(time=np.flatnonzero(group))) for group in groups]
+    step = _step_days(record["time"])
+    seasons, place = np.unique(_season(valid_time, step), axis=0, return_inverse=True)
+    own = _season(record["time"], step)
+    parts = [statistic(record.isel(time=np.flatnonzero(_is_near(own, season)))) for season in seasons]
     joined = xr.concat(parts, dim=dim, coords="minimal", compat="override").isel({dim: place.ravel()})
     return joined.assign_coords({dim: valid_time[dim]})
 
 
-def _same_season(record: xr.DataArray, valid_time: xr.DataArray) -> NDArray[np.bool_]:
-    """Whether a step of the record has the season of a valid time, ``(valid_time, time)``."""
-    step = _step_days(record)
-    if step > 300:
-        return np.ones((valid_time.size, record.size), dtype=bool)
-    if step > 20:
-        return valid_time.dt.month.values[:, None] == record.dt.month.values
-    distance = abs(valid_time.dt.dayofyear.values[:, None] - record.dt.dayofyear.values)
-    return np.minimum(distance, 365 - distance) <= _SEASON_DAYS
+def _season(time: xr.DataArray, step: float) -> NDArray[np.int64]:
+    """Month, day of the year and hour, as far as steps of that length tell them apart, ``(time, 3)``."""
+    parts = (time.dt.month, time.dt.dayofyear, time.dt.hour)
+    told = (20 < step < 300, step <= 20, step < 1)
+    return np.stack([part.values.astype("int64") * flag for part, flag in zip(parts, told, strict=True)], axis=1)
+
+
+def _is_near(seasons: NDArray[np.int64], season: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The same month and hour, and at most a week apart, ``(time,)``."""
+    days = abs(seasons[:, 1] - season[1])
+    near = np.minimum(days, 365 - days) <= _SEASON_DAYS
+    return np.asarray(near & (seasons[:, 0] == season[0]) & (seasons[:, 2] == season[2]))
 
 
 def _step_days(time: xr.DataArray) -> float:
-    steps = np.diff(time.values[:25])
-    return float(np.median([step / np.timedelta64(1, "D") if isinstance(step, np.timedelta64) else step.days for step in steps]))
+    return float(np.median(np.diff(seconds(time[:25])))) / 86_400
 
 
 def _levels(forecast: xr.DataArray, record: xr.DataArray) -> list[tuple[str, xr.DataArray, xr.DataArray]]:
@@ -210,7 +218,11 @@ def _levels(forecast: xr.DataArray, record: xr.DataArray) -> list[tuple[str, xr.
         return [(name, forecast, record)]
     units = forecast["level"].attrs.get("units", "")
     return [
-        (f"{name} at {level:g} {units}".strip(), forecast.sel(level=level, drop=True), record.sel(level=level, drop=True))
+        (
+            f"{name} at {level:g} {units}".strip(),
+            forecast.sel(level=level, drop=True),
+            record.sel(level=level, drop=True),
+        )
         for level in forecast["level"].values
     ]
 
@@ -222,7 +234,9 @@ def _subject(name: str, forecast: xr.DataArray, record: xr.DataArray, *, referen
     past = record.isel(time=np.flatnonzero((year >= reference[0]) & (year <= reference[1])))
     past = past.isel(scenario=0, drop=True) if "scenario" in past.dims else past
     if past.sizes["time"] < 2:
-        raise TercileError(f"report: the record has no steps of {name} in the reference years {reference[0]}–{reference[1]}.")
+        raise TercileError(
+            f"report: the record has no steps of {name} in the reference years {reference[0]}–{reference[1]}."
+        )
 
     def anomaly(field: xr.DataArray, time: xr.DataArray) -> xr.DataArray:
         return factor * (field - by_season(past, time, lambda years: years.mean("time", skipna=False)))

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 
 RANKS = (5, 25, 50, 75, 95)
 TIE = 1e-6
+SMALL_DIFFERENCE = 10  # degrees that are more likely meant as a difference than as a temperature
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,13 @@ class Margin:
         if lowest <= self.threshold <= highest:
             return []
         is_certain = all(tally.events in (0, tally.counted) for tally in tallies)
-        self._refuse_offset(threshold, is_certain)
         extreme, verb = (highest, "highest") if self.threshold > highest else (lowest, "lowest")
+        spreads_out = abs(self.threshold - extreme) / max(highest - lowest, 1e-12)
+        if is_certain and spreads_out > 1:
+            self._refuse_offset(threshold)
         years = self.usual.size
         written = threshold_text(threshold)
-        spread = max(highest - lowest, 1e-12)
-        if is_certain and abs(self.threshold - extreme) > 5 * spread:
+        if is_certain and spreads_out > 5:
             text = (
                 f"{written} is far outside everything in {years} reference years ({verb} {extreme:.6g} {self.units})."
             )
@@ -99,23 +101,21 @@ class Margin:
         )
         return [{"code": "threshold_never_seen", "text": text}]
 
-    def _refuse_offset(self, threshold: Absolute, is_certain: bool) -> None:
-        """Half a degree Celsius without ``.anom`` is nearly freezing; say so instead of answering 0 or 100 %."""
+    def _refuse_offset(self, threshold: Absolute) -> None:
+        """Half a degree Celsius without ``.anom`` is nearly freezing; say so instead of answering never or always."""
         comparison = self.comparison
-        if comparison is None or not is_certain or abs(threshold.value) > 10 or not self._has_offset(threshold):
+        if comparison is None or _has_anomaly(comparison) or abs(threshold.value) > SMALL_DIFFERENCE:
+            return
+        if threshold.unit not in ("degC", "celsius", "°C"):
             return
         written = f"{number(threshold.value)} {threshold.unit}"
         raise QuestionError(
             "anomaly_offset",
-            f"{written} on {self.name} without .anom is an absolute {written}, and no member says otherwise. For "
-            f"'{written} above normal' write {self.name}.anom.",
+            f"{written} on {self.name} without .anom is an absolute {written}, far from every member. For '{written} "
+            f"above normal' write {self.name}.anom.",
             where=written,
             try_=(f"{self.name}.anom",),
         )
-
-    def _has_offset(self, threshold: Absolute) -> bool:
-        comparison = self.comparison
-        return comparison is not None and not _has_anomaly(comparison) and threshold.unit in ("degC", "celsius", "°C")
 
 
 def margin_of(inquiry: Inquiry) -> Margin:

@@ -55,6 +55,7 @@ class Trajectories:
         first_sample_only: Whether an ``each`` window means its first year alone, as it does in a replay.
         pieces: How many replays there are, in a record that was cut.
         partial: Whether a part of a region on the grid will do.
+        rows_stored: How many rows of the grid lie together in the store.
         valid_shares: The share of each region that had data, as it was found.
     """
 
@@ -66,6 +67,7 @@ class Trajectories:
     first_sample_only: bool = False
     pieces: int = 1
     partial: bool = False
+    rows_stored: int = 1
     valid_shares: dict[Region, float] = field(default_factory=dict)
     _held: dict[object, Array] = field(default_factory=dict)
     _regions: dict[Region, Cells] = field(default_factory=dict)
@@ -114,7 +116,8 @@ def ensemble_trajectories(
         array = array.sel(scenario=list(scenarios)) if scenarios else array.expand_dims("scenario")
         return np.asarray(array.transpose("scenario", "member", "lead_time", "latitude", "longitude").values)
 
-    return Trajectories(read, timeline, catalogue, *_grid(ensemble), partial=partial)
+    rows = max(ensemble.chunksizes.get("latitude", (1,)))
+    return Trajectories(read, timeline, catalogue, *_grid(ensemble), partial=partial, rows_stored=rows)
 
 
 @dataclass

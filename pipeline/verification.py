@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from typing import Any, Literal
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.errors import TercileError
-from pipeline.kernels import SUMS, sum_statistics
+from pipeline.field_sums import sum_starts
+from pipeline.kernels import SUMS
 from pipeline.matching import SPACE, at_valid_times, check_grid, check_labels, check_units
-from pipeline.scores import spread_correction
+from pipeline.scores import crps_ensemble, ensemble_variance, spread_correction, squared_error
 from pipeline.significance import FEWEST_CASES, block_bootstrap, block_length, bootstrap_interval, diebold_mariano
 
 Row = dict[str, Any]
@@ -29,7 +29,6 @@ Rows = Mapping[tuple[tuple[str, Any], ...], xr.Dataset]
 Interval = tuple[float | None, float | None, float | None, str | None]  # value, low, high, reason for what is None
 
 _LABELS: dict[str, list[str | int]] = {"season": ["DJF", "MAM", "JJA", "SON"], "month": list(range(1, 13))}
-_BLOCK_BYTES = 2**25  # of members, scored at a time
 _POOLED_LEADS = 20  # valid times pooled to a row where one initial time is all there is
 _SCORES = ("crps_fair", "crps", "rmse", "bias", "spread", "anomaly_correlation", "reliability_index")
 _SQUARED_ERROR, _VARIANCE = SUMS.index("squared_error"), SUMS.index("variance")
@@ -42,10 +41,11 @@ def score_ensemble(
     weights: xr.DataArray,
     climatology: xr.DataArray | None = None,
 ) -> xr.Dataset:
-    """Sums of the contract's statistics over the area, for each initial and lead time; lazy, bounded in memory.
+    """Sums of the contract's statistics over the area, for each initial and lead time.
 
     Fair and plain CRPS, squared error and error of the mean, variance, rank histogram and, with a climatology, the
-    three products of an anomaly correlation, all in one pass over the members.
+    three products of an anomaly correlation, all in one pass over the members. It is computed now, a few initial times
+    at once, so that neither members nor task graphs pile up.
 
     Args:
         forecast: One variable of an ensemble, dims ``([scenario], init_time, lead_time, member, [level], latitude,
@@ -63,17 +63,43 @@ def score_ensemble(
     """
     _check_forecast(forecast, observation, weights)
     forecast = forecast.assign_coords(valid_time=forecast["valid_time"].compute())
-    members = _chunked(forecast)
-    truth = _laid_out(observation, members, what="observation")
-    normal = _laid_out(climatology, members, what="climatology") if climatology is not None else None
-    sums = _sum_blocks(members, truth, normal, _by_region(weights))
-    lead_dims = [dim for dim in members.dims if dim not in ("member", *SPACE)]
-    stacked = xr.DataArray(sums, dims=[*lead_dims, "region", "statistic"], coords=_kept_coords(forecast, weights))
-    statistics = xr.Dataset({name: stacked.isel(statistic=i) for i, name in enumerate(SUMS)})
-    statistics["rank_weight"] = stacked.isel(statistic=slice(len(SUMS), None)).rename(statistic="rank")
+    truth = _by_start(observation, forecast, what="observation")
+    normal = None if climatology is None else _by_start(climatology, forecast, what="climatology")
+    sums = sum_starts(forecast, truth, normal, _by_region(weights)).assign_coords(_kept_coords(forecast, weights))
+    statistics = xr.Dataset({name: sums.isel(statistic=i) for i, name in enumerate(SUMS)})
+    statistics["rank_weight"] = sums.isel(statistic=slice(len(SUMS), None)).rename(statistic="rank")
     name = str(forecast.name or "value")
     units = forecast.attrs.get("units", observation.attrs.get("units", ""))
     return statistics.expand_dims(variable=[name]).assign_coords(units=("variable", [units]))
+
+
+def score_maps(forecast: xr.DataArray, observation: xr.DataArray) -> xr.Dataset:
+    """Sums over the initial times at each cell, lazily; divide by ``cases`` for maps of mean scores.
+
+    Sums of parts add up, and a skill map is ``1 - maps["crps"] / reference["crps"]`` where the cases are the same.
+
+    Args:
+        forecast: As for ``score_ensemble``.
+        observation: As for ``score_ensemble``; a case that it or a member lacks is left out of that cell.
+
+    Returns:
+        ``crps_fair``, ``crps``, ``squared_error``, ``variance`` and ``cases``, dims ``([scenario], lead_time, [level],
+        latitude, longitude)``.
+
+    Raises:
+        TercileError: As ``score_ensemble``.
+    """
+    if "time" in observation.dims:
+        observation = at_valid_times(observation, forecast["valid_time"].compute())
+    known = observation.notnull()
+    fields = {
+        "crps_fair": crps_ensemble(forecast, observation),
+        "crps": crps_ensemble(forecast, observation, fair=False),
+        "squared_error": squared_error(forecast, observation),
+        "variance": ensemble_variance(forecast).where(known),
+    }
+    cases = fields["crps"].notnull().sum("init_time")
+    return xr.Dataset({name: field.sum("init_time") for name, field in fields.items()} | {"cases": cases})
 
 
 def merge(*statistics: xr.Dataset) -> xr.Dataset:
@@ -185,69 +211,12 @@ def scorecard(
     return {"reference": reference, **asdict(bootstrap), "models": models}
 
 
-def _sum_blocks(members: xr.DataArray, truth: da.Array, normal: da.Array | None, weights: xr.DataArray) -> da.Array:
-    """Sums of every chunk, added over space; dims are the forecast's leading ones, region, statistic."""
-    lead = tuple(range(members.ndim - 3))
-    member, south, west, region, statistic = range(10, 15)
-    chunks = members.variable.chunksizes
-    area = da.from_array(weights.values, chunks=(-1, chunks["latitude"], chunks["longitude"]))
-    arrays = [
-        (members.data, (*lead, member, south, west)),
-        (truth, (*lead, south, west)),
-        (area, (region, south, west)),
-    ]
-    if normal is not None:
-        arrays.append((normal, (*lead, south, west)))
-    parts = da.blockwise(
-        _sum_block,
-        (*lead, south, west, region, statistic),
-        *[part for pair in arrays for part in pair],
-        new_axes={statistic: len(SUMS) + members.sizes["member"] + 1},
-        adjust_chunks={south: 1, west: 1},
-        concatenate=True,
-        dtype=float,
-        meta=np.empty((0,) * (len(lead) + 4)),
-    )
-    return parts.sum(axis=(-4, -3)).rechunk(-1)
-
-
-def _sum_block(
-    members: NDArray[np.floating],
-    truth: NDArray[np.floating],
-    weights: NDArray[np.float64],
-    normal: NDArray[np.floating] | None = None,
-) -> NDArray[np.float64]:
-    """Sums of one chunk, ``(..., member, latitude, longitude)`` to ``(..., 1, 1, region, statistic)``."""
-    lead, size = members.shape[:-3], members.shape[-3]
-    fields = np.ascontiguousarray(members).reshape(-1, size, weights[0].size)
-    observed = np.ascontiguousarray(truth).reshape(len(fields), -1)
-    usual = np.full_like(observed, np.nan) if normal is None else np.ascontiguousarray(normal).reshape(observed.shape)
-    area = weights.reshape(len(weights), -1)
-    sums = np.array([sum_statistics(f, y, c, area) for f, y, c in zip(fields, observed, usual, strict=True)])
-    return sums.reshape(*lead, 1, 1, *sums.shape[1:])
-
-
-def _chunked(forecast: xr.DataArray) -> xr.DataArray:
-    """Lazy, space last, members in one chunk, and small tiles merged: a task costs as much as scoring a megabyte."""
-    ordered = forecast.transpose(..., "member", *SPACE)
-    step = int(np.prod([max(sizes) for sizes in ordered.chunks[:-3]])) if ordered.chunks else 1
-    fields = ordered.dtype.itemsize * int(np.prod(ordered.shape[-3:]))
-    merged = ("member", *SPACE) if fields * step <= _BLOCK_BYTES else ("member",)
-    chunks: dict[Hashable, int] = dict.fromkeys(merged, -1)
-    if ordered.chunks is None:
-        chunks = {"init_time": max(1, _BLOCK_BYTES * ordered.sizes["init_time"] // max(ordered.nbytes, 1))}
-    return ordered.copy(data=ordered.variable.chunk(chunks).data)
-
-
-def _laid_out(observation: xr.DataArray, members: xr.DataArray, *, what: str) -> da.Array:
-    """The observation in the forecast's chunks, NaN where a valid time is not in it."""
+def _by_start(observation: xr.DataArray, forecast: xr.DataArray, *, what: str) -> xr.DataArray:
+    """The observation by initial and lead time, NaN where a valid time is not in it, and checked to fit."""
     if "time" in observation.dims:
-        observation = at_valid_times(observation, members["valid_time"], what=what)
-    template = members.isel(member=0, drop=True)
-    check_labels(observation, template, what=what)
-    shared = {dim: sizes for dim, sizes in template.variable.chunksizes.items() if dim in observation.dims}
-    added = {dim: template.sizes[dim] for dim in template.dims if dim not in observation.dims}
-    return observation.chunk(shared).expand_dims(added).transpose(*template.dims).data
+        observation = at_valid_times(observation, forecast["valid_time"], what=what)
+    check_labels(observation, forecast, what=what)
+    return observation
 
 
 def _by_region(weights: xr.DataArray) -> xr.DataArray:
@@ -303,6 +272,7 @@ def _model_rows(model: str, rows: Mapping[str, Rows], reference: str, bootstrap:
 def _by_label(statistics: xr.Dataset, lead_blocks: int | None) -> Rows:
     """The cases ``(init_time, lead_time)`` of each row, by what the row is about."""
     width = lead_blocks or (_POOLED_LEADS if statistics.sizes["init_time"] == 1 else 1)
+    statistics = statistics.drop_vars("valid_time", errors="ignore")  # dates are slow to copy
     leads = statistics["lead_time"]
     dims = [dim for dim in statistics["weight"].dims if dim not in ("init_time", "lead_time")]
     rows = {}

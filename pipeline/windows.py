@@ -258,9 +258,16 @@ def _shifted(timeline: Timeline, index: int, direction: int) -> int:
 def _steps_between(timeline: Timeline, key: int) -> int:
     """About which lead a date has, past the end of the forecast."""
     last = int(timeline.keys[-1])
-    days = ((key // 10_000 - last // 10_000) * 12 + (key // 100 % 100 - last // 100 % 100)) * timeline.year_length / 12
-    days += key % 100 - last % 100
-    return max(1, timeline.size + int(np.floor(days / timeline.step_days + 0.05)))
+    years, months = key // 10_000 - last // 10_000, key // 100 % 100 - last // 100 % 100
+    match timeline.unit:
+        case "years":
+            ahead = years // timeline.step
+        case "months":
+            ahead = (12 * years + months) // timeline.step
+        case _:
+            days = (years + months / 12) * timeline.year_length + key % 100 - last % 100
+            ahead = round(days / timeline.step_days)
+    return max(1, timeline.size + ahead)
 
 
 def _beyond(name: str, first: int, last: int, timeline: Timeline) -> QuestionError:

@@ -68,7 +68,10 @@ def percent(share: float | None) -> str:
 def verdict_sentences(scores: Sequence[Score], *, reference: str) -> list[str]:
     """For each model and variable: at how many leads it was better or worse than the reference, of those judged."""
     pairs = dict.fromkeys((score.model, score.variable) for score in scores if score.model != reference)
-    return [_verdict(*pair, [score for score in scores if (score.model, score.variable) == pair], reference) for pair in pairs]
+    return [
+        _verdict(*pair, [score for score in scores if (score.model, score.variable) == pair], reference)
+        for pair in pairs
+    ]
 
 
 def trust_sentences(
@@ -87,9 +90,7 @@ def trust_sentences(
         *warnings,
         *_calibration_sentences(answers),
         *_source_sentences(sources),
-        f"With {members} members a share is itself uncertain: 50 % could be {_half_width(members):.0f} points more or less, and what "
-        f"no member shows may still have a chance of up to {100 * (1 - 0.05 ** (1 / members)):.1f} %. Intervals say this "
-        "sampling error only, not the error of the model.",
+        _members_sentence(members),
     ]
 
 
@@ -99,47 +100,62 @@ def _verdict(model: str, variable: str, scores: Sequence[Score], reference: str)
     if not judged:
         return f"{model} on {variable}: could not be judged."
     mean = np.nanmean([score.skill[0] for score in scores])
-    word = "better" if count["better"] > count["worse"] else "worse" if count["worse"] > count["better"] else "no better"
+    word = (
+        "better" if count["better"] > count["worse"] else "worse" if count["worse"] > count["better"] else "no better"
+    )
     return (
-        f"{model} on {variable}: {word} than {reference}. Of {judged} leads and scenarios, better at {count['better']}, "
-        f"worse at {count['worse']}, no difference shown at {count['open']}; mean CRPS skill {mean:.2f}."
-    ).replace("skill -", "skill −")
+        f"{model} on {variable}: {word} than {reference}. Of {judged} leads and scenarios, better at "
+        f"{count['better']}, worse at {count['worse']}, no difference shown at {count['open']}; mean CRPS skill "
+        f"{'−' if mean < 0 else ''}{abs(mean):.2f}."
+    )
 
 
 def _skill_sentence(scores: Sequence[Score], issuing: str, reference: str) -> str:
     count = tally(scores)
     judged = len(scores) - count["unknown"]
     if issuing == reference:
-        return f"{issuing} issues, and it is the reference itself: these are base rates with a trend, not a skilful forecast."
+        return f"{issuing} issues and is the reference itself: expect base rates with a trend, not a skilful forecast."
     if not judged:
-        return f"The skill of {issuing} could not be measured. Take its numbers as a story about the model, not as a forecast."
+        return f"The skill of {issuing} could not be measured: take its numbers as a story, not as a forecast."
     if count["worse"] > count["better"]:
-        return f"{issuing} was worse than {reference} at {count['worse']} of {judged} leads on data no fit has seen. Use the base rate."
+        where = f"at {count['worse']} of {judged} leads"
+        return f"{issuing} was worse than {reference} {where} on data no fit has seen. Use the base rate."
     if not count["better"]:
         return f"{issuing} has shown no skill over {reference} on data no fit has seen. Use the base rate."
     rest = judged - count["better"]
-    tail = "" if not rest else f" At the other {rest} nothing was gained: do not prefer it there."
-    return f"{issuing} was better than {reference} at {count['better']} of {judged} leads on data no fit has seen.{tail}"
+    tail = f" At the other {rest} nothing was gained: do not prefer it there." if rest else ""
+    return (
+        f"{issuing} was better than {reference} at {count['better']} of {judged} leads on data no fit has seen.{tail}"
+    )
 
 
 def _calibration_sentences(answers: Sequence[Mapping[str, Any]]) -> list[str]:
     states = {(answer.get("calibration") or {}).get("state") for answer in answers}
-    if states and "calibrated" not in states:
-        return ["No answer is calibrated: each says what share of members shows the event, not how likely it is in the world."]
-    return []
+    if not states or "calibrated" in states:
+        return []
+    return [
+        "No answer is calibrated: each says what share of members shows an event, not how likely it is in the world."
+    ]
 
 
 def _source_sentences(sources: Sequence[str]) -> list[str]:
     if len(sources) != 1:
         return []
     return [
-        f"All of it descends from one source ({sources[0]}): it cannot show how far other models, or the real climate, would differ."
+        f"All of it descends from one source ({sources[0]}): it cannot show how far other models, or the real climate, "
+        "would differ."
     ]
 
 
-def _half_width(members: int) -> float:
-    """Half the width, in points, of a 90 % interval about a share of one half; normal approximation."""
-    return float(100 * 1.645 * np.sqrt(0.25 / members))
+def _members_sentence(members: int) -> str:
+    """The 90 % interval about a share of one half, and the exact one-sided 95 % bound for what was never seen."""
+    half_width = 100 * 1.645 * np.sqrt(0.25 / members)
+    never_seen = 100 * (1 - 0.05 ** (1 / members))
+    return (
+        f"With {members} members a share is itself uncertain: 50 % could be {half_width:.0f} points more or less, and "
+        f"what no member shows may still have a chance of up to {never_seen:.1f} %. Intervals say this sampling error "
+        "only, not the error of the model."
+    )
 
 
 def _card(answer: Mapping[str, Any]) -> AnswerCard:
@@ -180,10 +196,16 @@ def _part_facts(
     if members.get("event") is not None:
         samples = int(members.get("samples_per_member") or 1)
         of = int(members["total"]) * samples
-        yield "Members", f"{members['event']} of {of}" + (f" ({members['total']} members × {samples})" if samples > 1 else "")
+        yield (
+            "Members",
+            f"{members['event']} of {of}" + (f" ({members['total']} members × {samples})" if samples > 1 else ""),
+        )
     if interval.get("low") is not None and interval.get("high") is not None:
         ends = f"{percent(interval['low'])} to {percent(interval['high'])}"
-        yield f"{100 * interval.get('level', 0.9):.0f} % interval", f"{ends} ({interval.get('covers', 'sampling of members')})"
+        yield (
+            f"{100 * interval.get('level', 0.9):.0f} % interval",
+            f"{ends} ({interval.get('covers', 'sampling of members')})",
+        )
     if base.get("value") is not None:
         yield "Base rate", f"{percent(base['value'])}{_base_text(base)}"
 
@@ -200,8 +222,13 @@ def _base_text(base: Mapping[str, Any]) -> str:
 def _comparison(difference: Mapping[str, Any]) -> str:
     if difference.get("value") is None:
         return ""
-    points = [f"{100 * float(difference[end]):+.0f}".replace("-", "−") if difference.get(end) is not None else "?" for end in ("value", "low", "high")]
-    return f"Difference: {points[0]} points ({100 * difference.get('level', 0.9):.0f} % interval {points[1]} to {points[2]})."
+    points = [_signed_points(difference.get(end)) for end in ("value", "low", "high")]
+    level = 100 * difference.get("level", 0.9)
+    return f"Difference: {points[0]} points ({level:.0f} % interval {points[1]} to {points[2]})."
+
+
+def _signed_points(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:+.0f}".replace("-", "−")
 
 
 def _calibration_text(calibration: Mapping[str, Any]) -> str:
@@ -224,7 +251,9 @@ def _skill_text(skill: Mapping[str, Any]) -> str:
     }.get(verdict, verdict.replace("_", " "))
     if skill.get("value") is None:
         return words
-    return f"{words}: {skill['value']:.2f} ({skill.get('low', float('nan')):.2f} to {skill.get('high', float('nan')):.2f})"
+    return (
+        f"{words}: {skill['value']:.2f} ({skill.get('low', float('nan')):.2f} to {skill.get('high', float('nan')):.2f})"
+    )
 
 
 def _per_cent(share: Any) -> float | None:

@@ -68,7 +68,8 @@ class Workspace:
 
     def exists(self, store: str) -> bool:
         """Whether a store has been created."""
-        return icechunk.Repository.exists(self._storage(store))
+        # Asking Icechunk makes the folder, and a reader must not leave traces.
+        return (self.root / store).is_dir() and icechunk.Repository.exists(self._storage(store))
 
     def repository(self, store: str) -> icechunk.Repository:
         """The Icechunk repository of a store, created where it is missing.

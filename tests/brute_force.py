@@ -207,7 +207,9 @@ class Brute:
         starts = [p for p in starts if p + last_step - first_step < len(months)]
         if period is not None:
             years = self.record_years
-            starts = [p for p in starts if period.first <= years[p] and years[p + last_step - first_step] <= period.last]
+            starts = [
+                p for p in starts if period.first <= years[p] and years[p + last_step - first_step] <= period.last
+            ]
         return [Piece(self, self.record, self.lead_months, self.lengths, p - first_step) for p in starts]
 
     def reach(self, node):

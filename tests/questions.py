@@ -3,6 +3,7 @@
 import random
 
 from pipeline.events.kinds import kind_of
+from pipeline.events.limits import MAX_DEPTH, MAX_STEPS, count_steps, nesting
 from pipeline.events.tree import (
     Absolute,
     Anomaly,
@@ -46,8 +47,9 @@ class Asker:
         self.random = random.Random(seed)
 
     def question(self):
-        """One closed condition."""
-        return self.until(lambda kind: kind.quantity == "condition" and not kind.space and not kind.time)
+        """One closed condition within the language's limits."""
+        node = self.until(lambda kind: kind.quantity == "condition" and not kind.space and not kind.time)
+        return node if nesting(node) <= MAX_DEPTH and count_steps(node) <= MAX_STEPS else self.question()
 
     def until(self, done, depth=0):
         node = self.variable()

@@ -10,8 +10,11 @@ from models.base import Context, Grid, Series, TrainingData
 from models.config import (
     ClimatologyConfig,
     DampedPersistenceConfig,
+    DirectRidgeConfig,
     LinearInverseConfig,
     ModelConfig,
+    PoolConfig,
+    ResidualBlocksConfig,
     VectorAutoregressiveConfig,
 )
 
@@ -20,6 +23,9 @@ CONFIGS: list[ModelConfig] = [
     DampedPersistenceConfig(folds=4),
     LinearInverseConfig(folds=4),
     VectorAutoregressiveConfig(folds=4),
+    DirectRidgeConfig(folds=4, leads=4),
+    ResidualBlocksConfig(folds=4),
+    PoolConfig(models=(LinearInverseConfig(folds=4), ResidualBlocksConfig(folds=4)), leads=3, cases=4),
 ]
 SHAPE = (2, 4, 6)
 LEADS = 9
@@ -147,6 +153,16 @@ def test_masks_leak_nothing(models, config):
     drawn = draw(model, given=Context(garbage, given.calendar, given.forcing, given.init_time))
     assert torch.equal(drawn, draw(models[config]))
     assert not drawn[:, :, ~mask()].any()
+
+
+@every_family
+def test_a_thousand_steps_keep_the_climate(models, config):
+    series = monthly_series(4, steps=1004)
+    given = Context(10 * series.values[:4], series.calendar, torch.zeros(1004, 1), init_time=0)
+    drawn = models[config].sample(given, leads=1000, members=range(4), seed=2)
+    climate = torch.cat([one.values[one.train] for one in data().series])
+    ratio = drawn[:, 200:].std(dim=(0, 1))[mask()] / climate.std(dim=0)[mask()]
+    assert float(ratio.mean()) == pytest.approx(1, abs=0.1)
 
 
 @every_family

@@ -1,14 +1,13 @@
 import json
 
 import cftime
-import dask
 import numpy as np
 import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from pipeline import scores
-from pipeline.verification import Bootstrap, finish, merge, pool, score_ensemble, scorecard, split
+from pipeline import field_sums, scores
+from pipeline.verification import Bootstrap, finish, merge, pool, score_ensemble, score_maps, scorecard, split
 
 CALENDAR = "360_day"
 
@@ -44,7 +43,7 @@ def both_dims(statistics):
 @pytest.fixture(scope="module")
 def case():
     forecast, truth, weights = hindcast()
-    return forecast, truth, weights, score_ensemble(forecast, truth, weights=weights).compute()
+    return forecast, truth, weights, score_ensemble(forecast, truth, weights=weights)
 
 
 # --- golden numbers ---------------------------------------------------------------------------------------------------
@@ -60,7 +59,7 @@ def test_sums_by_hand():
     forecast.values[:] = np.array([1.0, 3.0, 5.0]).reshape(3, 1, 1)
     truth.values[:] = np.array([2.0, 5.0])
     weights = xr.DataArray([[1.0, 3.0]], dims=("latitude", "longitude"), coords=truth.isel(time=0, drop=True).coords)
-    sums = score_ensemble(forecast, truth, weights=weights, climatology=xr.zeros_like(truth) + 1).compute()
+    sums = score_ensemble(forecast, truth, weights=weights, climatology=xr.zeros_like(truth) + 1)
     sums = sums.squeeze(drop=True)
     expected = {
         "weight": 4, "cells": 2, "missing": 0, "crps_fair": 1 / 3 + 3 * 2 / 3, "crps": 7 / 9 + 3 * 10 / 9,
@@ -95,7 +94,7 @@ def test_observations_by_init_and_lead_are_taken_as_they_are(case):
     forecast, truth, weights, statistics = case
     observed = np.stack([truth.isel(time=slice(n, n + 3)).values for n in range(12)])
     observed = xr.DataArray(observed, dims=forecast.isel(member=0).dims, coords=truth.isel(time=0, drop=True).coords)
-    xr.testing.assert_identical(score_ensemble(forecast, observed, weights=weights).compute(), statistics)
+    xr.testing.assert_identical(score_ensemble(forecast, observed, weights=weights), statistics)
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------
@@ -107,16 +106,21 @@ def test_observations_by_init_and_lead_are_taken_as_they_are(case):
 )
 def test_no_chunking_changes_a_result(case, chunks):
     forecast, truth, weights, statistics = case
-    lazy = score_ensemble(forecast.chunk(chunks), truth.chunk(time=4, latitude=2), weights=weights)
-    assert lazy["crps_fair"].chunks is not None
-    xr.testing.assert_allclose(lazy.compute(), statistics, rtol=1e-12)
-    assert lazy["lead_time"].attrs["units"] == "years"
+    again = score_ensemble(forecast.chunk(chunks), truth.chunk(time=4, latitude=2), weights=weights)
+    xr.testing.assert_allclose(again, statistics, rtol=1e-12)
+    assert again["lead_time"].attrs["units"] == "years"
+
+
+def test_starts_are_read_a_few_at_a_time(case, monkeypatch):
+    forecast, truth, weights, statistics = case
+    monkeypatch.setattr(field_sums, "_BATCH_BYTES", 5 * forecast[0].nbytes)
+    xr.testing.assert_identical(score_ensemble(forecast, truth.chunk(), weights=weights), statistics)
 
 
 def test_parts_in_time_and_space_merge(case):
     forecast, truth, weights, statistics = case
     parts = [
-        score_ensemble(forecast[inits, leads], truth, weights=weights.where(half, 0.0)).compute()
+        score_ensemble(forecast[inits, leads], truth, weights=weights.where(half, 0.0))
         for inits in (slice(0, 5), slice(5, None))
         for leads in (slice(0, 2), slice(2, None))
         for half in (weights.latitude < 0, weights.latitude >= 0)
@@ -130,7 +134,7 @@ def test_parts_in_time_and_space_merge(case):
 
 def test_variables_merge_side_by_side(case):
     forecast, truth, weights, statistics = case
-    other = score_ensemble(forecast.rename("pr"), truth, weights=weights).compute()
+    other = score_ensemble(forecast.rename("pr"), truth, weights=weights)
     merged = merge(statistics, other)
     assert sorted(merged["variable"].values) == ["pr", "tas"]
     xr.testing.assert_allclose(merged.sel(variable=["tas"]), statistics)
@@ -139,7 +143,7 @@ def test_variables_merge_side_by_side(case):
 
 def test_ensembles_of_other_sizes_do_not_merge(case):
     forecast, truth, weights, statistics = case
-    small = score_ensemble(forecast.isel(member=slice(3)), truth, weights=weights).compute()
+    small = score_ensemble(forecast.isel(member=slice(3)), truth, weights=weights)
     with pytest.raises(ValueError, match=r"ensembles of \[3, 5\] members"):
         merge(statistics, small)
     with pytest.raises(ValueError, match="nothing to merge"):
@@ -163,7 +167,7 @@ def test_regions_and_scenarios_are_kept(case):
     masks = [weights.where(weights.latitude > 0), weights.where(weights.latitude <= 0)]
     regions = xr.concat(masks, dim="region").assign_coords(region=names.values)
     scenarios = xr.concat([forecast, forecast + 1], dim="scenario").assign_coords(scenario=["a", "b"])
-    got = score_ensemble(scenarios.rename("tas"), truth, weights=regions).compute()
+    got = score_ensemble(scenarios.rename("tas"), truth, weights=regions)
     assert got.sizes["scenario"] == got.sizes["region"] == 2
     total = got["crps"].sel(scenario="a").sum("region")
     np.testing.assert_allclose(total, statistics["crps"].isel(region=0), rtol=1e-6)
@@ -176,7 +180,7 @@ def test_regions_and_scenarios_are_kept(case):
 @pytest.mark.parametrize("size", [5, 50])
 def test_a_perfect_ensemble_looks_perfect(size):
     forecast, truth, weights = hindcast(inits=60, leads=1, size=size, shape=(8, 10), seed=size)
-    done = both_dims(score_ensemble(forecast, truth, weights=weights).compute())
+    done = both_dims(score_ensemble(forecast, truth, weights=weights))
     cells = done["cells"].item()
     assert abs(done["crps_fair"] - 1 / np.sqrt(np.pi)) < 4 * 0.4 / np.sqrt(cells)
     assert abs(done["crps"] - (1 + 1 / size) / np.sqrt(np.pi)) < 4 * 0.4 / np.sqrt(cells)
@@ -190,7 +194,7 @@ def test_a_perfect_ensemble_looks_perfect(size):
 def test_faults_show():
     def score(**fault):
         forecast, truth, weights = hindcast(inits=40, leads=1, size=10, **fault)
-        return both_dims(score_ensemble(forecast, truth, weights=weights).compute())
+        return both_dims(score_ensemble(forecast, truth, weights=weights))
 
     biased, narrow, wide = score(bias=1.0), score(spread=0.5), score(spread=2.0)
     assert biased["bias"] == pytest.approx(1.0, abs=0.15)
@@ -205,7 +209,7 @@ def test_faults_show():
 
 def statistics_of(**how):
     forecast, truth, weights = hindcast(**how)
-    return score_ensemble(forecast, truth, weights=weights).compute()
+    return score_ensemble(forecast, truth, weights=weights)
 
 
 def rows_of(card, model, variable="tas"):
@@ -251,12 +255,12 @@ def test_one_initial_time_pools_valid_years():
 
 def test_only_shared_cases_are_compared(case):
     forecast, truth, weights, statistics = case
-    other = score_ensemble((forecast[:10] + 1).rename("tas"), truth, weights=weights).compute()
+    other = score_ensemble((forecast[:10] + 1).rename("tas"), truth, weights=weights)
     row = rows_of(
         scorecard({"one": statistics, "two": other.assign_coords(units=statistics.units)}, reference="two"), "one"
     )[0]
     assert (row["cases"], row["unpaired"]) == (12, 2)
-    small = score_ensemble(forecast.isel(member=slice(3)), truth, weights=weights).compute()
+    small = score_ensemble(forecast.isel(member=slice(3)), truth, weights=weights)
     row = rows_of(scorecard({"one": statistics, "two": small}, reference="two"), "one")[0]
     assert "ensembles of 5 and 3 members" in row["crps_skill_reason"]
     assert row["crps_fair_skill"] is not None
@@ -289,7 +293,7 @@ def test_interval_covers_the_true_skill_about_as_often_as_it_says():
 
 def test_leads_beyond_the_archive_count_no_cells(case):
     forecast, truth, weights, statistics = case
-    partial = score_ensemble(forecast, truth.isel(time=slice(0, 9)), weights=weights).compute()
+    partial = score_ensemble(forecast, truth.isel(time=slice(0, 9)), weights=weights)
     assert partial["cells"].sum() == 24 * 24  # 7 starts with three leads, then 2 and 1
     np.testing.assert_allclose(partial["crps"][:, :7], statistics["crps"][:, :7])
     assert partial["crps"].notnull().all()
@@ -304,20 +308,20 @@ def test_missing_members_are_counted_and_masked_cells_are_not(case):
     forecast, truth, weights, statistics = case
     holed = forecast.copy(deep=True)
     holed[2, 1, 3, 0, 0] = np.nan
-    got = score_ensemble(holed, truth, weights=weights).compute()
+    got = score_ensemble(holed, truth, weights=weights)
     assert got["missing"].sum() == got["missing"][0, 2, 1, 0] == 1
     assert got["cells"].sum() == statistics["cells"].sum() - 1
     row = rows_of(scorecard({"a": got, "b": statistics}, reference="b"), "a")[1]
     assert (row["missing"], row["unpaired"], row["cases"]) == (1, 1, 12)
     land = truth.where(truth.longitude > 0)
-    masked = score_ensemble(forecast.where(forecast.longitude > 0), land, weights=weights).compute()
+    masked = score_ensemble(forecast.where(forecast.longitude > 0), land, weights=weights)
     assert masked["missing"].sum() == 0
     assert (masked["cells"] == 8).all()
 
 
 def test_a_constant_field_gives_reasons_not_nan():
     forecast, truth, weights = hindcast()
-    same = score_ensemble(xr.full_like(forecast, 280.0), xr.full_like(truth, 280.0), weights=weights).compute()
+    same = score_ensemble(xr.full_like(forecast, 280.0), xr.full_like(truth, 280.0), weights=weights)
     row = rows_of(scorecard({"a": same, "b": same}, reference="a"), "b")[0]
     assert row["crps"] == 0
     assert "division by zero" in row["crps_skill_reason"]
@@ -352,14 +356,15 @@ def test_bad_input_is_named():
         scorecard({"a": score_ensemble(forecast, truth, weights=weights)}, reference="x")
 
 
-def test_nothing_is_read_before_it_is_asked_for():
-    forecast, truth, weights = hindcast()
+# --- maps -------------------------------------------------------------------------------------------------------------
 
-    def refuse(block):
-        raise AssertionError("read")
 
-    lazy = forecast.chunk(init_time=1)
-    lazy = lazy.copy(data=lazy.data.map_blocks(refuse, dtype="float32", meta=np.empty((0,) * 5, "float32")))
-    statistics = score_ensemble(lazy, truth.chunk(), weights=weights)
-    with pytest.raises(AssertionError, match="read"), dask.config.set(scheduler="synchronous"):
-        statistics.compute()
+def test_maps_add_up_to_the_area(case):
+    forecast, truth, weights, _ = case
+    maps = score_maps(forecast.chunk(init_time=3), truth.isel(time=slice(0, 9)))
+    assert maps["crps"].chunks is not None
+    partial = score_ensemble(forecast, truth.isel(time=slice(0, 9)), weights=weights)
+    for name in ("crps_fair", "crps", "squared_error", "variance"):
+        area = (maps[name] * weights).sum(("latitude", "longitude"))
+        np.testing.assert_allclose(area, pool(partial, ("init_time", "variable", "region"))[name], rtol=1e-6)
+    np.testing.assert_array_equal(maps["cases"].isel(latitude=0, longitude=0), [9, 8, 7])

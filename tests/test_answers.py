@@ -1,0 +1,349 @@
+"""Answers: their fields, the headline rule, warnings, cards, and the question in plain words."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline.answers import answer
+from pipeline.events import QuestionError
+from pipeline.explain import explain
+from tests.asking import catalogue, forecast, record, with_scenarios
+
+WARM = "tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC"
+
+
+def ask(text, ensemble=None, reference=None, *, settings=None, **options):
+    ensemble = forecast(members=40, seed=4) if ensemble is None else ensemble
+    reference = record(years=30) if reference is None else reference
+    names = catalogue(ensemble, **(settings or {}))
+    return answer(text, ensemble=ensemble, reference=reference, catalogue=names, **options)
+
+
+def projection(*, members=40, leads=9, warming=0.4):
+    parts = [forecast(members=members, leads=leads, seed=4, warming=more) for more in (warming, 0.0)]
+    return with_scenarios(parts, ["high", "low"])
+
+
+def refusal(text, *args, **options):
+    with pytest.raises(QuestionError) as caught:
+        ask(text, *args, **options)
+    return caught.value
+
+
+@pytest.fixture(scope="module")
+def warm():
+    return ask(WARM, settings={"provenance": {"model": "toy"}})
+
+
+def test_every_field_is_there(warm):
+    payload = json.loads(json.dumps(warm.to_json(), allow_nan=False))
+    assert payload["schema"] == "answer/1"
+    expected = {"headline", "question", "probability", "interval", "members", "base_rate", "ratio", "skill"}
+    assert expected | {"calibration", "distribution", "provenance", "warnings", "timing_ms"} <= set(payload)
+    assert payload["provenance"]["model"] == "toy"
+    assert payload["provenance"]["forecast"] == "fc-2003-10-01"
+
+
+def test_the_numbers_belong_together(warm):
+    payload = warm.to_json()
+    members, interval = payload["members"], payload["interval"]
+    raw = payload["probability"]["raw"]
+    assert members["event"] + members["not"] + members["unknown"] == members["total"] == 40
+    assert raw == members["event"] / 40 == float(warm.members["event"].mean())
+    assert interval["low"] < raw < interval["high"]
+    assert payload["ratio"]["value"] == pytest.approx(raw / payload["base_rate"]["value"])
+    assert payload["distribution"]["threshold_quantile"] == pytest.approx(1 - raw)
+    assert payload["probability"]["calibrated"] is None
+    assert payload["probability"]["calibrated_reason"]
+
+
+def test_the_question_is_restated_with_everything_resolved(warm):
+    question = warm.to_json()["question"]
+    assert question["reads_as"] == (
+        "In what share of futures is it true that the area mean of near-surface air temperature over the west (6 "
+        "cells, 12.8 million km²), averaged over DJF 2004 (2003-12-01 to 2004-02-28) is above 5.1 degC (278.25 K)?"
+    )
+    resolved = question["resolved"]
+    assert resolved["window"] == ["2003-12-01", "2004-02-28"]
+    assert resolved["leads"] == [3, 5]
+    assert resolved["window_means"] == "the mean of 3 months"
+    assert resolved["region"]["cells"] == 6
+    assert resolved["threshold"]["value"] == pytest.approx(278.25)
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("(tas.mean(over=west) > p50).any(time=DJF 2004)", "any one of 3 months"),
+        ("(tas.mean(over=west) > p50).all(time=DJF 2004)", "every one of 3 months"),
+        ("(tas.mean(over=west) > p50).run(time=all) >= 2 months", "the longest run within 9 months"),
+        ("tas.mean(over=west).max(time=DJF 2004) > p50", "the highest of 3 months"),
+        (
+            "tas.mean(over=west).mean(time=each Jan 2004..2004) > p50",
+            "the mean of one month in each of 1 years, pooled: one sample for each member and year",
+        ),
+    ],
+)
+def test_the_answer_says_what_the_window_means(text, means):
+    assert ask(text).to_json()["question"]["resolved"]["window_means"] == means
+
+
+def test_explaining_reads_no_member():
+    ensemble = forecast()
+    lazy = ensemble.copy()
+
+    def fail(block):
+        raise AssertionError("a member was read")
+
+    lazy["tas"] = ensemble["tas"].chunk().copy(data=ensemble["tas"].chunk().data.map_blocks(fail, meta=np.empty(0)))
+    found = explain(
+        "(tas.mean(over=west) > p90).any(time=DJF 2004) and not (tas > 1 sigma).any(over=point(0, 121)).any(time=MAM)",
+        ensemble=lazy,
+        reference=record(),
+        catalogue=catalogue(ensemble),
+    )
+    assert "its 90th percentile in obs:1991-2002 (" in found["reads_as"]
+    assert len(found["resolved"]["thresholds"]) == len(found["resolved"]["windows"]) == 2
+    assert found["resolved"]["regions"][1]["cell_centre"] == [0.0, 120.0]
+
+
+def test_scenarios_are_compared_as_pairs():
+    found = ask("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC scenario high vs low", projection())
+    payload = found.to_json()
+    high, low = (part["probability"]["raw"] for part in payload["scenarios"])
+    difference = payload["difference"]
+    assert high > low
+    assert difference["value"] == pytest.approx(high - low)
+    assert difference["correlation"] > 0.2  # the members share their noise
+    assert difference["low"] < high - low < difference["high"]
+    assert payload["probability_ratio"]["value"] == pytest.approx(high / low)
+    assert payload["skill"]["verdict"] == "not_applicable"
+    assert set(found.members["event"].dims) == {"scenario", "member"}
+    assert "under high" in payload["headline"]["text"]
+
+
+def test_paired_intervals_agree_with_resampling_members():
+    found = ask("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC scenario high vs low", projection(members=100))
+    event = found.members["event"].values
+    rng = np.random.default_rng(0)
+    picks = event[:, rng.integers(0, 100, (4000, 100))].mean(axis=2)
+    low, high = np.quantile(picks[0] - picks[1], [0.05, 0.95])
+    difference = found.to_json()["difference"]
+    assert difference["low"] == pytest.approx(low, abs=0.03)
+    assert difference["high"] == pytest.approx(high, abs=0.03)
+
+
+def test_a_scenario_must_be_named_where_there_are_several():
+    assert refusal(WARM, projection()).code == "scenario_missing"
+    error = refusal(f"{WARM} scenario hihg", projection())
+    assert (error.code, error.did_you_mean) == ("unknown_scenario", "high")
+    assert ask(WARM, projection().isel(scenario=[0])).to_json()["provenance"]["scenario"] == "high"
+
+
+def test_the_newest_forecast_is_asked_unless_another_is_named():
+    ensemble = forecast(starts=2)
+    text = "tas.mean(over=west).mean(time=lead 1..3) > p50"
+    assert ask(text, ensemble).to_json()["provenance"]["init_time"] == "2004-10-01"
+    assert ask(f"{text} forecast fc-2003-10", ensemble).to_json()["provenance"]["init_time"] == "2003-10-01"
+    assert "from fc-2003-10-01 to fc-2004-10-01" in refusal(f"{text} forecast fc-1999", ensemble).text
+
+
+def test_calibrated_members_leave_the_raw_share_beside_them():
+    settings = {"calibration": {"state": "calibrated"}}
+    without = ask(WARM, settings=settings).to_json()["probability"]
+    assert without["raw"] is None
+    assert without["raw_reason"]
+    raw = forecast(members=40, seed=4, warming=-0.5)
+    both = ask(WARM, settings=settings, raw=raw).to_json()["probability"]
+    assert both["raw"] < both["calibrated"] == without["calibrated"]
+
+
+def test_a_condition_leaves_members_out():
+    payload = ask(f"{WARM} given pr.mean(over=west).sum(time=DJF 2004) < p50").to_json()
+    members = payload["members"]
+    assert members["excluded"] > 0
+    assert members["event"] + members["not"] + members["excluded"] == 40
+    assert 10 <= payload["base_rate"]["years"] <= 15
+    assert [warning["code"] for warning in payload["warnings"]] == ["uncalibrated", "given_few"]
+    assert refusal(f"{WARM} given pr.mean(over=west).sum(time=DJF 2004) > 9 m").code == "given_too_rare"
+
+
+def test_values_are_exceeded_as_often_as_asked():
+    found = ask("value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 25 %", forecast(members=99, seed=1))
+    value = found.to_json()["value"]
+    assert value["low"] < value["value"] < value["high"]
+    members = found.members["value"].values
+    assert (members > value["value"]).mean() == pytest.approx(0.25, abs=0.011)
+    share = ask(f"tas.mean(over=west).mean(time=DJF 2004) > {value['value']:.9f} K", forecast(members=99, seed=1))
+    assert share.to_json()["probability"]["raw"] == pytest.approx(0.25, abs=0.011)
+
+
+def test_values_too_rare_for_the_members_are_refused():
+    error = refusal("value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 1 %")
+    assert error.code == "too_few_members"
+    assert "A 1-in-100 value cannot be read from 40 samples" in error.text
+
+
+def test_return_levels_are_counted_or_extrapolated_and_say_so():
+    ensemble = forecast(members=30, leads=120)
+    level = "level of tas.mean(over=west).max(time=each year 2004..2012) return {} years"
+    ten, hundred = (ask(level.format(years), ensemble).to_json()["value"] for years in (10, 400))
+    assert (ten["extrapolated"], hundred["extrapolated"]) == (False, True)
+    assert ten["value"] < hundred["value"]
+    assert hundred["low"] < hundred["value"] < hundred["high"]
+    assert refusal(level.format(5000), ensemble).code == "too_few_members"
+
+
+def test_a_first_passage_keeps_those_who_never_get_there():
+    soon = ask("dist of (tas.mean(over=west) > p50).first(time=lead 1..9)").to_json()["passage"]
+    assert sum(soon["by_step"].values()) == round(soon["reached"] * 40)
+    assert soon["median"].startswith("2003-")
+    late = ask("dist of (tas.mean(over=west) > record).first(time=lead 1..4)")
+    assert late.to_json()["passage"]["median"] is None
+    assert "by 2004-01." in late.headline
+
+
+def test_maps_and_series_are_the_same_count_everywhere():
+    field = ask("map of tas.mean(time=DJF 2004) > p66.7").members
+    assert field["probability"].dims == ("latitude", "longitude")
+    one = ask("tas.mean(over=point(0, 120)).mean(time=DJF 2004) > p66.7").to_json()
+    cell = field.sel(latitude=0, longitude=120)
+    assert float(cell["probability"]) == one["probability"]["raw"]
+    assert float(cell["base_rate"]) == pytest.approx(one["base_rate"]["value"])
+    assert float(cell["low"]) == pytest.approx(one["interval"]["low"])
+    series = ask("series of tas.mean(over=west) > p66.7").members
+    assert series.sizes["lead_time"] == 9
+    single = ask("(tas.mean(over=west) > p66.7).any(time=2004-01)").to_json()
+    assert float(series["probability"][3]) == single["probability"]["raw"]
+    assert float(series["base_rate"][3]) == pytest.approx(single["base_rate"]["value"])
+
+
+def test_maps_in_bands_are_the_same_maps(monkeypatch):
+    text = "map of (tas.anom > 1 sigma).any(time=DJF 2004)"
+    whole = ask(text, forecast(masked=True), record(masked=True)).members
+    monkeypatch.setattr("pipeline.fields.BAND_VALUES", 1)
+    xr.testing.assert_identical(ask(text, forecast(masked=True), record(masked=True)).members, whole)
+    assert np.isnan(whole["probability"][0, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "sentence"),
+    [
+        (
+            "temp.mean(over=west).mean(time=2004-01) > 1 K",
+            "unknown_variable",
+            "No variable 'temp'. This store has tas (near-surface air temperature, K), pr",
+        ),
+        ("tas.mean(over=wset).mean(time=2004-01) > 1 K", "unknown_region", "No region 'wset'. Did you mean west?"),
+        (
+            "tas.mean(over=west).mean(time=2004-01) > 27",
+            "unit_missing",
+            "27 of what? tas is in K. Write 27 degC or 300.15 K.",
+        ),
+        (
+            "tas.mean(over=west).mean(time=2004-01) > 27 mm",
+            "unit_wrong",
+            "'27 mm' is a length; tas is a temperature (K).",
+        ),
+        (
+            "(tas.mean(over=west) > p50).count(time=DJF 2004) >= 5 days",
+            "unit_wrong",
+            "counts and runs are in steps of this store, which are months",
+        ),
+        (
+            "(tas.roll(mean=10 days) > p50).any(over=west).any(time=DJF 2004)",
+            "unit_wrong",
+            "no whole number of this store's steps",
+        ),
+        ("tas.mean(over=west).mean(time=2004-01) > 0.5 degC", "anomaly_offset", "write tas.anom"),
+        (
+            "tas.mean(over=west).mean(time=2004-01) > p99",
+            "percentile_too_fine",
+            "p99 of 30 reference years: the finest is p96.",
+        ),
+        (
+            "tas.anom(clim=hist:1961-1990).mean(over=west).mean(time=2004-01) > 1 K",
+            "reference_period",
+            "which holds 1991-2020",
+        ),
+        (
+            "tas.anom(clim=model:1991-2000).mean(over=west).mean(time=2004-01) > 1 K",
+            "reference_period",
+            "own climatology is not stored",
+        ),
+    ],
+)
+def test_refusals(text, code, sentence):
+    error = refusal(text)
+    assert error.code == code
+    assert sentence in error.text
+
+
+def test_mostly_masked_regions_are_refused_and_partly_masked_ones_warn():
+    ensemble, reference = forecast(members=20), record()
+    for dataset in (ensemble, reference):
+        dataset["tas"][..., :2, :2] = np.nan
+    error = refusal("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC", ensemble, reference)
+    assert error.code == "mostly_masked"
+    assert error.text == "Only 35% of the west has data (tas has none in the rest)."
+    part = ask("tas.mean(over=box(lat=-15..20, lon=95..165)).mean(time=DJF 2004) > 5.1 degC", ensemble, reference)
+    assert "partly_masked" in {warning["code"] for warning in part.to_json()["warnings"]}
+
+
+@pytest.mark.parametrize(
+    ("threshold", "code"), [("30 K", "threshold_looks_wrong"), ("7 degC", "threshold_never_seen"), ("5.1 degC", None)]
+)
+def test_thresholds_far_out_warn(threshold, code):
+    payload = ask(f"tas.mean(over=west).mean(time=DJF 2004) > {threshold}").to_json()
+    codes = {warning["code"] for warning in payload["warnings"]} - {"uncalibrated"}
+    assert codes == ({code} if code else set())
+
+
+def test_ties_are_counted():
+    ensemble = forecast(members=10)
+    ensemble["tas"][0, :, :3] = 278.25
+    payload = ask("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC", ensemble).to_json()
+    assert payload["members"]["ties"] == 3
+
+
+def test_a_window_longer_than_the_record_has_no_base_rate():
+    ensemble = forecast(leads=48, members=20)
+    payload = ask("tas.mean(over=west).mean(time=all) > 280 K", ensemble, record(years=3)).to_json()
+    assert payload["base_rate"] is None
+    assert "too few to replay a window of 4 years" in payload["base_rate_reason"]
+
+
+def test_a_level_out_of_range_and_another_grid_are_refused():
+    with pytest.raises(ValueError, match="a coverage from"):
+        ask(WARM, level=90)
+    with pytest.raises(ValueError, match="its latitude differs"):
+        ask(WARM, reference=record().assign_coords(latitude=[0.0, 1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WARM,
+        f"{WARM} scenario high vs low",
+        "value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 25 % scenario low",
+        "map of tas.mean(time=DJF 2004) > p50 scenario low",
+    ],
+)
+def test_cards_say_it_all(text):
+    found = ask(text, projection() if "scenario" in text else None)
+    card, html = found.text, found._repr_html_()
+    assert max(len(line) for line in card.splitlines()) <= 78
+    start = found.headline.split()[0]
+    assert card.startswith(start)
+    assert start in html
+    assert html.count("<section") == html.count("</section>") == 1
+    assert "<script" not in html
+    assert str(found) == card
+
+
+def test_html_is_escaped():
+    ensemble = forecast(members=20)
+    ensemble["tas"].attrs["long_name"] = "<b>warmth</b>"
+    assert "<b>warmth" not in ask(WARM, ensemble)._repr_html_()

@@ -1,0 +1,197 @@
+"""The command line as its user meets it: real processes, real exit codes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.ensembles import open_ensemble
+from pipeline.workspace import Workspace
+from tests.conftest import experiment_text, monthly_record
+
+TERCILE = str(Path(sys.executable).with_name("tercile"))
+
+
+def tercile(*words, cwd=None, timeout=240, **environment):
+    return subprocess.run(
+        [TERCILE, *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=timeout,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def seconds(command):
+    best = np.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def test_help_answers_within_a_second_and_teaches():
+    assert seconds([TERCILE, "--help"]) < 1
+    shown = tercile("--help").stdout
+    for command in ("run", "ingest", "train", "forecast", "verify", "report", "ask", "deploy", "doctor", "schema"):
+        assert command in shown
+    assert "tercile run north-america" in shown
+
+
+def test_import_of_pipeline_is_quick_and_light():
+    assert seconds([sys.executable, "-c", "import pipeline"]) < 2
+    code = "import pipeline, flows.plan, flows.run, sys; print([m for m in ('torch', 'prefect') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_schema_is_json_and_experiments_are_listed():
+    assert "forecast" in json.loads(tercile("schema").stdout)["properties"]
+    assert "north-america" in tercile("experiments").stdout
+
+
+def test_doctor_names_what_is_installed():
+    found = json.loads(tercile("doctor", "--json").stdout)
+    assert found["torch"].startswith("2.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "code"),
+    [
+        (("run", "north-amerika"), "Did you mean 'north-america'", 2),
+        (("run", "north-america", "--set", "forcast.members=5"), "Did you mean 'forecast'", 2),
+        (("ask", "prob tas > 1 K"), "which workspace", 2),
+    ],
+)
+def test_a_wrong_call_gets_one_clear_message(tmp_path, words, message, code):
+    done = tercile(*words, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def server(prefect_server):
+    """Environment that points commands at the tests' Prefect server."""
+    from prefect.settings import PREFECT_API_URL
+
+    return {"PREFECT_API_URL": PREFECT_API_URL.value()}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, server):
+    """A small experiment that has been run by the command."""
+    folder = tmp_path_factory.mktemp("cli")
+    monthly_record().to_netcdf(folder / "record.nc")
+    (folder / "small.yaml").write_text(experiment_text(folder / "record.nc"))
+    done = tercile("run", "small.yaml", cwd=folder, **server)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_run_says_what_it_does_and_where_the_report_is(small):
+    folder, done = small
+    for stage in ("ingest", "train", "forecast", "verify", "report"):
+        assert re.search(rf"{stage}: done in [\d.]+ s", done.stderr)
+    assert "report: workspaces/small/reports/index.html" in done.stderr
+    assert (folder / "workspaces/small/reports/index.html").exists()
+
+
+def test_a_second_run_ends_within_ten_seconds(small):
+    start = time.perf_counter()
+    done = tercile("run", "small.yaml", cwd=small[0])
+    assert time.perf_counter() - start < 10
+    assert "nothing to do" in done.stderr
+
+
+def test_ask_answers_from_the_store(small):
+    question = "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > 280 K"
+    done = tercile("ask", question, cwd=small[0])
+    assert done.returncode == 0
+    assert "members" in done.stdout.lower()
+    answer = json.loads(tercile("ask", question, "--json", cwd=small[0]).stdout)
+    assert answer["schema"] == "answer/1"
+    assert "area mean" in tercile("ask", question, "--explain", cwd=small[0]).stdout.lower()
+
+
+def test_a_bad_question_is_refused_with_code_two(small):
+    for question, message in (
+        ("prob tas.mean(over=nino34).mean(time=lead 1) > 280 K", "No variable 'tas'"),
+        ("prob sst.mean(time=lead 1) > 280 K", "still varies in space"),
+    ):
+        done = tercile("ask", question, cwd=small[0])
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: data.assign(sst=data["sst"].drop_attrs()), "gives no units"),
+        (lambda data: data.assign(sst=data["sst"].assign_attrs(units="bananas")), "cannot convert 'bananas'"),
+        (lambda data: data.where(data["time"] != data["time"][7]), "[no_empty_fields]"),
+        (lambda data: data.isel(time=[0, 1, 2, 1, 4, 5]), "does not come after"),
+    ],
+)
+def test_bad_input_stops_at_the_gate(tmp_path, server, spoil, message):
+    spoil(monthly_record()).to_netcdf(tmp_path / "record.nc")
+    (tmp_path / "small.yaml").write_text(experiment_text(tmp_path / "record.nc"))
+    done = tercile("run", "small.yaml", cwd=tmp_path, **server)
+    assert done.returncode == 4, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert Workspace(tmp_path / "workspaces/small").groups("archive") == []
+
+
+def test_a_missing_file_and_a_wrong_variable_are_named(tmp_path, server):
+    (tmp_path / "small.yaml").write_text(experiment_text("nowhere.nc"))
+    done = tercile("run", "small.yaml", cwd=tmp_path)
+    assert (done.returncode, "no file matches 'nowhere.nc'" in done.stderr) == (4, True)
+    monthly_record().to_netcdf(tmp_path / "record.nc")
+    (tmp_path / "small.yaml").write_text(experiment_text(tmp_path / "record.nc"))
+    done = tercile("run", "small.yaml", "--set", "sources.obs.spelling={sst: stt}", cwd=tmp_path, **server)
+    assert (done.returncode, "no 'stt' in the source. Did you mean 'sst'" in done.stderr) == (4, True)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_goes_on_where_it_was(small, server, tmp_path, blow):
+    config = tmp_path / "small.yaml"
+    config.write_text((small[0] / "small.yaml").read_text())
+    environment = {**os.environ, **server}
+    words = [
+        TERCILE,
+        "run",
+        "small.yaml",
+        "--set",
+        "forecast.init_times={first: 1999-02-01, last: 2001-09-01, every: 1}",
+    ]
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "climatology: 0/" in line:
+            break
+    time.sleep(1)
+    process.send_signal(blow)
+    rest = process.stderr.read()
+    code = process.wait(timeout=60)
+    assert code == (130 if blow == signal.SIGINT else -9), rest
+    if blow == signal.SIGINT:
+        assert "Run the same command again" in rest
+        assert "Traceback" not in rest
+    again = tercile(*words[1:], cwd=tmp_path, **server)
+    assert again.returncode == 0, again.stderr
+    data = open_ensemble(Workspace(tmp_path / "workspaces/small"), model="persistence")
+    assert data["done"].values.all()
+    assert int(data["sst"].isnull().sum()) == 32 * 3 * 6  # the one cell of land

@@ -1,0 +1,82 @@
+"""The sentence at the top: which number it says, and what it may call it."""
+
+import numpy as np
+import pytest
+
+from pipeline.headline import headline, likelihood_term, percent
+from pipeline.intervals import Estimate, proportion_interval
+from pipeline.probability import BaseRate, tally
+
+
+def counted(events, total):
+    event = np.arange(total)[:, np.newaxis] < events
+    return tally(event, np.ones_like(event), np.ones_like(event), level=0.9)
+
+
+def rate(events, years=30):
+    return BaseRate(proportion_interval(events / years, years), events, years, float(years), 1.0)
+
+
+CALIBRATED = {"state": "calibrated"}
+
+
+def said(events, total, base, *, skill="skilful", calibration=CALIBRATED, **more):
+    return headline(
+        counted(events, total),
+        base,
+        skill={"verdict": skill, **more},
+        calibration=calibration,
+        level=0.9,
+        scenario=None,
+    )
+
+
+def test_a_skilful_calibrated_share_is_a_probability():
+    found = said(29, 50, rate(10))
+    assert found["source"] == "calibrated"
+    assert found["text"] == (
+        "Probability 58 % (29 of 50 members; 90 % interval 46 to 69 %); usual odds 33 %. 1.7 times the usual odds."
+    )
+
+
+def test_without_skill_the_usual_odds_come_first():
+    found = said(9, 20, rate(9), skill="no_evidence", value=0.02, low=-0.09, high=0.11, hindcasts=24)
+    assert found["source"] == "climatology"
+    assert found["value"] == pytest.approx(0.3)
+    assert found["text"] == (
+        "Usual odds 30 %. This system has shown no skill for this kind of question (Brier skill 0.02, 90 % interval "
+        "-0.09 to 0.11, 24 past forecasts). Its members say 45 %; we do not recommend using that number."
+    )
+
+
+def test_without_calibration_it_is_not_called_a_probability():
+    found = said(32, 50, rate(10), calibration={"state": "uncalibrated"})
+    assert found["source"] == "members"
+    assert found["text"] == (
+        "64 % (32 of 50 members; 90 % interval 52 to 74 %); usual odds 33 %. A share of members. Not calibrated, so "
+        "not a probability."
+    )
+    for verdict in ("not_measured", "not_applicable"):
+        assert not said(32, 50, rate(10), skill=verdict)["text"].startswith("Probability")
+
+
+def test_nothing_is_ever_0_or_100_percent():
+    never, always = said(0, 20, rate(10))["text"], said(20, 20, rate(0))["text"]
+    assert "Fewer than 1 in 7 (0 of 20 members; the true chance could be as high as 14 %)" in never
+    assert "More than 6 in 7 (all 20 members; the true chance could be as low as 86 %)" in always
+    assert "usual odds fewer than 1 in 10 (never in 30 years)" in always
+    assert [percent(chance) for chance in (0.002, 0.996, 0.9999, 0.5)] == ["0.2 %", "99.6 %", "99.99 %", "50 %"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "term"),
+    [
+        (0.7, 0.9, "likely"),
+        (0.92, 0.97, "very likely"),
+        (0.4, 0.6, "about as likely as not"),
+        (0.0, 0.005, "exceptionally unlikely"),
+        (0.2, 0.5, None),
+    ],
+)
+def test_words_hold_the_whole_interval(low, high, term):
+    assert likelihood_term(Estimate((low + high) / 2, low, high)) == term

@@ -1,0 +1,132 @@
+"""Intervals: published numbers, other implementations, and coverage by simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipeline.intervals import (
+    Estimate,
+    difference_interval,
+    effective_trials,
+    paired_correlation,
+    proportion_bounds,
+    proportion_interval,
+    quantile_interval,
+    ratio_interval,
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "members", "low", "high"),
+    [(3, 10, 12, 56), (6, 20, 16, 48), (15, 50, 20, 41), (30, 100, 23, 38), (60, 200, 25, 36)],
+)
+def test_jeffreys(events, members, low, high):
+    found = proportion_interval(events / members, members)
+    assert (round(100 * found.low), round(100 * found.high)) == (low, high)
+    expected = stats.beta(events + 0.5, members - events + 0.5).ppf([0.05, 0.95])
+    np.testing.assert_allclose(found[1:], expected)
+
+
+@pytest.mark.parametrize(("members", "bound"), [(10, 26), (20, 14), (50, 5.8), (100, 3.0), (1000, 0.3)])
+def test_never_seen_is_not_zero(members, bound):
+    never, always = proportion_interval(0.0, members), proportion_interval(1.0, members)
+    assert 100 * never.high == pytest.approx(bound, rel=0.03)
+    assert (1 - never.high) ** members == pytest.approx(0.05)  # the exact binomial bound
+    assert (always.low, always.high) == (pytest.approx(1 - never.high), 1.0)
+
+
+def test_jeffreys_covers_as_it_says():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.05, 0.95, 4000)
+    seen = rng.binomial(50, truth)
+    low, high = proportion_bounds(seen / 50, np.full(4000, 50), level=0.9)
+    assert np.mean((low <= truth) & (truth <= high)) == pytest.approx(0.9, abs=0.02)
+
+
+def test_many_at_once_are_the_same_as_one_by_one():
+    shares, trials = np.array([[0.0, 0.3], [1.0, 0.5]]), np.array([[10, 10], [20, 4]])
+    low, high = proportion_bounds(shares, trials, level=0.8)
+    for place in np.ndindex(2, 2):
+        one = proportion_interval(float(shares[place]), int(trials[place]), level=0.8)
+        assert (low[place], high[place]) == (pytest.approx(one.low), pytest.approx(one.high))
+    assert np.isnan(proportion_bounds(np.array([np.nan]), np.array([0]))[0]).all()
+
+
+def test_no_trials_are_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        proportion_interval(0.5, 0)
+
+
+def test_newcombe_published():
+    """Newcombe (1998), Stat. Med. 17, 873, method 10 on 56 of 70 and 48 of 80: 0.0524 to 0.3339."""
+
+    def wilson(events, trials):
+        ends = stats.binomtest(events, trials).proportion_ci(0.95, method="wilson")
+        return Estimate(events / trials, ends.low, ends.high)
+
+    found = difference_interval(wilson(56, 70), wilson(48, 80))
+    assert found == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+
+
+@pytest.mark.parametrize(("p", "q", "members"), [(0.6, 0.3, 50), (0.9, 0.5, 50), (0.2, 0.15, 100), (0.97, 0.6, 50)])
+def test_differences_and_ratios_cover_as_they_say(p, q, members):
+    rng = np.random.default_rng(1)
+    inside = np.zeros((2, 2000), dtype=bool)
+    for trial in range(2000):
+        noise = rng.random(members)  # members share their noise, so the two are paired
+        own = 0.5 * (noise < p) + 0.5 * (noise < q), (rng.random(members) < 0.5)
+        one, two = (noise < p).astype(float), np.where(own[1], noise < q, rng.random(members) < q).astype(float)
+        first, second = (proportion_interval(float(x.mean()), members) for x in (one, two))
+        correlation = paired_correlation(one, two)
+        low, high = difference_interval(first, second, correlation=correlation)
+        inside[0, trial] = low <= p - q <= high
+        low, high = ratio_interval(first, second, correlation=correlation)
+        inside[1, trial] = low <= p / q and (high is None or p / q <= high)
+    assert inside.mean(axis=1) == pytest.approx(0.9, abs=0.035)
+
+
+def test_pairing_narrows_the_difference():
+    first, second = proportion_interval(0.6, 50), proportion_interval(0.4, 50)
+    alone, paired = (difference_interval(first, second, correlation=r) for r in (0.0, 0.7))
+    assert paired.high - paired.low < 0.7 * (alone.high - alone.low)
+
+
+def test_a_ratio_to_something_never_seen_has_only_a_lower_end():
+    never = proportion_interval(0.0, 50)
+    found = ratio_interval(proportion_interval(0.4, 50), never)
+    assert found.high is None
+    assert 0.2 / never.high < found.low < 0.4 / never.high
+
+
+def test_a_ratio_of_something_never_seen_begins_at_zero():
+    assert ratio_interval(proportion_interval(0.0, 50), proportion_interval(0.4, 50)).low == 0
+
+
+def test_quantile_interval_covers_at_least_as_it_says():
+    rng = np.random.default_rng(2)
+    truth, inside = stats.norm.ppf(0.7), 0
+    for _ in range(1500):
+        low, high = quantile_interval(rng.normal(size=60), 0.7)
+        inside += low <= truth <= high
+    assert 0.89 <= inside / 1500 <= 0.96
+
+
+def test_an_extreme_quantile_of_few_values_is_unbounded():
+    assert quantile_interval(np.arange(10.0), 0.95).high is None
+
+
+def test_effective_trials_lie_between_members_and_samples():
+    rng = np.random.default_rng(3)
+    known = np.ones((50, 10), dtype=bool)
+    independent = rng.random((50, 10)) < 0.4
+    assert effective_trials(independent, known) == pytest.approx(500, rel=0.35)
+    same = np.repeat(rng.random((50, 1)) < 0.4, 10, axis=1)
+    assert effective_trials(same, known) == pytest.approx(50, rel=0.05)
+    assert effective_trials(np.zeros((50, 10), dtype=bool), known) == 50
+    assert effective_trials(independent[:, :1], known[:, :1]) == 50
+    assert effective_trials(independent, np.zeros((50, 10), dtype=bool)) == 0
+
+
+def test_correlation_of_constant_shares_is_none():
+    assert paired_correlation(np.ones(10), np.arange(10.0)) == 0
+    assert paired_correlation(np.arange(10.0), np.arange(10.0)) == pytest.approx(1)

@@ -1,0 +1,157 @@
+"""Regions on grids: exact areas, the date line, poles, and shapes smaller than a cell."""
+
+import numpy as np
+import pytest
+
+from pipeline.catalogue import Catalogue
+from pipeline.events import QuestionError, parse_region
+from pipeline.grid import EARTH_RADIUS_KM
+from pipeline.polygons import cell_areas, cell_edges, polygon_overlap
+from pipeline.regions import Area, box_area, cells_of, country_names
+
+CATALOGUE = Catalogue({}, regions={"mine": box_area("my own", 0, 10, 20, 30)})
+LATITUDE = np.linspace(-88.75, 88.75, 72)
+GRIDS = {
+    "from 0": np.arange(0, 360, 2.5),
+    "from -180": np.arange(-180, 180, 2.5),
+    "off centre": np.arange(-178.75, 181, 2.5),
+    "coarse": np.arange(0, 360, 7.5),
+}
+
+
+def found(text, longitude=GRIDS["from 0"], latitude=LATITUDE, **settings):
+    return cells_of(parse_region(text), latitude, longitude, CATALOGUE, **settings)
+
+
+def box_area_km2(south, north, width):
+    return EARTH_RADIUS_KM**2 * np.radians(width) * (np.sin(np.radians(north)) - np.sin(np.radians(south)))
+
+
+@pytest.mark.parametrize("longitude", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize(
+    ("text", "south", "north", "width"),
+    [
+        ("box(lat=-5..5, lon=-170..-120)", -5, 5, 50),
+        ("box(lat=-5..5, lon=190..240)", -5, 5, 50),
+        ("box(lat=40.3..41.7, lon=-61.1..17.3)", 40.3, 41.7, 78.4),
+        ("box(lat=-5..5, lon=160..-150)", -5, 5, 50),
+        ("box(lat=-90..90, lon=-180..180)", -90, 90, 360),
+        ("box(lat=10..20, lon=0..360)", 10, 20, 360),
+        ("nino34", -5, 5, 50),
+        ("nino4", -5, 5, 50),
+        ("globe", -90, 90, 360),
+    ],
+)
+def test_boxes_have_their_exact_area_on_every_grid(text, south, north, width, longitude):
+    cells = found(text, longitude)
+    assert cells.area == pytest.approx(box_area_km2(south, north, width), rel=1e-9)
+    assert cells.covered == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["france", "russia", "fiji", "united_states_of_america", "australia"])
+def test_the_grid_does_not_change_a_countrys_area(name):
+    areas = [found(name, longitude).area for longitude in GRIDS.values()]
+    np.testing.assert_allclose(areas, areas[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "million_km2"),
+    [("united_states_of_america", 9.5), ("australia", 7.7), ("brazil", 8.5), ("antarctica", 12.3), ("iso356", 3.2)],
+)
+def test_countries_are_as_large_as_they_are(name, million_km2):
+    assert found(name).area / 1e6 == pytest.approx(million_km2, rel=0.04)
+
+
+def test_a_polygon_is_the_sum_of_its_parts():
+    whole = found("polygon(0 0, 0 40, 35 40, 35 0)").area
+    parts = [found(f"polygon({ring})").area for ring in ("0 0, 0 40, 35 40", "0 0, 35 40, 35 0")]
+    assert sum(parts) == pytest.approx(whole)
+
+
+def test_the_way_round_and_the_start_do_not_matter():
+    ring = [(0.0, 0.0), (3.0, 41.0), (35.0, 40.0), (20.0, 17.0)]
+    areas = []
+    for order in (ring, ring[::-1], ring[2:] + ring[:2]):
+        text = ", ".join(f"{lat} {lon}" for lat, lon in order)
+        areas.append(found(f"polygon({text})").weights.sum())
+    np.testing.assert_allclose(areas, areas[0])
+
+
+def test_a_hole_is_left_out():
+    edges = cell_edges(LATITUDE, limit=90), cell_edges(GRIDS["from 0"])
+    outer, hole = [(0, 0), (0, 40), (30, 40), (30, 0)], [(10, 10), (20, 10), (20, 20), (10, 20)]
+    overlap, area = polygon_overlap([outer, hole], *edges)
+    assert area == pytest.approx(box_area_km2(0, 30, 40) - box_area_km2(10, 20, 10))
+    assert overlap.sum() == pytest.approx(area)
+    assert overlap[np.searchsorted(LATITUDE, 15), 6] == pytest.approx(0)
+
+
+def test_a_ring_around_a_pole_holds_the_pole():
+    ring = ", ".join(f"70 {lon}" for lon in range(-170, 180, 20))
+    north, south = found(f"polygon({ring})"), found(f"polygon({ring.replace('70 ', '-70 ')})")
+    assert north.area == south.area == pytest.approx(box_area_km2(70, 90, 360))
+    assert north.rows[-1] == LATITUDE.size - 1
+    assert south.rows[0] == 0
+
+
+def test_overlap_agrees_with_counting_points():
+    rng = np.random.default_rng(0)
+    longitude, latitude = np.arange(0.0, 60, 10), np.arange(0.0, 50, 10)
+    ring = np.array([(2.0, 3.0), (33.0, 8.0), (18.0, 22.0), (38.0, 47.0), (5.0, 41.0)])
+    edges = cell_edges(latitude, limit=90), cell_edges(longitude)
+    overlap, _ = polygon_overlap([ring], *edges)
+    sine = rng.uniform(*np.sin(np.radians(edges[0][[0, -1]])), 1_000_000)
+    y, x = np.degrees(np.arcsin(sine)), rng.uniform(*edges[1][[0, -1]], 1_000_000)
+    inside = np.zeros(y.size, dtype=bool)
+    for (y0, x0), (y1, x1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        with np.errstate(divide="ignore"):
+            inside ^= ((x0 > x) != (x1 > x)) & (y < y0 + (x - x0) * (y1 - y0) / (x1 - x0))
+    counts, _, _ = np.histogram2d(y[inside], x[inside], bins=edges)
+    expected = counts / y.size * cell_areas(*edges).sum()
+    np.testing.assert_allclose(overlap, expected, atol=0.015 * cell_areas(*edges).max())
+
+
+def test_a_point_is_the_cell_that_contains_it():
+    cells = found("point(40.4, -3.7)")
+    assert (LATITUDE[cells.rows[0]], GRIDS["from 0"][cells.columns[0]], cells.count) == (41.25, 357.5, 1)
+    assert GRIDS["from 0"][found("point(0, 359)").columns[0]] == 0
+    assert found("point(90, 0)").rows[0] == LATITUDE.size - 1
+
+
+def test_a_region_across_the_edge_of_the_grid_is_one_piece():
+    cells = found("box(lat=40..65, lon=-60..10)")
+    assert cells.columns.size == 29
+    np.testing.assert_array_equal(np.diff(cells.columns) % 144, 1)
+
+
+def test_a_region_smaller_than_a_cell_is_still_there():
+    cells = found("luxembourg", GRIDS["coarse"], np.arange(-80.0, 81, 10))
+    assert cells.count == 1
+    assert cells.of_one_cell < 0.01
+
+
+def test_the_stores_own_regions_come_first():
+    assert found("mine").title == "my own"
+    assert isinstance(country_names()["norway"], Area)
+
+
+@pytest.mark.parametrize("text", ["point(40, -105)", "box(lat=30..40, lon=-10..0)", "france"])
+def test_a_region_off_the_grid_is_refused(text):
+    with pytest.raises(QuestionError, match=r"outside the grid \(lat 12\.5\.\.") as caught:
+        found(text, np.arange(100.0, 140, 2), np.arange(13.0, 20))
+    assert caught.value.code == "region_outside"
+
+
+def test_a_region_partly_off_the_grid_needs_leave():
+    local = np.arange(-10.5, 5, 1.0), np.arange(35.5, 50, 1.0)
+    with pytest.raises(QuestionError, match="lies 50% outside the grid"):
+        found("box(lat=36..44, lon=-21..-1)", *local)
+    cells = found("box(lat=36..44, lon=-21..-1)", *local, partial=True)
+    assert cells.covered == pytest.approx(0.5)
+
+
+def test_an_unknown_region_says_what_there_is():
+    with pytest.raises(QuestionError) as caught:
+        found("nino3.4")
+    assert caught.value.text.startswith("No region 'nino3.4'. Did you mean nino34? Others near: nino12, nino3, nino4.")
+    assert caught.value.did_you_mean == "nino34"

@@ -1,0 +1,191 @@
+"""The whole road on a small system, with real Prefect and real Dask."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from flows.experiment import load_experiment
+from flows.plan import STAGES
+from flows.progress import Reporter
+from flows.run import run
+from flows.system import System
+from pipeline.archive import open_archive
+from pipeline.ensembles import open_ensemble
+from pipeline.errors import InputRefusedError, TercileError, WorkspaceMismatchError
+from pipeline.issued import ask, explain_question
+from pipeline.workspace import Workspace
+from tests.conftest import experiment_text, monthly_record
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def do(path, workspace, *overrides, stages=tuple(STAGES)):
+    return run(load_experiment(str(path), overrides=overrides), workspace, reporter=Reporter(), stages=stages)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, prefect_server):
+    """A workspace in which everything has been done, and its experiment file."""
+    folder = tmp_path_factory.mktemp("road")
+    monthly_record().to_netcdf(folder / "record.nc")
+    (folder / "small.yaml").write_text(experiment_text(folder / "record.nc"))
+    workspace = Workspace(folder / "ws")
+    assert do(folder / "small.yaml", workspace) == list(STAGES)
+    return workspace, folder / "small.yaml"
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The same, free to be changed."""
+    shutil.copytree(finished[0].root, tmp_path / "ws")
+    return Workspace(tmp_path / "ws"), finished[1]
+
+
+def members(workspace, model="persistence"):
+    return open_ensemble(workspace, model=model)["sst"].values
+
+
+def test_a_second_run_does_nothing_and_changes_no_snapshot(finished):
+    workspace, path = finished
+    before = {store: workspace.snapshot(store) for store in ("archive", "ensembles", "products")}
+    assert do(path, workspace) == []
+    assert {store: workspace.snapshot(store) for store in before} == before
+
+
+@pytest.mark.parametrize("lost", ["archive", "models", "ensembles", "products", "reports"])
+def test_deleting_any_stages_output_and_running_again_restores_it(copied, lost):
+    workspace, path = copied
+    before, page = members(workspace), (workspace.reports / "scorecard.json").read_text()
+    shutil.rmtree(workspace.root / lost)
+    assert do(path, workspace)
+    np.testing.assert_array_equal(members(workspace), before)
+    assert json.loads((workspace.reports / "scorecard.json").read_text())["models"] == json.loads(page)["models"]
+    assert (workspace.reports / "index.html").exists()
+    assert ask(workspace, "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > 280 K").headline
+
+
+@pytest.mark.parametrize("cluster", ["{kind: threads, workers: 1}", "{kind: processes, workers: 2}"])
+def test_members_do_not_depend_on_the_workers(finished, tmp_path, cluster):
+    other = Workspace(tmp_path / "other")
+    do(finished[1], other, f"cluster={cluster}", stages=("ingest", "train", "forecast"))
+    for model in ("climatology", "persistence"):
+        np.testing.assert_array_equal(members(other, model), members(finished[0], model))
+
+
+def test_members_do_not_depend_on_restarts(finished, tmp_path):
+    """Half of the pieces drawn, the rest in a second run, in another order."""
+    other = Workspace(tmp_path / "other")
+    do(
+        finished[1],
+        other,
+        "forecast.init_times={first: 2000-02-01, last: 2001-09-01, every: 4}",
+        stages=("ingest", "train", "forecast"),
+    )
+    do(finished[1], other, stages=("forecast",))
+    later, first = open_ensemble(other, model="persistence"), open_ensemble(finished[0], model="persistence")
+    xr.testing.assert_equal(later["sst"].sortby("init_time").load(), first["sst"].load())
+
+
+def test_a_changed_setting_redoes_only_what_depends_on_it(copied):
+    workspace, path = copied
+    assert do(
+        path, workspace, "events.cold=prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 2) < p33"
+    ) == ["forecast", "report"]
+    kept = members(workspace, "climatology")
+    assert do(path, workspace, "models.persistence.kind=climatology")[:2] == ["train", "forecast"]
+    np.testing.assert_array_equal(members(workspace, "climatology"), kept)
+
+
+def test_one_more_step_issues_one_more_forecast(tmp_path):
+    whole = monthly_record()
+    whole.isel(time=slice(0, 140)).to_netcdf(tmp_path / "record.nc")
+    path, workspace = tmp_path / "small.yaml", Workspace(tmp_path / "ws")
+    path.write_text(experiment_text(tmp_path / "record.nc"))
+    latest = "forecast.init_times=latest"
+    split = "split.test=[[1999, 2000]]"
+    do(path, workspace, latest, split)
+    first = members(workspace)
+    (tmp_path / "record.nc").unlink()
+    whole.isel(time=slice(0, 141)).to_netcdf(tmp_path / "record.nc")
+    assert do(path, workspace, latest, split) == ["ingest", "forecast", "verify", "report"]
+    data = open_ensemble(workspace, model="persistence")
+    assert [str(t)[:10] for t in data["init_time"].values] == ["2001-09-01", "2001-10-01"]
+    np.testing.assert_array_equal(data["sst"].values[:1], first)
+
+
+def test_other_members_or_another_experiment_are_refused_and_named(finished):
+    workspace, path = finished
+    with pytest.raises(WorkspaceMismatchError, match="members: here 6, asked for 8"):
+        do(path, workspace, "forecast.members=8")
+    with pytest.raises(WorkspaceMismatchError, match="experiment: here 'small', asked for 'other'"):
+        do(path, workspace, "name=other")
+
+
+def test_another_grid_is_refused_and_leaves_the_archive_as_it_was(copied, tmp_path):
+    workspace, path = copied
+    before = workspace.snapshot("archive")
+    monthly_record(latitudes=6).to_netcdf(tmp_path / "other.nc")
+    with pytest.raises(InputRefusedError, match=r"\[same_grid\] latitude: the archive has 5 values"):
+        do(path, workspace, f"sources.obs.paths=[{tmp_path / 'other.nc'}]")
+    assert workspace.snapshot("archive") == before
+
+
+def test_test_years_touch_no_fit(finished, tmp_path):
+    """Altering the test years changes no byte of a model or a background."""
+    altered = monthly_record()
+    later = altered["time"].dt.year >= 1999
+    altered["sst"] = altered["sst"].where(~later, altered["sst"] + 3).assign_attrs(altered["sst"].attrs)
+    altered.to_netcdf(tmp_path / "altered.nc")
+    path = tmp_path / "small.yaml"
+    path.write_text(experiment_text(tmp_path / "altered.nc"))
+    workspace = Workspace(tmp_path / "ws")
+    do(path, workspace, stages=("ingest", "train"))
+    system = System(load_experiment(str(path)), workspace)
+    for model in ("climatology", "persistence"):
+        here = system.model_folder(model)
+        there = finished[0].models / model / system.fingerprint(model)
+        assert (here / "weights.safetensors").read_bytes() == (there / "weights.safetensors").read_bytes()
+
+
+def test_split_outside_the_data_is_refused(tmp_path, experiment_file):
+    with pytest.raises(TercileError, match="split: obs 1999–2010 lies outside the data of 'obs', 1990–2001"):
+        do(experiment_file, Workspace(tmp_path / "ws"), "split.test=[[1999, 2010]]", stages=("ingest", "train"))
+
+
+def test_the_archive_keeps_where_it_came_from(finished):
+    record = json.loads(open_archive(finished[0], group="obs").attrs["provenance"])[0]
+    assert record["origins"][0]["source"] == "record.nc"
+    assert len(record["origins"][0]["sha256"]) == 64
+    assert record["ingested_at"].startswith("20")
+
+
+def test_the_scorecard_holds_the_contract(finished):
+    card = json.loads((finished[0].reports / "scorecard.json").read_text())
+    rows = card["models"]["persistence"]["sst"]
+    assert [row["lead_first"] for row in rows] == [1, 2, 3]
+    for name in (
+        "crps_fair",
+        "crps",
+        "crps_skill",
+        "spread_skill",
+        "rmse",
+        "cases",
+        "crps_skill_low",
+        "crps_skill_high",
+    ):
+        assert name in rows[0]
+    assert rows[0]["crps_skill"] > 0.1  # an AR(1) of 0.8 a month is predictable
+    assert rows[0]["crps_skill"] > rows[2]["crps_skill"]
+
+
+def test_questions_are_answered_and_restated_from_the_store_alone(finished):
+    question = "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > p66"
+    answer = ask(finished[0], question).to_json()
+    assert 0 < answer["interval"]["low"] < answer["interval"]["high"] < 1
+    assert answer["members"]["total"] == 6
+    assert answer["base_rate"]["value"] == pytest.approx(1 / 3, abs=0.1)
+    assert answer["provenance"]["model"]["name"] == "persistence"
+    assert "sea surface temperature" in explain_question(finished[0], question)["reads_as"]
