@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -157,6 +157,7 @@ class Experiment(Part):
     forecast: ForecastConfig
     verify: VerifyConfig
     regions: dict[str, str] = Field(default_factory=dict, description="name → box(…) or point(…)")
+    points: dict[str, tuple[float, float]] = Field(default_factory=dict, description="places that the report shows")
     events: dict[str, str] = Field(default_factory=dict, description="name → a question, answered in the report")
     cluster: ClusterConfig = ClusterConfig.model_validate({})
     schedule: ScheduleConfig | None = None
@@ -198,10 +199,6 @@ class Experiment(Part):
             raise ValueError(
                 f"background: no variable '{covariate.variable}'.{nearest(covariate.variable, self.variables)}"
             )
-        for model in self.models.values():
-            for name in model.parts:
-                if name not in self.models:
-                    raise ValueError(f"pool: no model '{name}'.{nearest(name, self.models)}")
         return self
 
     def described(self) -> dict[str, Variable]:
@@ -258,7 +255,7 @@ def ready_experiments() -> dict[str, str]:
 class _Loader(yaml.SafeLoader):
     """Reads as YAML 1.2 does: a date stays text, and the region NO stays Norway."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+    yaml_implicit_resolvers = {  # noqa: RUF012
         first: [rule for rule in rules if not rule[0].endswith((":timestamp", ":bool"))]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

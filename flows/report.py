@@ -29,18 +29,17 @@ def report_flow(experiment: Experiment, workspace: Workspace, todo: list[str], r
 def make_report(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> Path:
     """Write ``reports/index.html`` and ``reports/answers.json``; nothing is left half-written."""
     system = System(experiment, workspace)
-    answers = {name: ask(workspace, text) for name, text in experiment.events.items()}
-    headlines = [f"{answer.to_json()['question']['reads_as']}\n  {answer.headline}" for answer in answers.values()]
-    content = {"headlines": headlines, "answers": {name: answer.to_json() for name, answer in answers.items()}}
+    answers = {name: ask(workspace, text).to_json() for name, text in experiment.events.items()}
+    headlines = [f"{answer['question']['reads_as']}\n  {answer['headline']['text']}" for answer in answers.values()]
+    content = {"headlines": headlines, "answers": answers}
     write_whole(workspace.reports / "answers.json", json.dumps(content, indent=2, default=str))
-    page = write_report(
-        workspace.reports / "index.html", report=_contents(system, list(content["answers"].values()), reporter)
-    )
+    contents = _contents(system, list(answers.values()), reporter)
+    page = write_report(workspace.reports / "index.html", report=contents)
     remember(workspace, report=system.report_hash)
     return page
 
 
-report_task = task(make_report, name="write report", cache_policy=NO_CACHE)
+report_task = task(name="write report", cache_policy=NO_CACHE)(make_report)
 
 
 def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter) -> Report:
@@ -67,6 +66,8 @@ def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter)
             for group, label in issue["pathways"].items()
             if label
         ],
+        points=experiment.points,
+        record_name="climate model run" if experiment.forecast.scenarios else "observations",
         judged={span.group if experiment.forecast.scenarios else "": span.years for span in experiment.split.test},
         stage_seconds=reporter.times,
         provenance={

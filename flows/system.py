@@ -147,8 +147,7 @@ class System:
         return _digest(
             {
                 "model": config.model_dump(mode="json"),
-                "version": config.version,
-                "parts": [self.fingerprint(part) for part in config.parts],
+                "versions": config.versions,
                 "background": self.experiment.background.model_dump(mode="json"),
                 "variables": {name: vars(variable) for name, variable in self.experiment.described().items()},
                 "seed": self.experiment.seed,

@@ -20,11 +20,8 @@ from pipeline.workspace import Workspace
 
 @flow(name="train", validate_parameters=False)
 def train_flow(experiment: Experiment, workspace: Workspace, models: list[str], reporter: Reporter) -> None:
-    """Train what has no card yet; the parts of a pool before the pool."""
-    pools = [name for name in models if experiment.models[name].parts]
-    for wave in ([name for name in models if name not in pools], pools):
-        if wave:
-            train_task(experiment, workspace, wave, reporter)
+    """Train what has no card yet."""
+    train_task(experiment, workspace, models, reporter)
 
 
 def train_models(experiment: Experiment, workspace: Workspace, models: list[str], reporter: Reporter) -> None:
@@ -52,7 +49,7 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str) -> dict
     """
     import torch
 
-    from models.cards import load_model, save_model
+    from models.cards import save_model
     from models.steps import training_data
 
     torch.set_num_threads(experiment.cluster.torch_threads)
@@ -60,11 +57,7 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str) -> dict
     background, stretches = fit_system_background(system)
     data, folder = training_data(stretches, background), system.model_folder(name)
     config = experiment.models[name]
-    if config.parts:
-        parts = {part: load_model(system.model_folder(part)).model for part in config.parts}
-        fitted = config.combine(parts)
-    else:
-        fitted = config.build(data, seed=experiment.seed, progress=_progress(name), checkpoint=folder / "checkpoints")
+    fitted = config.build(data, seed=experiment.seed, progress=_progress(name), checkpoint=folder / "checkpoints")
     head = {"name": name, "fingerprint": system.fingerprint(name), "seconds": round(time.monotonic() - start, 2)}
     save_model(folder, fitted, config, background=background, grid=data.grid, card={**head, **card_of(system)})
     return head

@@ -56,7 +56,7 @@ def verify(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> 
     return card
 
 
-verify_task = task(verify, name="verify", cache_policy=NO_CACHE)
+verify_task = task(name="verify", cache_policy=NO_CACHE)(verify)
 
 
 def summary(card: dict[str, Any]) -> str:

@@ -30,9 +30,9 @@ class ModelConfig(BaseModel):
     version: ClassVar[int] = 1
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of the models this one is made of; none but in a pool."""
-        return ()
+    def versions(self) -> tuple[int, ...]:
+        """The version of this family, and of those it is made of."""
+        return (self.version,)
 
     def build(
         self, data: "TrainingData", *, seed: int, progress: "Progress | None" = None, checkpoint: Path | None = None
@@ -240,6 +240,11 @@ class PoolConfig(ModelConfig):
     leads: PositiveInt = 10
     members: Annotated[int, Field(ge=2)] = 10
     cases: PositiveInt = 60
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The version of this family, and of those it is made of."""
+        return (self.version, *(version for model in self.models for version in model.versions))
 
     @model_validator(mode="after")
     def _weigh_every_model(self) -> Self:

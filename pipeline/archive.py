@@ -63,7 +63,7 @@ def open_archive(
     if group not in groups:
         raise TercileError(f"archive: no group '{group}'.{nearest(group, groups)}")
     coder = xr.coders.CFDatetimeCoder(time_unit="s")
-    chunks = {} if with_dask else None
+    chunks: dict[str, int] | None = {} if with_dask else None
     return xr.open_zarr(store, group=group, consolidated=False, decode_times=coder, chunks=chunks)
 
 
@@ -120,7 +120,11 @@ def ingest(
 
 def _is_recorded(held: xr.Dataset, provenance: Sequence[Mapping[str, Any]]) -> bool:
     last = json.loads(str(held.attrs["provenance"]))[-len(provenance) :] if provenance else []
-    return [{**record, "ingested_at": None} for record in last] == [{**record, "ingested_at": None} for record in provenance]
+    return [_undated(record) for record in last] == [_undated(record) for record in provenance]
+
+
+def _undated(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "ingested_at"}
 
 
 def _held(workspace: Workspace, group: str) -> xr.Dataset | None:

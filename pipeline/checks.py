@@ -130,7 +130,7 @@ def fields_change(dataset: xr.Dataset, variables: Mapping[str, Variable]) -> Ite
     """No field repeats the one before it."""
     for name in variables:
         space = [dim for dim in dataset[name].dims if dim not in ("time", "realization")]
-        change = np.abs(dataset[name].diff("time")).max(dim=space)
+        change = np.abs(dataset[name].diff("time")).max(space)  # type: ignore[arg-type]
         stuck = int((change == 0).sum())
         if stuck:
             yield Finding(

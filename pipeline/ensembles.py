@@ -256,7 +256,7 @@ def _template(layout: Layout, inputs_hash: Sequence[int], fold: Sequence[int]) -
     for name, field in layout.template.data_vars.items():
         full = (*shape, layout.leads, layout.members, *field.shape)
         chunks = (*[1] * len(lead), layout.leads, layout.block, *[TILE.get(str(dim), 1) for dim in field.dims])
-        empty = dask.array.full(full, np.nan, chunks=chunks, dtype="float32")  # type: ignore[no-untyped-call]
+        empty = dask.array.full(full, np.nan, chunks=chunks, dtype="float32")
         dataset[name] = ((*lead, "lead_time", "member", *field.dims), empty, field.attrs)
     dataset["done"] = ((*lead, "block"), np.zeros((*shape, layout.blocks), dtype="int8"))
     dataset["issued_at"] = (

@@ -38,12 +38,18 @@ def explain_question(workspace: Workspace, question: str | Question) -> dict[str
 def _setting(workspace: Workspace) -> dict[str, Any]:
     issue = read_issue(workspace)
     ensemble = open_ensemble(workspace, model=issue["model"], fingerprint=issue["fingerprint"])
-    return {"ensemble": ensemble, "reference": open_reference(workspace), "catalogue": _catalogue(workspace, issue, ensemble)}
+    catalogue = _catalogue(workspace, issue, ensemble)
+    return {"ensemble": ensemble, "reference": open_reference(workspace), "catalogue": catalogue}
 
 
 def _catalogue(workspace: Workspace, issue: dict[str, Any], ensemble: xr.Dataset) -> Catalogue:
     nowhere = Catalogue.of(ensemble)
     years = issue["reference"]["years"]
+    model = {
+        "name": issue["model"],
+        "checkpoint": issue["fingerprint"],
+        **{key: issue[key] for key in ("kind", "version")},
+    }
     return Catalogue.of(
         ensemble,
         aliases={name: tuple(row["aliases"]) for name, row in issue["variables"].items()},
@@ -51,7 +57,7 @@ def _catalogue(workspace: Workspace, issue: dict[str, Any], ensemble: xr.Dataset
         reference=f"{issue['reference']['group']}:{years[0]}-{years[1]}",
         provenance={
             "experiment": issue["experiment"],
-            "model": {"name": issue["model"], "kind": issue["kind"], "version": issue["version"], "checkpoint": issue["fingerprint"]},
+            "model": model,
             "snapshot": workspace.snapshot("ensembles"),
             "data": issue["data"],
             "pathways": issue["pathways"],

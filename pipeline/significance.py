@@ -35,7 +35,7 @@ def block_length(series: Floats) -> int:
     return int(np.clip(np.ceil(optimum), 1, max(len(series) // 3, 1)))
 
 
-def block_bootstrap(cases: int, *, length: int, draws: int = 1000, seed: int = 0) -> NDArray[np.int64]:
+def block_bootstrap(cases: int, *, length: int, draws: int = 1000, seed: int = 0) -> Floats:
     """How often each case enters each resample: counts that turn sums over cases into resampled sums.
 
     Blocks are runs of consecutive cases and go round the end, so every case is equally likely.
@@ -60,11 +60,11 @@ def block_bootstrap(cases: int, *, length: int, draws: int = 1000, seed: int = 0
     starts = np.random.default_rng(seed).integers(cases, size=(draws, -(-cases // length)))
     picked = (starts[..., None] + np.arange(length)) % cases
     flat = picked.reshape(draws, -1)[:, :cases] + cases * np.arange(draws)[:, None]
-    return np.bincount(flat.ravel(), minlength=draws * cases).reshape(draws, cases)
+    return np.bincount(flat.ravel(), minlength=draws * cases).reshape(draws, cases).astype(float)
 
 
 def bootstrap_interval(
-    statistic: Callable[[Floats], Floats], sums: Floats, *, counts: NDArray[np.int64], confidence: float = 0.9
+    statistic: Callable[[Floats], Floats], sums: Floats, *, counts: Floats, confidence: float = 0.9
 ) -> tuple[float, float]:
     """Percentile interval of a function of sums over cases.
 

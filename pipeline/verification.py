@@ -14,6 +14,7 @@ from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -25,13 +26,13 @@ from pipeline.scores import crps_ensemble, ensemble_variance, spread_correction,
 from pipeline.significance import FEWEST_CASES, block_bootstrap, block_length, bootstrap_interval, diebold_mariano
 
 Row = dict[str, Any]
-Rows = Mapping[tuple[tuple[str, Any], ...], xr.Dataset]
+Rows = Mapping[tuple[tuple[str, Any], ...], "_Cases"]
 Interval = tuple[float | None, float | None, float | None, str | None]  # value, low, high, reason for what is None
 
 _LABELS: dict[str, list[str | int]] = {"season": ["DJF", "MAM", "JJA", "SON"], "month": list(range(1, 13))}
 _POOLED_LEADS = 20  # valid times pooled to a row where one initial time is all there is
 _SCORES = ("crps_fair", "crps", "rmse", "bias", "spread", "anomaly_correlation", "reliability_index")
-_SQUARED_ERROR, _VARIANCE = SUMS.index("squared_error"), SUMS.index("variance")
+_CRPS_FAIR, _CRPS, _SQUARED_ERROR, _VARIANCE = map(SUMS.index, ("crps_fair", "crps", "squared_error", "variance"))
 
 
 def score_ensemble(
@@ -269,33 +270,45 @@ def _model_rows(model: str, rows: Mapping[str, Rows], reference: str, bootstrap:
     return table
 
 
+@dataclass(frozen=True)
+class _Cases:
+    """What one row is scored on: initial times, sums ``(init_time, lead_time, SUMS)``, pooled statistics, members."""
+
+    starts: pd.Index
+    sums: NDArray[np.float64]
+    pooled: xr.Dataset
+    members: int
+
+
 def _by_label(statistics: xr.Dataset, lead_blocks: int | None) -> Rows:
-    """The cases ``(init_time, lead_time)`` of each row, by what the row is about."""
+    """The cases of each row, by what the row is about."""
     width = lead_blocks or (_POOLED_LEADS if statistics.sizes["init_time"] == 1 else 1)
-    statistics = statistics.drop_vars("valid_time", errors="ignore")  # dates are slow to copy
     leads = statistics["lead_time"]
     dims = [dim for dim in statistics["weight"].dims if dim not in ("init_time", "lead_time")]
+    ordered = statistics[list(SUMS)].to_dataarray("sum").transpose(*dims, "init_time", "lead_time", "sum").values
     rows = {}
-    for place in np.ndindex(*(statistics.sizes[dim] for dim in dims)):
-        one = statistics.isel(dict(zip(dims, place, strict=True)))
-        about = [(name, one[name].item()) for name in [*map(str, dims), "units"] if name in one.coords]
-        for start in range(0, leads.size, width):
-            cases = one.isel(lead_time=slice(start, start + width)).drop_vars([name for name, _ in about])
-            first, last = (int(cases["lead_time"][end]) for end in (0, -1))
-            span = (("lead", f"{first}-{last}" if last > first else f"{first}"), ("lead_first", first))
+    for start in range(0, leads.size, width):
+        block = slice(start, start + width)
+        pooled = pool(statistics.isel(lead_time=block), ("init_time", "lead_time"))
+        first, last = int(leads[block][0]), int(leads[block][-1])
+        span = (("lead", f"{first}-{last}" if last > first else f"{first}"), ("lead_first", first))
+        for place in np.ndindex(*(statistics.sizes[dim] for dim in dims)):
+            one = pooled.isel(dict(zip(dims, place, strict=True)))
+            about = [(name, one[name].item()) for name in [*map(str, dims), "units"] if name in one.coords]
+            cases = _Cases(statistics.indexes["init_time"], ordered[place][:, block], one, one.sizes["rank"] - 1)
             rows[*about, *span, ("lead_last", last), ("lead_units", leads.attrs.get("units", ""))] = cases
     return rows
 
 
-def _scores(cases: xr.Dataset, bootstrap: Bootstrap) -> Row:
+def _scores(cases: _Cases, bootstrap: Bootstrap) -> Row:
     """Every score of one row, pooled over its cases."""
-    result = finish(pool(cases, ("init_time", "lead_time")))
-    table = _table(cases)
-    corrected = spread_correction(cases.sizes["rank"] - 1)
-    ratio = _interval(lambda s: _spread_skill(s, corrected), table[table[:, 0] > 0], bootstrap)
+    result = finish(cases.pooled)
+    corrected = spread_correction(cases.members)
+    pairs = _table(cases.sums)[:, [_VARIANCE, _SQUARED_ERROR]]
+    ratio = _interval(lambda s: np.sqrt(corrected * s[..., 0] / s[..., 1]), pairs, bootstrap)
     return {
-        "members": cases.sizes["rank"] - 1,
-        "cases": int((cases["weight"] > 0).sum()),
+        "members": cases.members,
+        "cases": int((cases.sums[..., 0] > 0).sum()),
         "cells": int(result["cells"]),
         "missing": int(result["missing"]),
         **{name: _plain(result[name].item()) for name in _SCORES},
@@ -304,34 +317,34 @@ def _scores(cases: xr.Dataset, bootstrap: Bootstrap) -> Row:
     }
 
 
-def _compare(own: xr.Dataset, other: xr.Dataset | None, bootstrap: Bootstrap) -> Row:
+def _compare(own: _Cases, other: _Cases | None, bootstrap: Bootstrap) -> Row:
     """Skills of one row against another model's, on the cases that both have."""
     if other is None:
         return _not_compared("the other model has no such row")
-    names = ["weight", "crps_fair", "crps"]
-    mine, theirs = xr.align(own[names], other[names], join="inner")
-    paired = np.isclose(mine["weight"], theirs["weight"]) & (mine["weight"].values > 0)
-    both = np.concatenate([_table(part.where(paired, 0.0)) for part in (mine, theirs)], axis=1)
-    both = both[both[:, 0] > 0]
-    sizes = [part.sizes["rank"] - 1 for part in (own, other)]
-    plain = _interval(lambda s: 1 - s[..., 2] / s[..., 5], both, bootstrap)
-    if sizes[0] != sizes[1]:
-        plain = _nothing(f"ensembles of {sizes[0]} and {sizes[1]} members, and the plain CRPS depends on their size")
+    place = other.starts.get_indexer(own.starts)
+    mine, theirs = own.sums[place >= 0], other.sums[place[place >= 0]]
+    paired = np.isclose(mine[..., 0], theirs[..., 0]) & (mine[..., 0] > 0)
+    both = _table(np.where(paired[..., None], np.concatenate([mine, theirs], axis=-1), 0.0))
+    fair, plain = (both[:, [column, column + len(SUMS)]] for column in (_CRPS_FAIR, _CRPS))
+    plain_skill = _interval(_skill, plain, bootstrap)
+    if own.members != other.members:
+        sizes = f"{own.members} and {other.members}"
+        plain_skill = _nothing(f"ensembles of {sizes} members, and the plain CRPS depends on their size")
+    means = fair / both[:, [0, len(SUMS)]]
     return {
-        **_flat("crps_skill", plain),
-        **_flat("crps_fair_skill", _interval(lambda s: 1 - s[..., 1] / s[..., 4], both, bootstrap)),
-        "p_value": _plain(diebold_mariano(both[:, 1] / both[:, 0] - both[:, 4] / both[:, 3])),
-        "unpaired": int((own["weight"] > 0).sum()) - int(paired.sum()),
+        **_flat("crps_skill", plain_skill),
+        **_flat("crps_fair_skill", _interval(_skill, fair, bootstrap)),
+        "p_value": _plain(diebold_mariano(means[:, 0] - means[:, 1])),
+        "unpaired": int((own.sums[..., 0] > 0).sum()) - int(paired.sum()),
     }
 
 
-def _table(cases: xr.Dataset) -> NDArray[np.float64]:
-    """Sums by case in the order of time, ``(case, column)``, columns in the order of the variables."""
-    names = [name for name in cases.data_vars if "rank" not in cases[name].dims]
-    table = np.stack([cases[name].transpose("init_time", "lead_time").values for name in names], axis=-1)
-    if (table[..., 0].sum(axis=1) > 0).sum() >= FEWEST_CASES:
-        return table.sum(axis=1)
-    return table.reshape(-1, len(names))
+def _table(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One row for each counted case in the order of time: initial times where there are ten, else valid times."""
+    by_start = sums.sum(axis=1)
+    few = (by_start[:, 0] > 0).sum() < FEWEST_CASES
+    table = sums.reshape(-1, sums.shape[-1]) if few else by_start
+    return table[table[:, 0] > 0]
 
 
 def _interval(
@@ -353,8 +366,8 @@ def _interval(
     return value, _plain(low), _plain(high), None
 
 
-def _spread_skill(sums: NDArray[np.float64], correction: float) -> NDArray[np.float64]:
-    return np.asarray(np.sqrt(correction * sums[..., _VARIANCE] / sums[..., _SQUARED_ERROR]))
+def _skill(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 - sums[..., 0] / sums[..., 1])
 
 
 def _flat(name: str, interval: Interval) -> Row:

@@ -60,7 +60,7 @@ def test_overrides_are_read_as_yaml(tmp_path):
 
 
 def test_unknown_names_files_and_yaml_are_refused(tmp_path):
-    with pytest.raises(TercileError, match="no ready experiment 'north-amerika'. Did you mean 'north-america'"):
+    with pytest.raises(TercileError, match=r"no ready experiment 'north-amerika'\. Did you mean 'north-america'"):
         load_experiment("north-amerika")
     with pytest.raises(TercileError, match="no experiment file"):
         load_experiment(str(tmp_path / "none.yaml"))

@@ -32,7 +32,7 @@ def test_a_newer_layout_is_refused(tmp_path):
 
 
 def test_a_store_that_is_not_there_says_what_to_run(tmp_path):
-    with pytest.raises(TercileError, match="has no archive yet. Run `tercile run"):
+    with pytest.raises(TercileError, match=r"has no archive yet\. Run `tercile run"):
         Workspace(tmp_path / "ws").reader("archive")
     assert Workspace(tmp_path / "ws").groups("archive") == []
     assert not (tmp_path / "ws").exists()  # a reader leaves no traces
