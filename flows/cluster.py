@@ -1,5 +1,6 @@
 """The cluster an experiment computes on: this machine's threads or processes, or a scheduler that is already there."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ def connect(config: ClusterConfig, *, on_progress: Callable[[dict[str, Any]], No
         config: Which cluster.
         on_progress: Called with what tasks report through ``report``.
     """
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # Prefect would print its every message
     with _client(config) as client:
         if on_progress is not None:
             client.subscribe_topic(TOPIC, lambda event: on_progress(event[1]))

@@ -5,8 +5,8 @@ would see them too small and be overconfident. Everything is linear in the histo
 through it. EOFs are of the area-weighted field; predictors are the newest principal components and their tendencies,
 each divided by the square root of its deviation, so that one ridge weight serves leading and trailing patterns.
 
-Source: Hoerl and Kennard (1970) for ridge; Penland and Sardeshmukh (1995, doi:10.1175/1520-0442(1995)008<1999:TOGOTS>2.0.CO;2)
-for linear prediction on EOFs.
+Source: Hoerl and Kennard (1970) for ridge; Penland and Sardeshmukh (1995) for linear prediction on EOFs,
+doi:10.1175/1520-0442(1995)008<1999:TOGOTS>2.0.CO;2.
 """
 
 from collections.abc import Mapping

@@ -2,9 +2,9 @@
 
 Each step is ``expectation + correction + noise``: a linear expectation (:mod:`models.anchor`), a correction by the
 network, which a random vector modulates through conditional normalisation, and a field of noise made of the
-expectation's out-of-fold residual EOFs with trainable amplitudes, which the network scales by the state. Correction and scaling
-start at zero: before its first step of training the model is the linear model with its residual law. Roll-outs of
-one, two and four steps train it to live with its own states.
+expectation's out-of-fold residual EOFs with trainable amplitudes, which the network scales by the state. Correction
+and scaling start at zero: before its first step of training the model is the linear model with its residual law.
+Roll-outs of one, two and four steps train it to live with its own states.
 
 Source: Lang et al. (2024, AIFS-CRPS, arXiv:2412.15832) for training on the almost fair score; Alet et al. (2025, FGN,
 arXiv:2506.10772) for noise through conditional normalisation.
@@ -40,8 +40,20 @@ VALIDATION_MEMBERS = 4
 class Transition(nn.Module):
     """One step in time, as a function of the states, the season, the forcing and noise."""
 
+    patterns: Tensor
+    gain: Tensor
+    mask: Tensor
+
     def __init__(
-        self, config: AutoregressiveConfig, *, grid: Grid, forcings: int, patterns: Tensor, amplitudes: Tensor, gain: Tensor, seed: int
+        self,
+        config: AutoregressiveConfig,
+        *,
+        grid: Grid,
+        forcings: int,
+        patterns: Tensor,
+        amplitudes: Tensor,
+        gain: Tensor,
+        seed: int,
     ) -> None:
         """Build the network around a law of noise.
 
@@ -145,7 +157,12 @@ class Model:
 
 
 def fit(
-    config: AutoregressiveConfig, data: TrainingData, *, seed: int, progress: Progress | None = None, checkpoint: Path | None = None
+    config: AutoregressiveConfig,
+    data: TrainingData,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Fitted:
     """Fit the expectation, then train the network on the almost fair CRPS of pairs of roll-outs."""
     began = time.monotonic()
@@ -180,7 +197,11 @@ def fit(
         (lambda: task.look(looks, seed)) if len(looks) else None,
         schedule=schedule,
         seed=seed,
-        identity={"config": config.model_dump(mode="json"), "windows": len(windows), "values": float(windows.values.double().abs().sum())},
+        identity={
+            "config": config.model_dump(mode="json"),
+            "windows": len(windows),
+            "values": float(windows.values.double().abs().sum()),
+        },
         progress=progress,
         checkpoint=checkpoint,
     )
@@ -201,14 +222,18 @@ def fit(
 class _Task:
     """The score of roll-outs from windows of the record."""
 
-    def __init__(self, transition: Transition, anchor: Anchor, limits: Tensor, grid: Grid, config: AutoregressiveConfig) -> None:
+    def __init__(
+        self, transition: Transition, anchor: Anchor, limits: Tensor, grid: Grid, config: AutoregressiveConfig
+    ) -> None:
         self.transition = transition
         self.anchor = anchor
         self.limits = limits
         self.grid = grid
         self.config = config
 
-    def score(self, windows: Windows, rows: Tensor, fold: Tensor, noise: Generator, *, leads: int, members: int) -> Tensor:
+    def score(
+        self, windows: Windows, rows: Tensor, fold: Tensor, noise: Generator, *, leads: int, members: int
+    ) -> Tensor:
         """Mean score over the leads of one batch of windows."""
         batch = windows.take(rows)
         conditions = torch.cat([batch.calendar, held(batch.forcing, self.limits)], dim=2).repeat(members, 1, 1)
@@ -239,7 +264,9 @@ def _noise_law(windows: Windows, anchor: Anchor, config: AutoregressiveConfig) -
     residuals = []
     for rows in torch.arange(len(windows)).split(256):
         batch = windows.take(rows)
-        residuals.append((batch.target - anchor.predict(batch.history, windows.folds(config.folds)[rows]))[:, 0].flatten(1))
+        residuals.append(
+            (batch.target - anchor.predict(batch.history, windows.folds(config.folds)[rows]))[:, 0].flatten(1)
+        )
     residual = torch.cat(residuals)
     patterns = leading_patterns(residual, config.noise_modes)
     amplitudes = (residual @ patterns.T).square().mean(dim=0).sqrt()

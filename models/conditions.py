@@ -44,7 +44,9 @@ def check_context(context: Context, *, history: int, leads: int, grid: Grid, for
     steps = len(context.history) + leads
     for name, values, width in (("calendar", context.calendar, 2), ("forcing", context.forcing, forcings)):
         if tuple(values.shape) != (steps, width):
-            raise ValueError(f"context.{name} has shape {tuple(values.shape)}, expected {(steps, width)}: history and leads")
+            raise ValueError(
+                f"context.{name} has shape {tuple(values.shape)}, expected {(steps, width)}: history and leads"
+            )
     for name, values in (("history", context.history), ("forcing", context.forcing)):
         if not torch.isfinite(values).all():
             raise ValueError(f"context.{name} holds values that are not finite")

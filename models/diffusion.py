@@ -2,9 +2,9 @@
 
 The window is diffused as what remains of it beyond a linear expectation (:mod:`models.anchor`). The denoiser is EDM's
 preconditioning with one change: the skip connection is not a scalar but the optimal denoiser of the remainder's
-Gaussian law (:mod:`models.law`), so that the network, which starts at zero, learns only what is not linear and Gaussian,
-and the samplers integrate the rest exactly. States, season and forcing are dropped at random in training: one
-model serves a forecast from a state, a projection under a forcing alone, and a start from nothing, each with its own law.
+Gaussian law (:mod:`models.law`), so that the network, which starts at zero, learns only what is not linear and
+Gaussian, and the samplers integrate the rest exactly. States, season and forcing are dropped at random in training: one
+model serves a forecast from a state, a projection under a forcing alone, and a start from nothing, each with its law.
 
 Source: Karras et al. (2022, arXiv:2206.00364) for the preconditioning; Ho and Salimans (2022, arXiv:2207.12598) for
 dropped conditions and guidance.
@@ -58,7 +58,11 @@ class Situation:
 class Denoiser(nn.Module):
     """Expectation of a clean remainder given a noisy one: the law's, corrected by the network."""
 
-    def __init__(self, config: DiffusionConfig, *, grid: Grid, forcings: int, known: Law, unknown: Law, seed: int) -> None:
+    mask: Tensor
+
+    def __init__(
+        self, config: DiffusionConfig, *, grid: Grid, forcings: int, known: Law, unknown: Law, seed: int
+    ) -> None:
         """Build the network around the laws of the remainder with and without knowledge of the state."""
         super().__init__()
         channels = len(grid.mask)
@@ -95,7 +99,7 @@ class Denoiser(nn.Module):
             situation: The conditions.
 
         Returns:
-            Output of unit scale in the shape of ``noisy``, law's expectation likewise, and deviation ``(batch, leads)``.
+            Output of unit scale in the shape of ``noisy``, law's expectation likewise, deviation ``(batch, leads)``.
         """
         linear, deviation = self.precondition(noisy, sigma, situation.has_state)
         scaled = noisy / (1.0 + sigma**2).sqrt()[:, None, None, None, None]
@@ -183,7 +187,9 @@ class Model:
     def _noise_levels(self) -> list[float]:
         return noise_levels(self.config.sampler_steps, largest=float(self.levels[0]), smallest=float(self.levels[1]))
 
-    def _draw(self, batch: Batch, keep: Tensor, members: Sequence[int], key: tuple[int, int, int], guidance: float) -> Tensor:
+    def _draw(
+        self, batch: Batch, keep: Tensor, members: Sequence[int], key: tuple[int, int, int], guidance: float
+    ) -> Tensor:
         denoiser, sigmas = self.denoiser, self._noise_levels()
         situation = situate(batch, self.anchor, self.limits, keep)
         law = denoiser.known if bool(keep[0, 0]) else denoiser.unknown
@@ -250,7 +256,12 @@ def situate(batch: Batch, anchor: Anchor, limits: Tensor, keep: Tensor, fold: Te
 
 
 def fit(
-    config: DiffusionConfig, data: TrainingData, *, seed: int, progress: Progress | None = None, checkpoint: Path | None = None
+    config: DiffusionConfig,
+    data: TrainingData,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
 ) -> Fitted:
     """Fit the expectation and the laws of what remains, then train the network to denoise."""
     began = time.monotonic()
@@ -280,7 +291,11 @@ def fit(
         (lambda: task.look(looks, seed)) if len(looks) else None,
         schedule=schedule,
         seed=seed,
-        identity={"config": config.model_dump(mode="json"), "windows": len(windows), "values": float(windows.values.double().abs().sum())},
+        identity={
+            "config": config.model_dump(mode="json"),
+            "windows": len(windows),
+            "values": float(windows.values.double().abs().sum()),
+        },
         progress=progress,
         checkpoint=checkpoint,
     )
@@ -328,7 +343,9 @@ class _Task:
             total += float(self._at(windows, rows, fold, keep, place, generator(seed, 3, level)))
         return total / VALIDATION_LEVELS
 
-    def _at(self, windows: Windows, rows: Tensor, fold: Tensor, keep: Tensor, place: Tensor, noise: Generator) -> Tensor:
+    def _at(
+        self, windows: Windows, rows: Tensor, fold: Tensor, keep: Tensor, place: Tensor, noise: Generator
+    ) -> Tensor:
         batch = windows.take(rows)
         situation = situate(batch, self.anchor, self.limits, keep, fold)
         remainder = batch.target - situation.expected

@@ -62,7 +62,7 @@ class Law:
         """Mean over cells of the variance that an element-wise ``gain`` stands for, ``(batch, leads)``.
 
         Args:
-            gain: Variance of each element after some operation, ``(batch, elements)``, the same for the cells of a lead.
+            gain: Variance of each element after some operation, ``(batch, elements)``, one for the cells of a lead.
         """
         leads, cells = len(self.rest), self.patterns.shape[1]
         turned = gain[:, : self.variance.numel()].reshape(len(gain), leads, -1)
@@ -92,7 +92,9 @@ def fit_law(windows: Tensor, patterns: Tensor) -> Law:
     """
     samples, leads, cells = windows.shape
     components = windows @ patterns.T
-    rest = (windows.square().sum(dim=(0, 2)) - components.square().sum(dim=(0, 2))) / (samples * max(1, cells - len(patterns)))
+    rest = (windows.square().sum(dim=(0, 2)) - components.square().sum(dim=(0, 2))) / (
+        samples * max(1, cells - len(patterns))
+    )
     covariance = torch.einsum("nlk,nmk->klm", components, components) / samples
     deviation = covariance.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
     outer = deviation[:, :, None] * deviation[:, None, :]

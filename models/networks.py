@@ -52,6 +52,8 @@ class Backbone(nn.Module):
     is masked only by the caller's hand.
     """
 
+    places: Tensor
+
     def __init__(
         self, *, inputs: int, outputs: int, conditions: int, grid: Grid, size: str, dropout: float, generator: Generator
     ) -> None:
@@ -84,8 +86,9 @@ class Backbone(nn.Module):
         self.register_buffer("places", places, persistent=False)
         initialise(self, generator)
         nn.init.zeros_(self.unet.conv_out.weight)
-        nn.init.zeros_(self.unet.conv_out.bias)
-        self.to(memory_format=torch.channels_last)
+        if self.unet.conv_out.bias is not None:
+            nn.init.zeros_(self.unet.conv_out.bias)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, fields: Tensor, conditions: Tensor, noise_level: Tensor) -> Tensor:
         """Map fields ``(batch, inputs, latitude, longitude)`` to ``(batch, outputs, latitude, longitude)``.
@@ -151,7 +154,7 @@ def initialise(module: nn.Module, generator: Generator) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bound = 1.0 / sqrt(layer.weight[0].numel())
-            for parameter in (layer.weight, layer.bias):
+            for parameter in layer.parameters(recurse=False):
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
         elif isinstance(layer, nn.GroupNorm):
             nn.init.ones_(layer.weight)

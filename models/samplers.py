@@ -55,7 +55,9 @@ class Step:
 class Sampler(ABC):
     """A way to go from noise to data; subclasses say how to take one step."""
 
-    def sample(self, denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, variance: Tensor, noise: Noise) -> Tensor:
+    def sample(
+        self, denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, variance: Tensor, noise: Noise
+    ) -> Tensor:
         """Go through all noise levels.
 
         Args:
@@ -70,7 +72,9 @@ class Sampler(ABC):
         """
         memory = None
         for number, (sigma, following) in enumerate(pairwise(sigmas), start=1):
-            x, memory = self.step(denoise, x, Step(number, sigma, following), variance=variance, noise=noise, memory=memory)
+            x, memory = self.step(
+                denoise, x, Step(number, sigma, following), variance=variance, noise=noise, memory=memory
+            )
         return x
 
     @abstractmethod
@@ -151,7 +155,9 @@ def _scaled(drive: Tensor, sigma: float, variance: Tensor) -> Tensor:
 
 def _turn(sigma: float, following: float, variance: Tensor) -> Tensor:
     deviation = variance.sqrt()
-    return torch.atan2(torch.full_like(deviation, sigma), deviation) - torch.atan2(torch.full_like(deviation, following), deviation)
+    return torch.atan2(torch.full_like(deviation, sigma), deviation) - torch.atan2(
+        torch.full_like(deviation, following), deviation
+    )
 
 
 def _advance(x: Tensor, drive: Tensor, step: Step, variance: Tensor, slope: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """The training loop that all networks share: AdamW, warm-up and cosine, clipping, moving average, early stopping.
 
-Nothing is drawn from a global generator: the noise of step ``n`` comes from ``(seed, n)``, so that a run that was killed
-and goes on from its checkpoint ends with the same bytes as one that was not. Budgets are counted in steps, never in
+Nothing is drawn from a global generator: the noise of step ``n`` comes from ``(seed, n)``, so that a killed run that
+goes on from its checkpoint ends with the same bytes as one that was not. Budgets are counted in steps, never in
 seconds. The loop knows nothing of ranks: a module wrapped for `torch.distributed` trains in it as it stands.
 """
 
@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 from models.base import Progress
+from models.networks import Backbone
 
 Loss = Callable[[int, Generator], Tensor]
 """Loss of the batch of this step, a scalar with a gradient; all its randomness from the generator."""
@@ -152,7 +153,7 @@ def _take_step(state: _State, loss: Loss, schedule: Schedule, step: int, noise: 
     for group in state.optimiser.param_groups:
         group["lr"] = schedule.learning_rate * _rate(step, schedule.steps)
     for module in state.network.modules():
-        if callable(getattr(module, "set_generator", None)):
+        if isinstance(module, Backbone):
             module.set_generator(noise)
     state.network.train()
     state.optimiser.zero_grad(set_to_none=True)
@@ -173,7 +174,11 @@ def _take_step(state: _State, loss: Loss, schedule: Schedule, step: int, noise: 
 def _rate(step: int, steps: int) -> float:
     """Linear warm-up over the first twentieth, then a cosine down to nearly nothing."""
     warm = max(1, steps // 20)
-    return (step + 1) / warm if step < warm else 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) + 1e-3
+    return (
+        (step + 1) / warm
+        if step < warm
+        else 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) + 1e-3
+    )
 
 
 def _evaluate(state: _State, validate: Validate | None, progress: Progress | None, schedule: Schedule) -> None:
@@ -220,8 +225,10 @@ class _Store:
         with safe_open(self.path, framework="pt") as file:
             metadata = file.metadata()
             if metadata["identity"] != self.identity:
-                raise ValueError(f"{self.path} belongs to a training with other settings or data: delete it to start anew")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                raise ValueError(
+                    f"{self.path} belongs to a training with other settings or data: delete it to start anew"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
         for name, value in json.loads(metadata["facts"]).items():
             setattr(state, name, value)
         state.put(_under(tensors, "weights"))

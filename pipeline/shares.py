@@ -148,6 +148,11 @@ def _ratio(chance: Estimate, base: BaseRate | None) -> Payload | None:
     return {"value": p / q, "low": ends.low, "high": ends.high, "odds_ratio": odds}
 
 
+def _of_members(share: float) -> str:
+    """A share in words; a finite ensemble never says 0 or 100 %."""
+    return {0.0: "None of the members", 1.0: "All members"}.get(share, f"{percent(share)} of members")
+
+
 def _compared(inquiry: Inquiry, tallies: list[Tally], answers: list[Payload], level: float) -> Payload:
     """Two scenarios: both answers, their difference and ratio, as of pairs of members that share their noise."""
     first, second = tallies[0], tallies[1]
@@ -162,7 +167,7 @@ def _compared(inquiry: Inquiry, tallies: list[Tally], answers: list[Payload], le
     gap = f"{100 * (p - q):+.0f} points"
     low, high = (f"{100 * (end or 0.0):+.0f}" for end in difference)
     text = (
-        f"{percent(p)} of members under {one}, {percent(q)} under {other}: {gap} "
+        f"{_of_members(p)} under {one}, {_of_members(q)} under {other}: {gap} "
         f"({100 * level:g} % interval {low} to {high}). {answers[0]['headline']['text']} "
         f"{answers[1]['headline']['text']}"
     )
