@@ -43,7 +43,7 @@ contract: $(VENV)/.installed
 check: lint types contract  ## linters, types and the import contract
 
 bench: $(VENV)/.installed  ## measure the bounds, as ratios in one run
-	@$(BIN)/python -m tests.benchmarks
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_scores.py
 
 soak: $(VENV)/.installed  ## the long tests too
 	@$(BIN)/python -m pytest -m slow --timeout 3600

@@ -207,13 +207,10 @@ def _clear_errors() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         code = 4 if isinstance(error, InputRefusedError) else getattr(error, "exit_code", 2)
         raise typer.Exit(code) from None
-    except OSError as error:
-        if error.errno != 28:
+    except Exception as error:
+        if "No space left on device" not in str(error):  # Icechunk has an error of its own for a full disk
             raise
-        print(
-            f"error: the disk is full ({error.filename or error}). Free some space and run the same command again.",
-            file=sys.stderr,
-        )
+        print("error: the disk is full. Free some space and run the same command again.", file=sys.stderr)
         raise typer.Exit(1) from None
 
 

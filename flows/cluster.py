@@ -21,7 +21,7 @@ def connect(config: ClusterConfig, *, on_progress: Callable[[dict[str, Any]], No
         config: Which cluster.
         on_progress: Called with what tasks report through ``report``.
     """
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # Prefect would print its every message
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a failure is raised and told once, by us
     with _client(config) as client:
         if on_progress is not None:
             client.subscribe_topic(TOPIC, lambda event: on_progress(event[1]))

@@ -195,3 +195,50 @@ def test_a_stopped_run_goes_on_where_it_was(small, server, tmp_path, blow):
     data = open_ensemble(Workspace(tmp_path / "workspaces/small"), model="persistence")
     assert data["done"].values.all()
     assert int(data["sst"].isnull().sum()) == 32 * 3 * 6  # the one cell of land
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_said_plainly_and_the_run_goes_on_later(small_disk, tmp_path, server):
+    (small_disk / "ballast").write_bytes(bytes(900_000))
+    monthly_record().to_netcdf(tmp_path / "record.nc")
+    (tmp_path / "small.yaml").write_text(experiment_text(tmp_path / "record.nc"))
+    words = ("run", "small.yaml", "-w", small_disk / "ws", "--set", "events={}")
+    done = tercile(*words, cwd=tmp_path, **server)
+    assert done.returncode == 1
+    assert "the disk is full. Free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    (small_disk / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    assert tercile(*words, cwd=tmp_path, **server).returncode == 0
+
+
+def test_the_wheel_installs_and_runs_outside_the_checkout(tmp_path):
+    """With the data, the experiments and the page's template that it needs."""
+    root = Path(__file__).parent.parent
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, root]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("tercile-*.whl")
+    target = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import flows, pipeline.report, pipeline.coastline as c, pipeline.regions as r;"
+        "from flows.experiment import load_experiment; assert flows.__file__.startswith(sys.argv[1]), flows.__file__;"
+        "print(load_experiment('north-america').title, len(c.coastline(west=-180, east=180)) > 9, len(r.country_names()) > 99)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-I", "-c", code, target], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert shown.stdout.strip() == "North American temperature under A1B and E1 True True", shown.stderr
