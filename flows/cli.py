@@ -69,6 +69,7 @@ def ask_command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Restate the question with everything resolved; reads no member.")
     ] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="A region's part on the grid will do.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings become exit code 4.")] = False,
 ) -> None:
@@ -81,7 +82,7 @@ def ask_command(
             found = explain_question(folder, question)
             print(json.dumps(found, indent=2, default=str) if as_json else found["reads_as"])
             return
-        answer = ask(folder, question, level=level / 100)
+        answer = ask(folder, question, level=level / 100, partial=partial)
         print(json.dumps(answer.to_json(), indent=2, default=str) if as_json else answer.text)
         warnings = answer.to_json().get("warnings", [])
         if as_json:

@@ -15,19 +15,20 @@ from pipeline.regions import Area, area_of
 from pipeline.workspace import Workspace
 
 
-def ask(workspace: Workspace, question: str | Question, *, level: float = 0.9) -> Answer:
+def ask(workspace: Workspace, question: str | Question, *, level: float = 0.9, partial: bool = False) -> Answer:
     """Answer a question from the issued ensemble.
 
     Args:
         workspace: Where a forecast has been issued.
         question: Text in the question language, or its tree.
         level: Coverage of the intervals.
+        partial: Whether the part of a region that lies on the grid will do.
 
     Raises:
         QuestionError: It cannot be answered as it was put; the error says what would do.
         TercileError: Nothing has been issued yet.
     """
-    return answer(question, **_setting(workspace), level=level)
+    return answer(question, **_setting(workspace), level=level, partial=partial)
 
 
 def explain_question(workspace: Workspace, question: str | Question) -> dict[str, Any]:
