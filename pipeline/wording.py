@@ -110,6 +110,13 @@ def _verdict(model: str, variable: str, scores: Sequence[Score], reference: str)
     )
 
 
+def _remedy(scores: Sequence[Score], reference: str) -> str:
+    """What to use instead; under a scenario the past's base rate would be no remedy."""
+    if any(score.scenario for score in scores):
+        return f"{reference} shares its warming: what a scenario does to the mean is known, more than that is not."
+    return "Use the base rate."
+
+
 def _skill_sentence(scores: Sequence[Score], issuing: str, reference: str) -> str:
     count = tally(scores)
     judged = len(scores) - count["unknown"]
@@ -119,9 +126,9 @@ def _skill_sentence(scores: Sequence[Score], issuing: str, reference: str) -> st
         return f"The skill of {issuing} could not be measured: take its numbers as a story, not as a forecast."
     if count["worse"] > count["better"]:
         where = f"at {count['worse']} of {judged} leads"
-        return f"{issuing} was worse than {reference} {where} on data no fit has seen. Use the base rate."
+        return f"{issuing} was worse than {reference} {where} on data no fit has seen. {_remedy(scores, reference)}"
     if not count["better"]:
-        return f"{issuing} has shown no skill over {reference} on data no fit has seen. Use the base rate."
+        return f"{issuing} has shown no skill over {reference} on data no fit has seen. {_remedy(scores, reference)}"
     rest = judged - count["better"]
     tail = f" At the other {rest} nothing was gained: do not prefer it there." if rest else ""
     return (
