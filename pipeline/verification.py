@@ -295,7 +295,7 @@ def _by_label(statistics: xr.Dataset, lead_blocks: int | None) -> Rows:
         for place in np.ndindex(*(statistics.sizes[dim] for dim in dims)):
             one = pooled.isel(dict(zip(dims, place, strict=True)))
             about = [(name, one[name].item()) for name in [*map(str, dims), "units"] if name in one.coords]
-            cases = _Cases(statistics.indexes["init_time"], ordered[place][:, block], one, one.sizes["rank"] - 1)
+            cases = _Cases(statistics["init_time"].to_index(), ordered[place][:, block], one, one.sizes["rank"] - 1)
             rows[*about, *span, ("lead_last", last), ("lead_units", leads.attrs.get("units", ""))] = cases
     return rows
 
