@@ -159,7 +159,7 @@ def _take_step(state: _State, loss: Loss, schedule: Schedule, step: int, noise: 
     state.optimiser.zero_grad(set_to_none=True)
     value = loss(step, noise)
     if not torch.isfinite(value):
-        raise FloatingPointError(f"the training loss is {float(value)} at step {step}; lower learning_rate")
+        raise FloatingPointError(f"the training loss is {value.item()} at step {step}; lower learning_rate")
     value.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), schedule.clip)
     state.optimiser.step()
