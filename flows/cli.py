@@ -37,7 +37,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines instead of words.
 
 @app.command("run")
 def run_command(name: Name, workspace: Folder = None, settings: Settings = None, as_json: Json = False) -> None:
-    """Do everything of an experiment that is not yet done: ingest, train, forecast, verify, report."""
+    """Do everything of an experiment that is not yet done, from ingest to report."""
     from flows.plan import STAGES
 
     _run(name, workspace, settings, as_json, tuple(STAGES))
@@ -51,6 +51,8 @@ def _stage(stage: str, help_text: str) -> None:
 
 _stage("ingest", "Read the sources, put them through the gates, and bring the archive up to date.")
 _stage("train", "Fit the background and every model that has no card for today's settings and data.")
+_stage("hindcast", "Refit each model without each part of its training years, and forecast what it has not seen.")
+_stage("calibrate", "Learn from the hindcasts how members must be changed before they are asked for probabilities.")
 _stage("forecast", "Draw the members that are not yet stored, and name the model that issues.")
 _stage("verify", "Score every ensemble against what happened: reports/scorecard.json.")
 _stage("report", "Write reports/index.html, one page that needs no network.")

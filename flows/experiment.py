@@ -107,6 +107,24 @@ class ForecastConfig(Part):
     seed: int = Field(0, ge=0)
 
 
+class HindcastConfig(Part):
+    """Forecasts of the training record by models that have not seen it: what calibration and skill are learnt from.
+
+    Attributes:
+        models: Which models; all of them where not given, none where empty.
+        folds: Parts of the training years, each left out once, for models that fit in seconds.
+        network_folds: The same for networks.
+        gap: Periods left out on either side of a part; by default a forecast's length, or a season if that is longer.
+        starts: About so many initial times, evenly through the years and seasons; a projection has one for each part.
+    """
+
+    models: list[str] | None = None
+    folds: int = Field(8, ge=2, le=50)
+    network_folds: int = Field(3, ge=2, le=50)
+    gap: int | None = Field(None, ge=0)
+    starts: int = Field(120, ge=5)
+
+
 class VerifyConfig(Part):
     """How the models are judged.
 
@@ -154,6 +172,7 @@ class Experiment(Part):
     background: BackgroundConfig = BackgroundConfig.model_validate({})
     models: dict[str, AnyModelConfig] = Field(min_length=1)
     seed: int = Field(0, ge=0, description="seed of every fit")
+    hindcast: HindcastConfig = HindcastConfig.model_validate({})
     forecast: ForecastConfig
     verify: VerifyConfig
     regions: dict[str, str] = Field(default_factory=dict, description="name → box(…) or point(…)")
@@ -181,7 +200,7 @@ class Experiment(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name in (self.forecast.model, self.verify.reference):
+        for name in (self.forecast.model, self.verify.reference, *(self.hindcast.models or [])):
             if name not in self.models:
                 raise ValueError(f"no model '{name}'.{nearest(name, self.models)}")
         spans = [*self.split.train, *self.split.validate_, *self.split.test, self.reference]
@@ -210,6 +229,11 @@ class Experiment(Part):
             base = {"name": name, "long_name": name} if known is None else vars(known)
             found[name] = Variable(**{**base, **given})
         return found
+
+    @property
+    def hindcast_models(self) -> list[str]:
+        """The models that hindcasts are drawn from."""
+        return list(self.models) if self.hindcast.models is None else self.hindcast.models
 
     @property
     def lead_group(self) -> str:

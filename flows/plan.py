@@ -8,8 +8,9 @@ from typing import Any
 import zarr
 
 from flows.experiment import Experiment
+from flows.starts import Starts, forecasts, hindcasts
 from flows.system import System, source_hash
-from pipeline.products import read_issue
+from pipeline.products import find_issue, open_calibration
 from pipeline.workspace import Workspace, write_whole
 
 Pending = Callable[[Experiment, Workspace], list[str]]
@@ -32,16 +33,30 @@ def pending_train(experiment: Experiment, workspace: Workspace) -> list[str]:
     return [name for name in experiment.models if not (system.model_folder(name) / "card.json").exists()]
 
 
+def pending_hindcast(experiment: Experiment, workspace: Workspace) -> list[str]:
+    """Models whose hindcasts lack a piece or had other inputs."""
+    system = System(experiment, workspace)
+    sets = {name: hindcasts(system, name) for name in experiment.hindcast_models}
+    return [name for name, starts in sets.items() if starts and _lacks_pieces(system, name, starts)]
+
+
+def pending_calibrate(experiment: Experiment, workspace: Workspace) -> list[str]:
+    """Models whose calibration was learnt from other hindcasts or another truth."""
+    system, found = System(experiment, workspace), []
+    for name in experiment.hindcast_models:
+        starts = hindcasts(system, name)
+        learnt = open_calibration(workspace, model=name, fingerprint=system.fingerprint(name))
+        if starts and (learnt is None or learnt.attrs["about"]["content"] != system.calibration_hash(starts, name)):
+            found.append(name)
+    return found
+
+
 def pending_forecast(experiment: Experiment, workspace: Workspace) -> list[str]:
     """Models whose ensemble lacks a piece or had other inputs; ``publish`` where the pointer is old."""
     system = System(experiment, workspace)
-    found = []
-    for name in experiment.models:
-        writer, history = system.writer(name), system.history(name)
-        hashes = [system.inputs_hash(init, history=history) for init in writer.layout.init_times]
-        if writer.missing() or writer.stale(hashes):
-            found.append(name)
-    if found or not workspace.exists("products") or read_issue(workspace) != json.loads(json.dumps(system.issue())):
+    starts = forecasts(system)
+    found = [name for name in experiment.models if _lacks_pieces(system, name, starts)]
+    if found or find_issue(workspace) != json.loads(json.dumps(system.issue())):
         found.append("publish")
     return found
 
@@ -69,6 +84,8 @@ def pending_report(experiment: Experiment, workspace: Workspace) -> list[str]:
 STAGES: Mapping[str, Pending] = {
     "ingest": pending_ingest,
     "train": pending_train,
+    "hindcast": pending_hindcast,
+    "calibrate": pending_calibrate,
     "forecast": pending_forecast,
     "verify": pending_verify,
     "report": pending_report,
@@ -85,3 +102,8 @@ def manifest(workspace: Workspace) -> dict[str, Any]:
 def remember(workspace: Workspace, **made_from: str) -> None:
     """Note what a file in ``reports/`` was made from."""
     write_whole(workspace.reports / "manifest.json", json.dumps({**manifest(workspace), **made_from}, indent=2))
+
+
+def _lacks_pieces(system: System, model: str, starts: Starts) -> bool:
+    writer = system.writer(model, starts)
+    return bool(writer.missing()) or writer.stale(system.inputs_hashes(starts, model))

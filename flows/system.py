@@ -9,20 +9,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cftime
 import numpy as np
 import xarray as xr
 
-from flows.experiment import Experiment, InitTimes, Span
+from flows.experiment import Experiment, Span
 from pipeline.archive import open_archive
 from pipeline.background import TrendConfig, WarmingConfig
-from pipeline.ensembles import EnsembleWriter, Kind, Layout
+from pipeline.calibration import VERSION as CALIBRATION_VERSION
+from pipeline.ensembles import EnsembleWriter, Layout
 from pipeline.errors import TercileError
 from pipeline.pathway import warming_pathway
 from pipeline.periods import dates, future_periods, infer_cadence, seconds, years
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flows.starts import Starts
 
 OWN_WARMING = "given its own warming"
 """Label of scores whose pathway was taken from the run being scored."""
@@ -167,19 +171,30 @@ class System:
         grid = self.groups[split.train[0].group]
         return _digest([parts, grid["latitude"].values.tolist(), grid["longitude"].values.tolist()])
 
-    def inputs_hash(self, init: cftime.datetime, *, history: int) -> int:
-        """Hash of what a forecast from one initial time depends on beside the model."""
-        held = self.groups[self.experiment.lead_group]
+    def inputs_hash(self, starts: "Starts", position: int, *, history: int) -> int:
+        """Hash of what the members of one initial time depend on beside the model."""
+        held, init = self.groups[starts.groups[0]], starts.init_times[position]
         ends = dates(held["time_bnds"])[:, 1]
         past = held["content_hash"].values[ends <= init][-history:] if history else np.zeros(0, dtype="int64")
-        ahead = future_periods(held, init=init, leads=self.experiment.forecast.leads)[1]
-        forcing = [
-            self.covariates(group, ahead).tolist()
-            for group in self.experiment.forecast.scenarios or [self.experiment.lead_group]
-        ]
-        config = self.experiment.forecast
-        digest = _digest([past.tolist(), forcing, config.seed, config.leads, config.block])
+        ahead = future_periods(held, init=init, leads=starts.leads)[1]
+        forcing = [self.covariates(group, ahead).tolist() for group in starts.groups]
+        config, fold = self.experiment.forecast, starts.fold_of(position)
+        digest = _digest(
+            [past.tolist(), forcing, config.seed, starts.leads, config.block, *([fold.name] if fold else [])]
+        )
         return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
+
+    def inputs_hashes(self, starts: "Starts", model: str) -> list[int]:
+        """``inputs_hash`` of each initial time of a model that is trained."""
+        history = self.history(model)
+        return [self.inputs_hash(starts, position, history=history) for position in range(len(starts.init_times))]
+
+    def calibration_hash(self, starts: "Starts", model: str) -> str:
+        """Hash of all that a model's calibration is learnt from."""
+        held = self.groups[starts.groups[0]]["content_hash"].values
+        truth = held[self.mask(starts.groups[0], self.experiment.split.train)].tolist()
+        folds = [fold.name for fold in starts.folds]
+        return _digest([CALIBRATION_VERSION, self.fingerprint(model), self.inputs_hashes(starts, model), folds, truth])
 
     # Products
 
@@ -229,42 +244,15 @@ class System:
 
     # Layout
 
-    def init_times(self) -> np.ndarray:
-        """Ends of the last input periods of all forecasts, ``cftime``.
-
-        Raises:
-            TercileError: None of the archive's periods ends there.
-        """
-        ends = dates(self.groups[self.experiment.lead_group]["time_bnds"])[:, 1]
-        asked = self.experiment.forecast.init_times
-        if asked == "latest":
-            return ends[-1:]
-        if isinstance(asked, InitTimes):
-            first, last = (_date(text, ends[0].calendar) for text in (asked.first, asked.last))
-            found = ends[(ends >= first) & (ends <= last)][:: asked.every]
-        else:
-            wanted = {_date(text, ends[0].calendar) for text in asked}
-            missing = sorted(wanted - set(ends))
-            if missing:
-                raise TercileError(
-                    f"forecast: no period of the archive ends at {missing[0]}; ends go from {ends[0]} to {ends[-1]}."
-                )
-            found = ends[np.isin(ends, list(wanted))]
-        if not len(found):
-            raise TercileError(
-                f"forecast: no period ends within the asked initial times; ends go from {ends[0]} to {ends[-1]}."
-            )
-        return found
-
-    def layout(self, init_times: np.ndarray) -> Layout:
-        """What the ensemble of any model looks like."""
-        config, held = self.experiment.forecast, self.groups[self.experiment.lead_group]
-        periods = [future_periods(held, init=init, leads=config.leads) for init in init_times]
+    def layout(self, starts: "Starts") -> Layout:
+        """What an ensemble from these starts looks like."""
+        config, held = self.experiment.forecast, self.groups[starts.groups[0]]
+        periods = [future_periods(held, init=init, leads=starts.leads) for init in starts.init_times]
         template = held[list(self.experiment.variables)].isel(time=0, drop=True)
         return Layout(
             template=template.isel(realization=0, drop=True) if "realization" in template.dims else template,
-            scenarios=tuple(config.scenarios) if config.scenarios else None,
-            init_times=init_times,
+            scenarios=starts.groups if starts.is_forced else None,
+            init_times=starts.init_times,
             valid_times=np.array([labels for labels, _ in periods]),
             valid_bounds=np.array([ends for _, ends in periods]),
             cadence=infer_cadence(held["time"]),
@@ -272,18 +260,20 @@ class System:
             block=config.block,
         )
 
-    def writer(self, model: str, *, kind: Kind = "forecast", init_times: np.ndarray | None = None) -> EnsembleWriter:
+    def writer(self, model: str, starts: "Starts") -> EnsembleWriter:
         """The writer of one model's ensemble."""
-        starts = self.init_times() if init_times is None else init_times
-        return EnsembleWriter(self.workspace, model, self.fingerprint(model), kind, self.layout(starts))
+        return EnsembleWriter(self.workspace, model, self.fingerprint(model), starts.kind, self.layout(starts))
 
     @cached_property
     def verify_hash(self) -> str:
         """Hash of all that the scorecard is made from."""
+        from flows.starts import forecasts, hindcasts
+
         split, parts = self.experiment.split, []
         for name in self.experiment.models:
-            hashes = [self.inputs_hash(init, history=self.history(name)) for init in self.init_times()]
-            parts.append([name, self.fingerprint(name), hashes])
+            learnt = hindcasts(self, name)
+            calibration = learnt and self.calibration_hash(learnt, name)
+            parts.append([name, self.fingerprint(name), self.inputs_hashes(forecasts(self), name), calibration])
         truth = [
             self.groups[span.group]["content_hash"].values[self.mask(span.group, [span])].tolist()
             for span in split.test
@@ -339,13 +329,3 @@ def _digest(content: Any) -> str:
 
 def _trend(bounds: np.ndarray) -> np.ndarray:
     return np.array([[(end.year + (end.dayofyr - 1) / 366 - 2000) / 10] for end in bounds[:, 1]])
-
-
-def _date(text: str, calendar: str) -> cftime.datetime:
-    parts = [int(part) for part in text.replace("T", "-").replace(":", "-").split("-")]
-    try:
-        return cftime.datetime(*[*parts, *[1, 1][: max(0, 3 - len(parts))]], calendar=calendar)
-    except (ValueError, TypeError) as error:
-        raise TercileError(
-            f"forecast: '{text}' is no date of the {calendar} calendar; write it as 1999-12-01."
-        ) from error

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.cluster import connect, report
 from flows.experiment import Experiment
 from flows.progress import Reporter
+from flows.starts import Fold
 from flows.system import System
 from pipeline.workspace import Workspace
 
@@ -41,8 +42,14 @@ def train_models(experiment: Experiment, workspace: Workspace, models: list[str]
 train_task = task(name="train models", cache_policy=NO_CACHE)(train_models)
 
 
-def train_model(experiment: Experiment, workspace: Workspace, name: str) -> dict[str, Any]:
+def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: Fold | None = None) -> dict[str, Any]:
     """Fit one model with its background and write it with its card; runs on a worker.
+
+    Args:
+        experiment: What the model is for.
+        workspace: Where its data are, and where it goes.
+        name: Of the model.
+        fold: Years that the fit must not see, for hindcasts.
 
     Returns:
         The card's head: name, fingerprint and seconds.
@@ -54,16 +61,30 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str) -> dict
 
     torch.set_num_threads(experiment.cluster.torch_threads)
     start, system = time.monotonic(), System(experiment, workspace)
-    background, stretches = fit_system_background(system)
+    background, stretches = fit_system_background(system, fold)
     data, folder = training_data(stretches, background), system.model_folder(name)
+    if fold is not None:
+        folder = folder / "folds" / fold.name
     config = experiment.models[name]
-    fitted = config.build(data, seed=experiment.seed, progress=_progress(name), checkpoint=folder / "checkpoints")
+    fitted = config.build(
+        data,
+        seed=experiment.seed,
+        progress=_progress(f"{name} {fold.name}" if fold else name),
+        checkpoint=folder / "checkpoints",
+    )
     head = {"name": name, "fingerprint": system.fingerprint(name), "seconds": round(time.monotonic() - start, 2)}
-    save_model(folder, fitted, config, background=background, grid=data.grid, card={**head, **card_of(system)})
+    save_model(
+        folder,
+        fitted,
+        config,
+        background=background,
+        grid=data.grid,
+        card={**head, **card_of(system), "left_out": fold and fold.name},
+    )
     return head
 
 
-def fit_system_background(system: System) -> tuple[Any, list[Any]]:
+def fit_system_background(system: System, fold: Fold | None = None) -> tuple[Any, list[Any]]:
     """The background of the training years, and the stretches of the archive that models are fitted on."""
     from models.steps import Stretch
     from pipeline.background import Sample, fit_background
@@ -73,7 +94,8 @@ def fit_system_background(system: System) -> tuple[Any, list[Any]]:
         spans = [span for span in split.train if span.group == group]
         runs = [run for span in spans for run in span.realizations or []] or None
         fields, covariates = system.fields(group, runs).load(), system.fit_covariates(group)
-        train, validate = system.mask(group, spans), system.mask(group, split.validate_)
+        seen = ~fold.unseen(system, group) if fold else np.ones(fields.sizes["time"], dtype=bool)
+        train, validate = system.mask(group, spans) & seen, system.mask(group, split.validate_) & seen
         stretches.append(Stretch(Sample(fields, np.nan_to_num(covariates)), train, validate))
         samples.append(Sample(fields.isel(time=np.flatnonzero(train)), covariates[train]))
     transforms = {name: variable.transform for name, variable in system.experiment.described().items()}

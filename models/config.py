@@ -30,6 +30,11 @@ class ModelConfig(BaseModel):
     version: ClassVar[int] = 1
 
     @property
+    def is_quick(self) -> bool:
+        """Whether it fits in seconds, so that many folds can be afforded."""
+        return True
+
+    @property
     def versions(self) -> tuple[int, ...]:
         """The version of this family, and of those it is made of."""
         return (self.version,)
@@ -183,6 +188,11 @@ class NetworkConfig(ModelConfig):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
     patience: Annotated[int, Field(ge=1)] | None = 8
 
+    @property
+    def is_quick(self) -> bool:
+        """Networks take minutes."""
+        return False
+
 
 class AutoregressiveConfig(NetworkConfig):
     """A network that draws the next state, trained on the CRPS of its ensembles.
@@ -245,6 +255,11 @@ class PoolConfig(ModelConfig):
     def versions(self) -> tuple[int, ...]:
         """The version of this family, and of those it is made of."""
         return (self.version, *(version for model in self.models for version in model.versions))
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether all of its models are."""
+        return all(model.is_quick for model in self.models)
 
     @model_validator(mode="after")
     def _weigh_every_model(self) -> Self:

@@ -107,6 +107,17 @@ def to_fields(
     return fields
 
 
+def background_fields(
+    background: Background, template: xr.Dataset, *, bounds: np.ndarray, covariates: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Expected state and standard deviation by variable, ``(leads, [level], latitude, longitude)``, transformed."""
+    phase = season_phase(xr.DataArray(bounds, dims=("time", "bnds")))
+    names = [str(name) for name in template.data_vars]
+    expected = {name: background.expected(name, phase, covariates) for name in names}
+    deviation = {name: background.deviation(name, phase, covariates) for name in names}
+    return expected, deviation
+
+
 def _series(stretch: Stretch, background: Background) -> list[Series]:
     fields = stretch.sample.fields
     phase = season_phase(fields["time_bnds"])

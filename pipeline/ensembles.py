@@ -2,6 +2,8 @@
 
 A piece, the unit of work, is one scenario, one initial time and one block of members. A chunk never spans two pieces.
 ``done`` marks each finished piece in the same commit as its values, so resuming asks the store itself what it holds.
+Beside its members an ensemble holds the background they were drawn about, in the groups ``expected`` and ``deviation``,
+so that calibration needs nothing else.
 """
 
 import warnings
@@ -9,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import cftime
@@ -27,6 +30,11 @@ from pipeline.workspace import Workspace
 Kind = Literal["hindcast", "forecast"]
 TILE = {"latitude": 8, "longitude": 16}
 """Cells of one chunk; every lead and one block of members lie in it, so that a point is one read."""
+
+CODEC = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
+
+BACKGROUND = ("expected", "deviation")
+"""Groups below an ensemble: expected state and standard deviation of its background, in transformed units."""
 
 
 @dataclass(frozen=True)
@@ -88,35 +96,84 @@ class Layout:
 
 
 def open_ensemble(
-    workspace: Workspace, *, model: str, kind: Kind = "forecast", fingerprint: str | None = None
+    workspace: Workspace | str | Path,
+    *,
+    model: str,
+    kind: Kind = "forecast",
+    fingerprint: str | None = None,
+    calibrated: bool = False,
 ) -> xr.Dataset:
     """A stored ensemble, lazily.
 
     Args:
-        workspace: Where.
+        workspace: Where, as a workspace or its folder.
         model: Name of the model in its experiment.
         kind: ``forecast``, or ``hindcast`` for out-of-fold members over the training record.
         fingerprint: A certain training of the model; by default the one written last.
+        calibrated: Members as calibration changes them, rather than as they were drawn. A hindcast is changed by what
+            was learnt without its fold. ``attrs["calibration"]`` says from what it was learnt.
 
     Returns:
         Variables ``([scenario], init_time, lead_time, member, [level], latitude, longitude)`` in canonical units with
         ``valid_time`` and ``valid_time_bnds``. Members that no piece holds yet are NaN, and ``done`` says so.
 
     Raises:
-        TercileError: No such ensemble.
+        TercileError: No such ensemble, or no calibration of it.
     """
+    workspace = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
     models = workspace.groups("ensembles")
     if model not in models:
         raise TercileError(f"ensembles: no model '{model}'.{nearest(model, models)}")
     store = workspace.reader("ensembles")
     current = fingerprint or str(zarr.open_group(store, path=model, mode="r").attrs.get("current"))
     path = f"{model}/{current}/{kind}"
-    try:
-        coder = xr.coders.CFDatetimeCoder(time_unit="s")
-        dataset = xr.open_zarr(store, group=path, consolidated=False, decode_times=coder, decode_timedelta=False)
-    except (FileNotFoundError, KeyError) as error:
-        raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {current}.") from error
-    return dataset.assign_attrs(model=model, fingerprint=current, kind=kind)
+    dataset = _held(store, path)
+    if dataset is None:
+        raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {current}.")
+    dataset = dataset.assign_attrs(model=model, fingerprint=current, kind=kind)
+    return _calibrated(workspace, dataset) if calibrated else dataset
+
+
+def open_background(workspace: Workspace, *, model: str, fingerprint: str, kind: Kind) -> tuple[xr.Dataset, xr.Dataset]:
+    """Expected state and standard deviation that an ensemble was drawn about, lazily, in transformed units.
+
+    Returns:
+        Two data sets, ``([scenario], init_time, lead_time, [level], latitude, longitude)``, without coordinates.
+
+    Raises:
+        TercileError: No such ensemble.
+    """
+    store = workspace.reader("ensembles")
+    found = [_held(store, f"{model}/{fingerprint}/{kind}/{part}") for part in BACKGROUND]
+    if found[0] is None or found[1] is None:
+        raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {fingerprint} with its background.")
+    return found[0], found[1]
+
+
+def _calibrated(workspace: Workspace, ensemble: xr.Dataset) -> xr.Dataset:
+    from pipeline.calibration import calibrate, season_numbers
+    from pipeline.products import open_calibration
+
+    model, fingerprint, kind = (ensemble.attrs[name] for name in ("model", "fingerprint", "kind"))
+    learnt = open_calibration(workspace, model=model, fingerprint=fingerprint)
+    if learnt is None:
+        raise TercileError(
+            f"ensembles: '{model}' is not calibrated yet. Run `tercile hindcast` and `tercile calibrate`."
+        )
+    expected, deviation = open_background(workspace, model=model, fingerprint=fingerprint, kind=kind)
+    made = {
+        name: calibrate(
+            ensemble[name],
+            expected[name],
+            deviation[name],
+            learnt[name],
+            fold=ensemble["fold"].values,
+            season=season_numbers(ensemble),
+            transform=learnt[name].attrs["transform"],
+        )
+        for name in learnt.data_vars
+    }
+    return ensemble.assign(made).assign_attrs(calibration=learnt.attrs["about"])
 
 
 @dataclass(frozen=True)
@@ -215,9 +272,17 @@ class EnsembleWriter:
 
 
 def write_piece(
-    store: Any, path: str, piece: Piece, row: int, fields: Mapping[str, np.ndarray], *, members: int, forced: bool
+    store: Any,
+    path: str,
+    piece: Piece,
+    row: int,
+    fields: Mapping[str, np.ndarray],
+    *,
+    members: int,
+    forced: bool,
+    background: Sequence[Mapping[str, np.ndarray]] = (),
 ) -> None:
-    """Write one piece into an uncommitted session.
+    """Write one piece into an uncommitted session; the first block writes the background too.
 
     Args:
         store: Store of a (forked) writable session.
@@ -227,6 +292,8 @@ def write_piece(
         fields: By variable, ``(block, lead_time, [level], latitude, longitude)``.
         members: Size of the ensemble: surplus rows of the last block are discarded.
         forced: Whether the ensemble has a scenario dimension.
+        background: Expected state and standard deviation by variable, ``(lead_time, [level], latitude, longitude)``;
+            an ensemble without them cannot be calibrated.
     """
     lead = (piece.scenario, row) if forced else (row,)
     for name, values in fields.items():
@@ -234,6 +301,10 @@ def write_piece(
         last = min(first + values.shape[0], members)
         block = np.moveaxis(values[: last - first], 0, 1)
         _array(store, path, name)[(*lead, slice(None), slice(first, last))] = block.astype("float32")
+    if piece.block == 0:
+        for part, values_of in zip(BACKGROUND, background, strict=False):
+            for name, values in values_of.items():
+                _array(store, f"{path}/{part}", name)[lead] = values.astype("float32")
     _array(store, path, "done")[(*lead, piece.block)] = 1
 
 
@@ -297,9 +368,8 @@ def _create(store: Any, path: str, wanted: xr.Dataset, layout: Layout) -> None:
     for name in ("issued_at", "inputs_hash", "fold"):
         encoding[name] = {"chunks": (1,)}
     encoding["done"] = {"chunks": tuple([1] * wanted["done"].ndim), "_FillValue": None}
-    codec = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
     for field in layout.template.data_vars:
-        encoding[str(field)] = {"compressors": (codec,), "_FillValue": np.float32(np.nan)}
+        encoding[str(field)] = {"compressors": (CODEC,), "_FillValue": np.float32(np.nan)}
     with warnings.catch_warnings():
         # The names of scenarios are text, for which Zarr 3 has no settled spelling yet; all readers we use agree on it.
         warnings.filterwarnings("ignore", category=UserWarning, module="zarr")
@@ -307,6 +377,22 @@ def _create(store: Any, path: str, wanted: xr.Dataset, layout: Layout) -> None:
         wanted.to_zarr(store, group=path, mode="w", consolidated=False, zarr_format=3, compute=False, encoding=encoding)
     for name in ("done", "issued_at", "inputs_hash", "fold"):
         _array(store, path, name)[...] = wanted[name].values
+    for part in BACKGROUND:
+        _background(wanted).to_zarr(
+            store,
+            group=f"{path}/{part}",
+            mode="w",
+            consolidated=False,
+            zarr_format=3,
+            compute=False,
+            encoding={str(name): encoding[str(name)] for name in layout.template.data_vars},
+        )
+
+
+def _background(wanted: xr.Dataset) -> xr.Dataset:
+    """An empty background for an ensemble: its variables without members and coordinates."""
+    fields = wanted[[name for name, array in wanted.data_vars.items() if "member" in array.dims]]
+    return fields.isel(member=0, drop=True).drop_vars(list(fields.coords), errors="ignore")
 
 
 def _refuse_mixture(held: xr.Dataset, wanted: xr.Dataset, path: str) -> None:
@@ -350,3 +436,7 @@ def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None
         rows = wanted.isel(init_time=new)
         still = [name for name in rows.variables if "init_time" not in rows[name].dims]
         rows.drop_vars(still).to_zarr(store, group=path, append_dim="init_time", consolidated=False, compute=False)
+        for part in BACKGROUND:
+            _background(rows).to_zarr(
+                store, group=f"{path}/{part}", append_dim="init_time", consolidated=False, compute=False
+            )

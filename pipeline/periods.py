@@ -48,6 +48,11 @@ class Cadence:
         """Whether several periods make a year, so that a season exists."""
         return self.unit != "years"
 
+    @property
+    def per_year(self) -> float:
+        """How many periods make a year, about."""
+        return {"years": 1, "months": 12, "days": 365, "hours": 8766}[self.unit] / self.step
+
     def __str__(self) -> str:
         return self.unit if self.step == 1 else f"{self.step} {self.unit}"
 

@@ -1,10 +1,11 @@
-"""Products: the reference climatology, and the pointer that says which model issues.
+"""Products: the reference climatology, what calibration has learnt, and the pointer that says which model issues.
 
 The reference record is the only source of anomalies, percentiles and base rates, so that every answer of a workspace
 means the same by "normal".
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.periods import ENCODING, dates
 from pipeline.workspace import Workspace
 
 REFERENCE = "reference"
+CALIBRATION = "calibration"
 
 
 def publish_reference(workspace: Workspace, record: xr.Dataset, *, group: str, content: str) -> None:
@@ -56,6 +58,39 @@ def open_reference(workspace: Workspace) -> xr.Dataset:
     return xr.open_zarr(workspace.reader("products"), group=REFERENCE, consolidated=False, decode_times=coder)
 
 
+def publish_calibration(
+    workspace: Workspace, coefficients: xr.Dataset, *, model: str, fingerprint: str, about: Mapping[str, Any]
+) -> None:
+    """Store what was learnt on a model's hindcasts, in place of what was learnt before.
+
+    Args:
+        workspace: Where.
+        coefficients: By variable, as ``pipeline.calibration`` learns them, the variable's ``transform`` an attribute.
+        model: Name of the model.
+        fingerprint: Of its training.
+        about: What it was learnt from, and ``content``, the hash of all that.
+    """
+    plain = coefficients.drop_encoding().assign_attrs(about=json.dumps(about))
+    with workspace.committing("products"):
+        session = workspace.repository("products").writable_session("main")
+        with warnings.catch_warnings():
+            # Names of coefficients are text, for which Zarr 3 has no settled spelling yet; all readers we use agree.
+            warnings.filterwarnings("ignore", module="zarr")
+            plain.to_zarr(
+                session.store, group=f"{CALIBRATION}/{model}/{fingerprint}", mode="w", consolidated=False, zarr_format=3
+            )
+        session.commit(f"calibration: {model}")
+
+
+def open_calibration(workspace: Workspace, *, model: str, fingerprint: str) -> xr.Dataset | None:
+    """What ``publish_calibration`` stored last for a training of a model, lazily; None where there is nothing."""
+    if fingerprint not in workspace.groups("products", under=f"{CALIBRATION}/{model}"):
+        return None
+    group = f"{CALIBRATION}/{model}/{fingerprint}"
+    found = xr.open_zarr(workspace.reader("products"), group=group, consolidated=False)
+    return found.assign_attrs(about=json.loads(found.attrs["about"]))
+
+
 def publish_issue(workspace: Workspace, issue: Mapping[str, Any]) -> None:
     """Point to the model that issues, with all that answers need to say of it; equal content makes no snapshot."""
     text = json.dumps(issue, sort_keys=True)
@@ -68,13 +103,23 @@ def publish_issue(workspace: Workspace, issue: Mapping[str, Any]) -> None:
         session.commit(f"issue: {issue['model']}")
 
 
+def find_issue(workspace: Workspace) -> dict[str, Any] | None:
+    """What ``publish_issue`` wrote last; None where nothing has been issued yet."""
+    if not workspace.exists("products"):
+        return None
+    text = zarr.open_group(workspace.reader("products"), mode="r").attrs.get("issue")
+    return None if text is None else dict(json.loads(str(text)))
+
+
 def read_issue(workspace: Workspace) -> dict[str, Any]:
     """What ``publish_issue`` wrote last.
 
     Raises:
         TercileError: Nothing has been issued yet.
     """
-    text = zarr.open_group(workspace.reader("products"), mode="r").attrs.get("issue")
-    if text is None:
-        raise TercileError(f"{workspace.root} has issued nothing yet. Run `tercile forecast`.")
-    return dict(json.loads(str(text)))
+    found = find_issue(workspace)
+    if found is None:
+        raise TercileError(
+            f"{workspace.root} has issued nothing yet. Run `tercile run NAME --workspace {workspace.root}`."
+        )
+    return found

@@ -111,12 +111,10 @@ class Workspace:
         """Names of the groups below a path of a store; none where it does not exist."""
         if not self.exists(store):
             return []
-        root = (
-            zarr.open_group(self.reader(store), mode="r", path=under)
-            if under
-            else zarr.open_group(self.reader(store), mode="r")
-        )
-        return sorted(root.group_keys())
+        try:
+            return sorted(zarr.open_group(self.reader(store), mode="r", path=under or None).group_keys())
+        except FileNotFoundError:
+            return []
 
     def _storage(self, store: str) -> icechunk.Storage:
         # Icechunk warns at each local opening that commits need one committer; ``committing`` sees to that.

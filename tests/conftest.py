@@ -48,6 +48,7 @@ def experiment_text(path, **changes):
         "reference": [1990, 1997],
         "background": {"harmonics": 1, "spread_harmonics": 0},
         "models": {"climatology": {"kind": "climatology"}, "persistence": {"kind": "damped_persistence"}},
+        "hindcast": {"folds": 3, "starts": 20},
         "forecast": {
             "model": "persistence",
             "init_times": {"first": "1999-02-01", "last": "2001-09-01", "every": 4},

@@ -1,0 +1,56 @@
+"""Hindcast: refit each model without each fold of the training record, and forecast what it has not seen."""
+
+from distributed import Client, as_completed
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.cluster import connect
+from flows.draw import draw_ensemble, model_folder
+from flows.experiment import Experiment
+from flows.progress import Reporter
+from flows.starts import Fold, starts_of
+from flows.system import System
+from flows.train import has_card, train_model
+from pipeline.workspace import Workspace
+
+
+@flow(name="hindcast", validate_parameters=False)
+def hindcast_flow(experiment: Experiment, workspace: Workspace, models: list[str], reporter: Reporter) -> None:
+    """Refit and draw what is missing of each model's hindcasts."""
+    with connect(experiment.cluster, on_progress=reporter.on_event) as client:
+        refit_task(experiment, workspace, models, client, reporter)
+        for model in models:
+            hindcast_task(experiment, workspace, model, client, reporter)
+
+
+def refit(experiment: Experiment, workspace: Workspace, models: list[str], client: Client, reporter: Reporter) -> None:
+    """Fit each model once for each fold that has no card yet; the first failure ends the rest."""
+    system = System(experiment, workspace)
+    wanted: dict[tuple[str, Fold], None] = {}
+    for model in models:
+        starts = starts_of(system, model, "hindcast")
+        for position, number in enumerate(starts.fold):
+            if not has_card(model_folder(system, model, starts, position)):
+                wanted[model, starts.folds[number]] = None
+    # Networks take longest: they go first, so that no core waits for the last of them.
+    order = sorted(wanted, key=lambda pair: experiment.models[pair[0]].is_quick)
+    futures = [client.submit(train_model, experiment, workspace, *pair, pure=False, retries=0) for pair in order]
+    try:
+        for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
+            future.result()
+            reporter.update("refits", done, len(futures))
+    finally:
+        client.cancel(futures, force=True)
+
+
+refit_task = task(name="refit out of fold", cache_policy=NO_CACHE)(refit)
+
+
+def draw_hindcasts(
+    experiment: Experiment, workspace: Workspace, model: str, client: Client, reporter: Reporter
+) -> None:
+    """Draw one model's hindcasts."""
+    draw_ensemble(experiment, workspace, model, "hindcast", client, reporter)
+
+
+hindcast_task = task(name="draw hindcasts", task_run_name="hindcast {model}", cache_policy=NO_CACHE)(draw_hindcasts)

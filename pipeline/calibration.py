@@ -1,0 +1,408 @@
+"""Calibration, member by member: ``x' = α + β·mean + τ·(x − mean)``, learnt on hindcasts and applied on reading.
+
+It works on anomalies from the background, in units of its deviation, so that an ensemble without skill (β near 0)
+goes back to the climatology and not to some other state. Each member stays one coherent trajectory: its anomaly from
+the mean is only stretched. Members are coupled by their mean; judge them on the plain CRPS.
+
+For each lead the three numbers come from moments (means, variances and the covariance of ensemble mean and truth): of
+the area, of each season and of each cell, the latter two held towards the area's as if that were ``shrinkage`` further
+cases. How far is settled by the CRPS of hindcast years left out, and so is whether members had better be left as they
+are, or go back to the climatology altogether. The area's β is further reduced by what it scatters when parts of the
+record are left out: a β that is noise becomes 0.
+
+Cases that lack the truth or a member count nowhere; a cell without any case takes the area's numbers.
+
+Source:
+    Van Schaeybroeck and Vannitsem (2015), doi:10.1002/qj.2397, for member-by-member calibration; the reduction of β is
+    the positive-part rule of Stein, as in Efron and Morris (1973), doi:10.1080/01621459.1973.10481350.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from pipeline.background import backward, forward
+from pipeline.errors import TercileError
+
+Floats = NDArray[np.float64]
+
+VERSION = 1
+"""Raised when a change of this module changes what is learnt."""
+
+COEFFICIENTS = ("alpha", "beta", "tau")
+SHRINKAGES = (np.inf, 1000.0, 300.0, 100.0, 30.0, 10.0)
+"""Cases that the area's value stands for, from no detail at all to much of it."""
+
+FEWEST_STARTS = 5
+_PARTS = 10  # of the record, left out in turn to see how far β scatters
+_CELLS = 2000  # that are looked at when the shrinkage is chosen
+_LARGEST_STRETCH = 10.0
+_WORTH = 0.0005  # share of the CRPS that more detail must gain
+_TRUTH, _MEAN, _TRUTH_SQUARE, _PRODUCT, _MEAN_SQUARE, _VARIANCE = range(6)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A calibration of one variable.
+
+    Attributes:
+        coefficients: α, β and τ in deviations of the background, dims ``(coefficient, fold, lead_time, season, [level],
+            latitude, longitude)``. Fold -1 is learnt on all hindcasts, fold *n* without those of fold *n*. One lead
+            stands for all where leads were learnt together; one season where a step is a year.
+        summary: For each lead what was learnt over the area, as plain numbers.
+    """
+
+    coefficients: xr.DataArray
+    summary: list[dict[str, Any]]
+
+
+def summarise(
+    ensemble: xr.DataArray,
+    expected: xr.DataArray,
+    deviation: xr.DataArray,
+    observation: xr.DataArray,
+    *,
+    transform: str = "none",
+) -> xr.Dataset:
+    """Mean, variance and truth of each case, as anomalies in deviations of the background.
+
+    Args:
+        ensemble: Members, ``([scenario], init_time, lead_time, member, [level], latitude, longitude)``, physical units.
+        expected: Of the background, the same dims without ``member``, transformed units.
+        deviation: Likewise.
+        observation: What happened, the same dims, physical units, NaN where it is not known.
+        transform: Of the variable: ``none``, ``sqrt`` or ``log``.
+
+    Returns:
+        ``mean``, ``variance`` (unbiased) and ``truth``; NaN where one is missing.
+    """
+    anomaly = (xr.apply_ufunc(forward, ensemble, transform, dask="allowed") - expected) / deviation
+    truth = (xr.apply_ufunc(forward, observation, transform, dask="allowed") - expected) / deviation
+    cases = xr.Dataset(
+        {
+            "mean": anomaly.mean("member", skipna=False),
+            "variance": anomaly.var("member", ddof=1, skipna=False),
+            "truth": truth,
+        }
+    )
+    known = cases["mean"].notnull() & cases["truth"].notnull()
+    return cases.where(known).transpose(*expected.dims).astype("float32")
+
+
+def fit_calibration(
+    cases: xr.Dataset,
+    *,
+    weights: xr.DataArray,
+    fold: NDArray[np.int64],
+    season: xr.DataArray,
+    members: int,
+    pool_leads: bool,
+) -> Learnt:
+    """Learn the calibration of one variable.
+
+    Args:
+        cases: From ``summarise``, ``([scenario], init_time, lead_time, [level], latitude, longitude)``, in memory.
+        weights: Area weights ``(latitude, longitude)``.
+        fold: Fold of each initial time.
+        season: Number of the season of each case, from 0, ``(init_time, lead_time)``.
+        members: Size of the ensemble that was summarised, and of the ones to be calibrated.
+        pool_leads: Learn all leads together, as in a projection, whose leads are years that have nothing in common.
+
+    Raises:
+        TercileError: Fewer initial times than five, or no case with a known truth.
+    """
+    starts = cases.sizes["init_time"]
+    if not pool_leads and starts < FEWEST_STARTS:
+        raise TercileError(f"calibration: {starts} hindcasts are too few, at least {FEWEST_STARTS} are needed.")
+    if not bool(cases["truth"].notnull().any()):
+        raise TercileError("calibration: no hindcast has met its truth; are the hindcast years in the archive?")
+    space = [dim for dim in ("level", "latitude", "longitude") if dim in cases.dims]
+    shape = [cases.sizes[dim] for dim in space]
+    area = np.broadcast_to(weights.values, shape).ravel()
+    folds = np.unique(fold)
+    seasons = int(season.max()) + 1
+    found, summary = [], []
+    for leads in [slice(None)] if pool_leads else [slice(n, n + 1) for n in range(cases.sizes["lead_time"])]:
+        table = _table(cases.isel(lead_time=leads), fold, season.isel(lead_time=leads), area, seasons, members, space)
+        parts = [table, *(table.select(table.fold != number) for number in folds)]
+        choices = [_choose(part) for part in parts]
+        kept = [_coefficients(part, choice) for part, (choice, _) in zip(parts, choices, strict=True)]
+        found.append(np.stack(kept, axis=1))
+        lead = cases["lead_time"].values[leads]
+        summary.append(_told(table, *choices[0]) | {"lead_first": int(lead[0]), "lead_last": int(lead[-1])})
+    values = np.stack(found, axis=2).reshape(len(COEFFICIENTS), 1 + len(folds), len(found), seasons, *shape)
+    dims = ("coefficient", "fold", "lead_time", "season", *space)
+    coords = {"coefficient": list(COEFFICIENTS), "fold": np.concatenate([[-1], folds])}
+    return Learnt(xr.DataArray(values.astype("float32"), dims=dims, coords=coords), summary)
+
+
+def calibrate(
+    ensemble: xr.DataArray,
+    expected: xr.DataArray,
+    deviation: xr.DataArray,
+    coefficients: xr.DataArray,
+    *,
+    fold: NDArray[np.int64],
+    season: xr.DataArray,
+    transform: str = "none",
+) -> xr.DataArray:
+    """The calibrated members, lazily, laid out as the raw ones.
+
+    Args:
+        ensemble: Members, ``([scenario], init_time, lead_time, member, [level], latitude, longitude)``, physical units.
+        expected: Of the background, the same dims without ``member``, transformed units.
+        deviation: Likewise.
+        coefficients: From ``fit_calibration``.
+        fold: Of each initial time; -1 for a forecast. A hindcast gets what was learnt without its fold.
+        season: Number of the season of each case, ``(init_time, lead_time)``.
+        transform: Of the variable: ``none``, ``sqrt`` or ``log``.
+    """
+    rows = {int(number): row for row, number in enumerate(coefficients["fold"].values)}
+    which = xr.DataArray([rows[int(number)] for number in fold], dims="init_time")
+    plain = coefficients.drop_vars(["coefficient", "fold"])
+    if plain.chunks is None:
+        plain = plain.chunk()
+    learnt = ["coefficient", "fold", "learnt_lead", "season"]
+    calibrated = xr.apply_ufunc(
+        _stretch,
+        ensemble.chunk(lead_time=-1, member=-1),
+        expected.chunk(lead_time=-1),
+        deviation.chunk(lead_time=-1),
+        plain.rename(lead_time="learnt_lead").chunk(dict.fromkeys(learnt, -1)),
+        which,
+        season.drop_vars(list(season.coords)),
+        kwargs={"transform": transform},
+        input_core_dims=[["lead_time", "member"], ["lead_time"], ["lead_time"], learnt, [], ["lead_time"]],
+        output_core_dims=[["lead_time", "member"]],
+        dask="parallelized",
+        output_dtypes=["float32"],
+        keep_attrs=True,
+    )
+    return calibrated.transpose(*ensemble.dims).assign_attrs(ensemble.attrs)
+
+
+def _stretch(
+    members: NDArray[Any],
+    expected: NDArray[Any],
+    deviation: NDArray[Any],
+    coefficients: NDArray[Any],
+    fold: NDArray[Any],
+    season: NDArray[Any],
+    *,
+    transform: str,
+) -> NDArray[np.float32]:
+    """One block: members ``(..., lead, member)``, coefficients ``(..., 3, fold, lead, season)``, fold ``(...)``."""
+    _, _, leads, seasons = coefficients.shape[-4:]
+    lead = np.minimum(np.arange(members.shape[-2]), leads - 1)
+    index = ((fold[..., None] * leads + lead) * seasons + season)[..., None, :]
+    flat = coefficients.reshape(*coefficients.shape[:-3], -1)
+    flat = flat.reshape(*[1] * (index.ndim - flat.ndim), *flat.shape)
+    alpha, beta, tau = np.moveaxis(np.take_along_axis(flat, index, axis=-1), -2, 0)[..., None]
+    anomaly = (forward(members, transform) - expected[..., None]) / deviation[..., None]
+    mean = anomaly.mean(axis=-1, keepdims=True)
+    made = alpha + beta * mean + tau * (anomaly - mean)
+    return np.asarray(backward(made * deviation[..., None] + expected[..., None], transform), dtype="float32")
+
+
+def season_numbers(ensemble: xr.Dataset) -> xr.DataArray:
+    """Number of the season of each valid time, ``(init_time, lead_time)``: 0 is December to February, and so on.
+
+    All 0 where a lead is a year or longer.
+    """
+    month = ensemble["valid_time"].dt.month
+    quarters = (month % 12) // 3
+    return xr.zeros_like(quarters) if ensemble["lead_time"].attrs.get("units") == "years" else quarters
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Cases of one lead (or of all) in the order of time: ``mean, variance, truth`` are ``(case, cell)``."""
+
+    mean: Floats
+    variance: Floats
+    truth: Floats
+    fold: NDArray[np.int64]
+    season: NDArray[np.int64]
+    area: Floats
+    seasons: int
+    members: int
+
+    def select(self, rows: NDArray[Any]) -> "_Table":
+        """Some cases."""
+        return replace(
+            self,
+            mean=self.mean[rows],
+            variance=self.variance[rows],
+            truth=self.truth[rows],
+            fold=self.fold[rows],
+            season=self.season[rows],
+        )
+
+    def thinned(self) -> "_Table":
+        """Every n-th cell, so that about two thousand are left."""
+        step = max(1, self.area.size // _CELLS)
+        cells = {name: getattr(self, name)[:, ::step] for name in ("mean", "variance", "truth")}
+        return replace(self, **cells, area=self.area[::step])
+
+
+def _table(
+    cases: xr.Dataset,
+    fold: NDArray[np.int64],
+    season: xr.DataArray,
+    area: Floats,
+    seasons: int,
+    members: int,
+    space: Sequence[str],
+) -> _Table:
+    order = [dim for dim in ("init_time", "lead_time", "scenario") if dim in cases.dims]
+    flat = {name: cases[name].transpose(*order, *space).values.reshape(-1, area.size).astype(float) for name in cases}
+    label = xr.DataArray(fold, dims="init_time")
+    numbers = [
+        one.broadcast_like(cases["mean"]).isel(dict.fromkeys(space, 0))
+        for one in (label, season.reset_coords(drop=True))
+    ]
+    fold_of, season_of = (one.transpose(*order).values.ravel() for one in numbers)
+    return _Table(flat["mean"], flat["variance"], flat["truth"], fold_of, season_of, area, seasons, members)
+
+
+def _moments(table: _Table) -> tuple[Floats, Floats]:
+    """Moments within each season and cell ``(season, 6, cell)`` and the cases they rest on ``(season, cell)``."""
+    found, counts = [], []
+    for season in range(table.seasons):
+        rows = table.season == season
+        mean, truth, variance = table.mean[rows], table.truth[rows], table.variance[rows]
+        known = np.isfinite(mean)
+        count = known.sum(axis=0).astype(float)
+        safe = np.maximum(count, 1)
+        first = [np.where(known, values, 0.0).sum(axis=0) / safe for values in (truth, mean)]
+        centred = [np.where(known, values - middle, 0.0) for values, middle in zip((truth, mean), first, strict=True)]
+        squares = [(one * other).sum(axis=0) / np.maximum(count - 1, 1) for one, other in _pairs(*centred)]
+        found.append(np.stack([*first, *squares, np.where(known, variance, 0.0).sum(axis=0) / safe]))
+        counts.append(np.where(count > 1, count, 0.0))
+    return np.stack(found), np.stack(counts)
+
+
+def _pairs(truth: Floats, mean: Floats) -> list[tuple[Floats, Floats]]:
+    return [(truth, truth), (truth, mean), (mean, mean)]
+
+
+def _held(own: Floats, count: Floats, towards: Floats, shrinkage: float) -> Floats:
+    """Moments with ``shrinkage`` further cases like ``towards``; those moments alone where there is no case."""
+    if np.isinf(shrinkage):
+        return np.broadcast_to(towards, own.shape)
+    return (count * own + shrinkage * towards) / (count + shrinkage)
+
+
+def _pooled(moments: Floats, weight: Floats, axis: int) -> Floats:
+    """Weighted mean of moments along seasons (axis 0) or cells (the last one)."""
+    return np.asarray((moments * weight).sum(axis=axis) / np.maximum(weight.sum(axis=axis), 1e-30))
+
+
+def _coefficients(table: _Table, choice: "_Choice") -> Floats:
+    """α, β and τ ``(3, season, cell)``: the area's, changed by what is the season's and by what is the cell's."""
+    if choice.leaves_alone:
+        return _identity(table)
+    moments, count = _moments(table)
+    weight = (table.area * count)[:, None]
+    by_season, by_cell = _pooled(moments, weight, 2), _pooled(moments, count[:, None], 0)
+    whole = _pooled(by_season, weight.sum(axis=2), 0)
+    cases = weight.sum(axis=2) / table.area.sum()
+    seasons = _held(by_season, cases, whole, choice.shrinkage).T
+    cells = _held(by_cell, count.sum(axis=0), whole[:, None], choice.shrinkage)
+    one, season, cell = (_solve(part, table.members, choice.reduction) for part in (whole[:, None], seasons, cells))
+    season, cell = season[..., None], cell[:, None]
+    alpha = season[0] + cell[0] - one[0]
+    beta, tau = season[1:] * cell[1:] / np.maximum(one[1:, :, None], 1e-12)
+    return np.stack([alpha, beta, np.minimum(tau, _LARGEST_STRETCH)])
+
+
+def _solve(moments: Floats, members: int, reduction: float) -> Floats:
+    """α, β and τ ``(3, ...)`` of moments ``(6, ...)``."""
+    beta = reduction * np.maximum(moments[_PRODUCT], 0.0) / np.maximum(moments[_MEAN_SQUARE], 1e-12)
+    error = moments[_TRUTH_SQUARE] - 2 * beta * moments[_PRODUCT] + beta**2 * moments[_MEAN_SQUARE]
+    variance = (members + 1) / members * np.maximum(moments[_VARIANCE], 1e-12)
+    return np.stack([moments[_TRUTH] - beta * moments[_MEAN], beta, np.sqrt(np.maximum(error, 0.0) / variance)])
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """How much detail, and how much of β is left; or to leave the members as they are."""
+
+    shrinkage: float
+    reduction: float
+    leaves_alone: bool = False
+
+
+def _choose(table: _Table) -> tuple[_Choice, dict[str, float]]:
+    """The choice with the least CRPS on parts of the record left out, the plainest where they tie."""
+    table = table.thinned()
+    kept = _kept_of_beta(table)
+    climatology, alone = _Choice(np.inf, 0.0), _Choice(np.inf, 1.0, leaves_alone=True)
+    options = [climatology, alone, *(_Choice(shrinkage, kept) for shrinkage in SHRINKAGES)]
+    scores = {option: _left_out(table, option) for option in options}
+    best = min(scores.values())
+    chosen = next(option for option in options if scores[option] <= best * (1 + _WORTH))
+    return chosen, {"crps": scores[chosen], "crps_climatology": scores[climatology], "crps_raw": scores[alone]}
+
+
+def _kept_of_beta(table: _Table) -> float:
+    """The share of the area's β that is no noise."""
+    rows = np.array_split(np.arange(len(table.fold)), min(_PARTS, len(table.fold)))
+    left = np.array([_area_beta(table.select(np.delete(np.arange(len(table.fold)), part))) for part in rows])
+    scatter = (len(rows) - 1) / len(rows) * ((left - left.mean()) ** 2).sum()
+    whole = _area_beta(table)
+    return float(max(0.0, 1 - scatter / whole**2)) if whole > 0 else 0.0
+
+
+def _area_beta(table: _Table) -> float:
+    moments, count = _moments(table)
+    weight = (table.area * count)[:, None]
+    whole = _pooled(_pooled(moments, weight, 2), weight.sum(axis=2), 0)
+    return float(whole[_PRODUCT] / max(whole[_MEAN_SQUARE], 1e-12))
+
+
+def _left_out(table: _Table, choice: _Choice) -> float:
+    """Mean CRPS on each fold of what was learnt without it."""
+    folds = np.unique(table.fold)
+    parts = [table.fold == number for number in folds]
+    if len(parts) < 2:
+        parts = [np.isin(np.arange(len(table.fold)), part) for part in np.array_split(np.arange(len(table.fold)), 5)]
+    sums = [_score(table.select(part), _coefficients(table.select(~part), choice)) for part in parts if part.any()]
+    total, weight = np.sum(sums, axis=0)
+    return float(total / weight)
+
+
+def _identity(table: _Table) -> Floats:
+    """The coefficients that change nothing."""
+    return np.broadcast_to(np.array([0.0, 1.0, 1.0])[:, None, None], (3, table.seasons, table.area.size))
+
+
+def _score(table: _Table, coefficients: Floats) -> tuple[float, float]:
+    """Area-weighted sum of a normal law's CRPS, and the weight it was summed over."""
+    alpha, beta, tau = coefficients[:, table.season]
+    spread = np.maximum(tau * np.sqrt(table.variance), 1e-6)
+    z = (table.truth - alpha - beta * table.mean) / spread
+    crps = spread * (z * (2 * ndtr(z) - 1) + (np.sqrt(2) * np.exp(-(z**2) / 2) - 1) / np.sqrt(np.pi))
+    known = np.isfinite(crps)
+    return float((np.where(known, crps, 0.0) @ table.area).sum()), float((known @ table.area).sum())
+
+
+def _told(table: _Table, choice: _Choice, scores: dict[str, float]) -> dict[str, Any]:
+    """What was learnt, over the area, in numbers for people."""
+    whole = _coefficients(table, replace(choice, shrinkage=np.inf))
+    alpha, beta, tau = (float(values.mean()) for values in whole)
+    return {
+        "alpha": alpha,
+        "beta": beta,
+        "tau": tau,
+        "beta_kept": choice.reduction,
+        "left_alone": choice.leaves_alone,
+        "shrinkage": None if np.isinf(choice.shrinkage) else choice.shrinkage,
+        "cases": int(np.isfinite(table.mean).any(axis=1).sum()),
+        **scores,
+    }

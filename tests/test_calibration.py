@@ -1,0 +1,189 @@
+"""A forecast system whose law is known: truth = signal + noise, members = what the model believes of it."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline.calibration import calibrate, fit_calibration, season_numbers, summarise
+from pipeline.errors import TercileError
+from pipeline.scores import crps_ensemble
+
+STARTS, LEADS, MEMBERS, CELLS = 160, 2, 20, (6, 8)
+DIMS = ("init_time", "lead_time", "member", "latitude", "longitude")
+
+
+def system(*, bias=0.0, sharpen=1.0, stretch=1.0, signal=0.8, transform="none", seed=0, starts=STARTS):
+    """Members that would be drawn from the truth's own law but for a planted fault, and the truth.
+
+    Signal and noise have variances ``signal²`` and ``1 - signal²``: the climatology is the standard normal law.
+    """
+    rng = np.random.default_rng(seed)
+    wave = rng.standard_normal((starts, LEADS, 1, 1, 1)) * np.ones(CELLS)
+    noise = np.sqrt(1 - signal**2)
+    centre = signal * wave
+    truth = (centre + noise * rng.standard_normal((starts, LEADS, 1, *CELLS)))[:, :, 0]
+    members = bias + sharpen * centre + stretch * noise * rng.standard_normal((starts, LEADS, MEMBERS, *CELLS))
+    coords = {
+        "init_time": xr.date_range("1990-01-01", periods=starts, freq="35D", use_cftime=True, calendar="noleap"),
+        "lead_time": ("lead_time", [1, 2], {"units": "days"}),
+        "latitude": np.linspace(0, 50, 6),
+        "longitude": np.linspace(0, 70, 8),
+    }
+    valid = coords["init_time"].values[:, None] + np.array([0, 1]) * np.timedelta64(1, "D").astype("O")
+    data = xr.Dataset({"x": (DIMS, members.astype("float32")), "truth": ((*DIMS[:2], *DIMS[3:]), truth)}, coords=coords)
+    data = data.assign_coords(valid_time=(("init_time", "lead_time"), valid))
+    level = xr.full_like(data["truth"], 5.0)
+    if transform == "sqrt":
+        data = (data + 5.0).clip(min=0) ** 2
+    else:
+        data = data + 5.0
+    return data.chunk(init_time=1), level.chunk(init_time=1), xr.ones_like(level).chunk(init_time=1)
+
+
+def learn(data, expected, deviation, *, fold=None, pool_leads=False, transform="none"):
+    cases = summarise(data["x"], expected, deviation, data["truth"], transform=transform).compute()
+    weights = xr.DataArray(np.ones(CELLS), dims=("latitude", "longitude"))
+    fold = np.arange(data.sizes["init_time"]) * 5 // data.sizes["init_time"] if fold is None else fold
+    return fit_calibration(
+        cases, weights=weights, fold=fold, season=season_numbers(data), members=MEMBERS, pool_leads=pool_leads
+    )
+
+
+def applied(learnt, data, expected, deviation, *, fold=-1, transform="none"):
+    folds, season = np.full(data.sizes["init_time"], fold), season_numbers(data)
+    given = (data["x"], expected, deviation, learnt.coefficients)
+    return calibrate(*given, fold=folds, season=season, transform=transform).compute()
+
+
+def crps(members, truth):
+    return float(crps_ensemble(members, truth.compute(), fair=False).mean())
+
+
+def repaired(fault, **kwargs):
+    """CRPS on starts that calibration never saw: raw, calibrated, and of members drawn from the true law."""
+    learnt = learn(*system(**fault, **kwargs))
+    data, expected, deviation = system(**fault, **kwargs, seed=1)
+    good = system(seed=1, **kwargs)[0]
+    return (
+        crps(data["x"].compute(), data["truth"]),
+        crps(applied(learnt, data, expected, deviation), data["truth"]),
+        crps(good["x"].compute(), good["truth"]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "cost"),
+    [
+        ({"bias": 0.7}, 0.01),
+        ({"stretch": 0.4}, 0.01),
+        ({"stretch": 2.0}, 0.07),  # the mean of 20 wide members is noisier: √(0.425 / (0.36 · 1.05)) = 1.06
+        ({"sharpen": 1.6}, 0.01),
+        ({"bias": -0.5, "stretch": 0.5}, 0.01),
+    ],
+)
+def test_a_planted_fault_is_repaired(fault, cost):
+    raw, calibrated, perfect = repaired(fault)
+    assert raw > 1.04 * perfect
+    assert calibrated < (1 + cost) * perfect
+
+
+def test_a_perfect_ensemble_is_left_alone():
+    learnt = learn(*system())
+    data, expected, deviation = system(seed=1)
+    calibrated = applied(learnt, data, expected, deviation)
+    assert crps(calibrated, data["truth"]) < 1.003 * crps(data["x"].compute(), data["truth"])
+    area = learnt.summary[0]
+    assert area["beta"] == pytest.approx(1, abs=0.1)
+    assert area["tau"] == pytest.approx(1, abs=0.03)
+    assert area["alpha"] == pytest.approx(0, abs=0.06)
+
+
+def test_without_skill_it_goes_back_to_the_climatology():
+    data, expected, deviation = system(seed=3)
+    scrambled = data.assign(truth=data["truth"].roll(init_time=40))
+    learnt = learn(scrambled, expected, deviation)
+    fresh, expected, deviation = system(seed=4)
+    fresh = fresh.assign(truth=fresh["truth"].roll(init_time=40))
+    calibrated = applied(learnt, fresh, expected, deviation)
+    rng = np.random.default_rng(5)
+    climatology = fresh["x"].copy(data=5 + rng.standard_normal(fresh["x"].shape).astype("float32"))
+    assert [row["beta"] for row in learnt.summary] == pytest.approx([0, 0], abs=0.2)
+    assert crps(calibrated, fresh["truth"]) < 1.01 * crps(climatology.compute(), fresh["truth"])
+    assert crps(calibrated, fresh["truth"]) < 0.9 * crps(fresh["x"].compute(), fresh["truth"])
+
+
+def test_local_faults_are_repaired_where_they_are():
+    def skewed(seed):
+        data, expected, deviation = system(seed=seed)
+        faulty = data["x"].where(data["x"]["longitude"] > 30, data["x"] + 1.0)
+        return data.assign(x=faulty), expected, deviation
+
+    learnt = learn(*skewed(0))
+    data, expected, deviation = skewed(1)
+    calibrated = applied(learnt, data, expected, deviation)
+    perfect = system(seed=1)[0]
+    assert crps(calibrated, data["truth"]) < 1.02 * crps(perfect["x"].compute(), data["truth"])
+    assert learnt.summary[0]["shrinkage"] is not None
+
+
+def test_members_stay_in_order_and_keep_their_anomalies():
+    data, expected, deviation = system(bias=0.4, stretch=0.5)
+    calibrated = applied(learn(data, expected, deviation), data, expected, deviation)
+    before, after = (x - x.mean("member") for x in (data["x"].compute(), calibrated))
+    ratio = (after / before).isel(init_time=7, lead_time=1)
+    assert float(ratio.std("member").max()) < 1e-3
+    assert calibrated.dims == data["x"].dims
+
+
+def test_bounded_variables_are_calibrated_in_transformed_units():
+    learnt = learn(*system(stretch=0.4, transform="sqrt"), transform="sqrt")
+    data, expected, deviation = system(stretch=0.4, transform="sqrt", seed=1)
+    calibrated = applied(learnt, data, expected, deviation, transform="sqrt")
+    assert float(calibrated.min()) >= 0
+    assert crps(calibrated, data["truth"]) < 0.96 * crps(data["x"].compute(), data["truth"])
+
+
+def test_a_hindcast_gets_what_was_learnt_without_its_fold():
+    data, expected, deviation = system(starts=50)
+    fold = np.repeat([0, 1, 2, 3, 4], 10)
+    first = learn(data, expected, deviation, fold=fold).coefficients
+    other = data.assign(truth=data["truth"].where(xr.DataArray(fold, dims="init_time") != 2, 9.0))
+    second = learn(other, expected, deviation, fold=fold).coefficients
+    same = {n: np.array_equal(first.sel(fold=n), second.sel(fold=n)) for n in (-1, 2)}
+    assert same == {-1: False, 2: True}
+    mixed = calibrate(data["x"], expected, deviation, first, fold=fold, season=season_numbers(data)).compute()
+    alone = applied(learn(data, expected, deviation, fold=fold), data, expected, deviation, fold=3)
+    np.testing.assert_array_equal(mixed.isel(init_time=slice(30, 40)), alone.isel(init_time=slice(30, 40)))
+
+
+def test_seasons_may_differ():
+    def seasonal(seed):
+        data, expected, deviation = system(seed=seed, starts=320)
+        summer = season_numbers(data) == 2
+        return data.assign(x=data["x"] + summer * 1.0), expected, deviation
+
+    learnt = learn(*seasonal(0))
+    data, expected, deviation = seasonal(1)
+    calibrated = applied(learnt, data, expected, deviation)
+    perfect = system(seed=1, starts=320)[0]
+    assert crps(calibrated, data["truth"]) < 1.03 * crps(perfect["x"].compute(), perfect["truth"])
+
+
+def test_unknown_truth_counts_nowhere_and_masked_cells_stay_masked():
+    data, expected, deviation = system(bias=0.5)
+    land = data["latitude"] > 40
+    holes = data.assign(truth=data["truth"].where(~land), x=data["x"].where(~land))
+    learnt = learn(holes, expected, deviation)
+    whole = learn(data, expected, deviation)
+    calibrated = applied(learnt, holes, expected, deviation)
+    assert bool(calibrated.where(land, drop=True).isnull().all())
+    assert bool(calibrated.where(~land, drop=True).notnull().all())
+    assert learnt.summary[0]["alpha"] == pytest.approx(whole.summary[0]["alpha"], abs=0.05)
+
+
+def test_too_little_to_learn_from_is_refused():
+    with pytest.raises(TercileError, match="4 hindcasts are too few"):
+        learn(*system(starts=4))
+    data, expected, deviation = system(starts=10)
+    with pytest.raises(TercileError, match="no hindcast has met its truth"):
+        learn(data.assign(truth=data["truth"] * np.nan), expected, deviation)

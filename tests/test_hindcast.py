@@ -1,0 +1,181 @@
+"""Hindcasts and calibration on the whole road: out of fold, apart from the test years, applied on reading."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from flows.calibrate import hindcast_truth
+from flows.experiment import load_experiment
+from flows.progress import Reporter
+from flows.run import run
+from flows.starts import hindcasts
+from flows.system import System
+from pipeline.ensembles import open_background, open_ensemble
+from pipeline.errors import TercileError
+from pipeline.periods import dates
+from pipeline.products import open_calibration
+from pipeline.scores import crps_ensemble
+from pipeline.workspace import Workspace
+from tests.conftest import experiment_text, monthly_record
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+LEARNING = ("ingest", "train", "hindcast", "calibrate")
+MODEL = "persistence"
+
+
+def learn(folder, record, stages=LEARNING, **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    record.to_netcdf(folder / "record.nc")
+    (folder / "small.yaml").write_text(experiment_text(folder / "record.nc", **changes))
+    experiment, workspace = load_experiment(str(folder / "small.yaml")), Workspace(folder / "ws")
+    run(experiment, workspace, reporter=Reporter(), stages=stages)
+    return System(experiment, workspace)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory, prefect_server):
+    return learn(tmp_path_factory.mktemp("learnt"), monthly_record(), (*LEARNING, "forecast"))
+
+
+def hindcast(system, model=MODEL, **kwargs):
+    return open_ensemble(
+        system.workspace, model=model, kind="hindcast", fingerprint=system.fingerprint(model), **kwargs
+    )
+
+
+def test_no_fit_has_seen_what_its_hindcasts_are_judged_by(learnt):
+    starts = hindcasts(learnt, MODEL)
+    held = learnt.groups["obs"]
+    train = learnt.mask("obs", learnt.experiment.split.train)
+    position = {start: row for row, start in enumerate(dates(held["time_bnds"])[:, 0])}
+    seen_by = {fold.years: train & ~fold.unseen(learnt, "obs") for fold in starts.folds}
+    for number, init in enumerate(starts.init_times):
+        valid = position[init] + np.arange(starts.leads)
+        assert train[valid].all()
+        assert not seen_by[starts.fold_of(number).years][valid].any()
+    assert [fold.years for fold in starts.folds] == [(1990, 1992), (1993, 1995), (1996, 1997)]
+    assert {date.month for date in starts.init_times} == set(range(1, 13))
+    gaps = [np.flatnonzero(fold.unseen(learnt, "obs")) for fold in starts.folds]
+    assert [part.size for part in gaps] == [36 + 3, 36 + 6, 24 + 6]
+
+
+def test_hindcasts_are_stored_with_their_folds_and_their_own_background(learnt):
+    data, starts = hindcast(learnt), hindcasts(learnt, MODEL)
+    assert data["fold"].values.tolist() == starts.fold.tolist()
+    assert data["sst"].dims == ("init_time", "lead_time", "member", "latitude", "longitude")
+    assert int(data["sst"].isnull().sum()) == data["sst"].size // 35  # one of 35 cells is land
+    kinds = dict(model=MODEL, fingerprint=learnt.fingerprint(MODEL))
+    expected, deviation = open_background(learnt.workspace, kind="hindcast", **kinds)
+    assert expected["sst"].dims == ("init_time", "lead_time", "latitude", "longitude")
+    months = data["valid_time"].dt.month.isel(lead_time=0).values
+    early, late = (data["fold"].values == number for number in (0, 2))
+    july = expected["sst"].isel(lead_time=0, latitude=2, longitude=2).values
+    shared = set(months[early]) & set(months[late])
+    assert shared
+    assert all(july[early & (months == m)][0] != july[late & (months == m)][0] for m in shared)
+    assert float(deviation["sst"].min()) > 0
+
+
+def test_the_truth_of_hindcasts_is_the_training_record_and_nothing_else(learnt):
+    data, starts = hindcast(learnt), hindcasts(learnt, MODEL)
+    truth = hindcast_truth(learnt, starts, "sst", data).compute()
+    record = learnt.groups["obs"]["sst"]
+    for row, lead in ((0, 0), (5, 2), (-1, 1)):
+        label = data["valid_time"].values[row, lead]
+        np.testing.assert_array_equal(truth.isel(init_time=row, lead_time=lead), record.sel(time=label))
+    assert int(data["valid_time"].dt.year.max()) <= 1997
+
+
+def test_altered_test_years_change_no_byte_of_what_was_learnt(learnt, tmp_path):
+    record = monthly_record()
+    record["sst"][{"time": slice(108, None)}] += 3.0
+    other = learn(tmp_path, record)
+    for model in learnt.experiment.models:
+        assert other.fingerprint(model) == learnt.fingerprint(model)
+        files = [path.relative_to(learnt.workspace.models) for path in learnt.workspace.models.rglob("*.safetensors")]
+        assert len(files) == 2 * (1 + 3)
+        for name in files:
+            assert (other.workspace.models / name).read_bytes() == (learnt.workspace.models / name).read_bytes()
+        mine, theirs = (hindcast(system, model)["sst"].values for system in (learnt, other))
+        np.testing.assert_array_equal(mine, theirs)
+        mine, theirs = (coefficients(system, model).values for system in (learnt, other))
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def coefficients(system, model=MODEL):
+    found = open_calibration(system.workspace, model=model, fingerprint=system.fingerprint(model))
+    return found["sst"].compute()
+
+
+def test_altered_years_of_a_fold_change_no_byte_of_its_models(learnt, tmp_path):
+    record = monthly_record()
+    record["sst"][{"time": slice(0, 36)}] += 2.0
+    other = learn(tmp_path, record, ("ingest", "train", "hindcast"))
+    for model in learnt.experiment.models:
+        weights = [
+            next((s.model_folder(model) / "folds").glob("1990-1992-*/weights.safetensors")) for s in (learnt, other)
+        ]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+        weights = [s.model_folder(model) / "weights.safetensors" for s in (learnt, other)]
+        assert weights[0].read_bytes() != weights[1].read_bytes()
+
+
+def test_calibrated_members_are_read_where_raw_ones_are_stored(learnt):
+    raw = open_ensemble(learnt.workspace, model=MODEL)
+    calibrated = open_ensemble(str(learnt.workspace.root), model=MODEL, calibrated=True)
+    assert calibrated["sst"].dims == raw["sst"].dims
+    assert calibrated["sst"].attrs == raw["sst"].attrs
+    xr.testing.assert_identical(calibrated["valid_time"], raw["valid_time"])
+    values, before = calibrated["sst"].compute(), raw["sst"].compute()
+    assert not np.array_equal(values, before, equal_nan=True)
+    np.testing.assert_array_equal(values.isnull(), before.isnull())
+    about = calibrated.attrs["calibration"]
+    assert about["members"] == 6
+    assert about["hindcasts"] == hindcasts(learnt, MODEL).init_times.size
+    assert [row["lead_first"] for row in about["learnt"]["sst"]] == [1, 2, 3]
+
+
+def test_calibration_does_on_stored_members_what_its_formula_says(learnt):
+    kinds = dict(model=MODEL, fingerprint=learnt.fingerprint(MODEL))
+    expected, deviation = open_background(learnt.workspace, kind="forecast", **kinds)
+    raw, calibrated = (open_ensemble(learnt.workspace, model=MODEL, calibrated=is_on) for is_on in (False, True))
+    place = dict(init_time=2, lead_time=1, latitude=3, longitude=4)
+    season = (int(raw["valid_time"].dt.month[2, 1]) % 12) // 3
+    own = coefficients(learnt).sel(fold=-1).isel(lead_time=1, season=season, latitude=3, longitude=4)
+    alpha, beta, tau = own.values
+    e, d = (float(part["sst"].isel(place)) for part in (expected, deviation))
+    x = (raw["sst"].isel(place).values - e) / d
+    wanted = e + d * (alpha + beta * x.mean() + tau * (x - x.mean()))
+    np.testing.assert_allclose(calibrated["sst"].isel(place).values, wanted, rtol=1e-6)
+
+
+def test_calibrated_hindcasts_are_no_worse_than_raw_ones(learnt):
+    starts = hindcasts(learnt, MODEL)
+    truth = hindcast_truth(learnt, starts, "sst", hindcast(learnt))
+    raw, calibrated = (
+        float(crps_ensemble(hindcast(learnt, calibrated=is_on)["sst"], truth, fair=False).mean())
+        for is_on in (False, True)
+    )
+    assert calibrated < 1.01 * raw
+
+
+def test_a_second_run_learns_nothing_again_and_a_changed_fold_does(learnt):
+    before = learnt.workspace.snapshot("products")
+    assert run(learnt.experiment, learnt.workspace, reporter=Reporter(), stages=LEARNING) == []
+    assert learnt.workspace.snapshot("products") == before
+
+
+def test_without_hindcasts_calibrated_members_are_refused_with_a_remedy(tmp_path):
+    system = learn(tmp_path, monthly_record(), (*LEARNING, "forecast"), hindcast={"models": []})
+    assert hindcasts(system, MODEL) is None
+    with pytest.raises(TercileError, match=r"not calibrated yet\. Run `tercile hindcast`"):
+        open_ensemble(system.workspace, model=MODEL, calibrated=True)
+
+
+def test_the_card_of_a_folds_model_says_what_it_has_not_seen(learnt):
+    cards = [
+        json.loads(path.read_text()) for path in sorted((learnt.model_folder(MODEL) / "folds").glob("*/card.json"))
+    ]
+    assert [card["left_out"] for card in cards] == ["1990-1992-gap3", "1993-1995-gap3", "1996-1997-gap3"]
