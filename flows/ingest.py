@@ -1,16 +1,19 @@
 """Ingest: sources through the gates into the archive."""
 
+import json
+from typing import Any
+
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.experiment import Experiment
 from flows.progress import Reporter
 from flows.system import known_extent, source_hash
-from pipeline.archive import Ingested, ingest, open_archive
-from pipeline.checks import check
-from pipeline.names import canonical
-from pipeline.periods import with_bounds
-from pipeline.workspace import Workspace
+from pipeline.archive import Ingested, ingest
+from pipeline.checks import Checks
+from pipeline.errors import InputRefusedError
+from pipeline.provenance import with_spans
+from pipeline.workspace import Workspace, write_whole
 
 
 @flow(name="ingest", validate_parameters=False)
@@ -27,20 +30,39 @@ def ingest_flow(experiment: Experiment, workspace: Workspace, groups: list[str],
 
 
 def ingest_group(experiment: Experiment, workspace: Workspace, group: str) -> Ingested:
-    """Read one source, put it through the gates, and bring its group of the archive up to date."""
+    """Read one source, put it through the gates, and bring its group of the archive up to date.
+
+    Raises:
+        InputRefusedError: A gate blocks, or the source changed while it was read; nothing of it was kept.
+    """
     source, variables = experiment.sources[group], experiment.described()
-    dataset = with_bounds(canonical(source.open(), variables=variables, spelling=source.spelling))
-    held = open_archive(workspace, group=group) if group in workspace.groups("archive") else None
-    warnings = check(dataset, variables=variables, held=held)
+    checks = Checks(variables, experiment.gates, source=group)
+    origins = [origin.record() for origin in source.origins()]
+    dataset = source.read(variables)
     record = {
         "source_hash": source_hash(experiment, group),
         "kind": source.kind,
         "attribution": source.attribution,
         "extent": known_extent(dataset),
-        "origins": [origin.record() for origin in source.origins()],
-        "warnings": [f"[{finding.gate}] {finding.message}" for finding in warnings],
+        "processing": source.process.model_dump(mode="json", exclude_none=True),
+        "origins": with_spans(origins, dataset),
     }
-    return ingest(workspace, dataset, group=group, provenance=[record])
+
+    def confirm() -> None:
+        if [origin.record() for origin in source.origins()] != origins:
+            raise InputRefusedError(f"{group}: the source changed while it was read. Run the same command again.")
+
+    try:
+        return ingest(workspace, dataset, group=group, provenance=[record], checks=checks, confirm=confirm)
+    finally:
+        _report(workspace, group, checks)
+
+
+def _report(workspace: Workspace, group: str, checks: Checks) -> None:
+    """Keep what the gates found of the last attempt, refused or not."""
+    path = workspace.reports / "gates.json"
+    earlier: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    write_whole(path, json.dumps({**earlier, group: checks.report()}, indent=2))
 
 
 ingest_task = task(name="ingest group", task_run_name="ingest {group}", cache_policy=NO_CACHE)(ingest_group)

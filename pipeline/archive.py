@@ -1,37 +1,59 @@
 """The transactional archive of inputs: what was read, when, from where, and what it said at any earlier time.
 
-A group for each scenario or source. Beside the variables each group keeps, along ``time``, the ends of its periods and
-``content_hash``, a hash of that step's values, so that later stages recognise equal inputs without reading them.
+A group for each scenario or source. Beside the variables each group keeps, along ``time``, the ends of its periods,
+``content_hash``, a hash of that step's values, so that later stages recognise equal inputs without reading them, and
+``ingest``, the number of the ingest that wrote the step (see ``pipeline.provenance``).
 """
 
+import ctypes
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import dask
+import icechunk
 import numpy as np
 import xarray as xr
 import zarr
+from numpy.typing import NDArray
 
-from pipeline.errors import TercileError
+from pipeline.archive_writer import GroupWriter, aligned, bounds_of, field_names, reads
+from pipeline.checks import Checks
+from pipeline.errors import InputRefusedError, TercileError
+from pipeline.held import Held, read_held
 from pipeline.names import nearest
-from pipeline.periods import ENCODING, dates, seconds
+from pipeline.periods import EPOCH, seconds, with_bounds
+from pipeline.provenance import next_number, same_record, write_record
 from pipeline.workspace import Workspace
 
-CHUNK_BYTES = 4_000_000
-"""Target size of a chunk of the archive; each holds whole fields."""
+OPEN_FILES = 8
+"""Files of the source that are kept open; each holds memory, and every one is read once."""
+
+BLOCKS_PER_TRIM = 4
+"""Blocks after which freed memory goes back to the system, which takes time as well."""
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What an ingest changed: numbers of steps."""
+    """What an ingest changed: numbers of steps.
+
+    Attributes:
+        group: Which group.
+        added: New steps.
+        corrected: Steps with other values than before.
+        unchanged: Steps that were there.
+        corrections: Of each variable, how many steps changed, from when to when, and by how much at most.
+    """
 
     group: str
     added: int
     corrected: int
     unchanged: int
+    corrections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def is_new(self) -> bool:
@@ -52,8 +74,8 @@ def open_archive(
             threads would wait for one another.
 
     Returns:
-        Variables ``([realization], time, [level], latitude, longitude)`` in canonical units, ``time_bnds`` and
-        ``content_hash``.
+        Variables ``([realization], time, [level], latitude, longitude)`` in canonical units, ``time_bnds``,
+        ``content_hash`` and ``ingest``.
 
     Raises:
         TercileError: No such group.
@@ -67,126 +89,223 @@ def open_archive(
     return xr.open_zarr(store, group=group, consolidated=False, decode_times=coder, chunks=chunks)
 
 
-def step_hashes(dataset: xr.Dataset) -> np.ndarray:
-    """Hash of the values of each step, int64 ``(time,)``: equal values, equal hash, whatever the chunks."""
-    names = sorted(str(name) for name in dataset.data_vars if "latitude" in dataset[name].dims)
+def step_hashes(dataset: xr.Dataset) -> NDArray[np.int64]:
+    """Hash of the values of each step, ``(time,)``: equal values, equal hash, whatever the chunks."""
     labels = seconds(dataset["time"])
+    arrays = [dataset[name].transpose("time", ...).values for name in field_names(dataset)]
     found = np.empty(labels.size, dtype="int64")
-    for first in range(0, labels.size, 256):
-        block = dataset[names].isel(time=slice(first, first + 256)).load()
-        arrays = [block[name].transpose("time", ...).values for name in names]
-        for row, label in enumerate(labels[first : first + 256]):
-            digest = hashlib.blake2b(label.tobytes(), digest_size=8)
-            for array in arrays:
-                digest.update(np.ascontiguousarray(array[row]).tobytes())
-            found[first + row] = np.frombuffer(digest.digest(), dtype="int64")[0]
+    for row, label in enumerate(labels):
+        digest = hashlib.blake2b(label.tobytes(), digest_size=8)
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array[row]).data)
+        found[row] = np.frombuffer(digest.digest(), dtype="int64")[0]
     return found
 
 
 def ingest(
-    workspace: Workspace, dataset: xr.Dataset, *, group: str, provenance: Sequence[Mapping[str, Any]]
+    workspace: Workspace,
+    dataset: xr.Dataset,
+    *,
+    group: str,
+    provenance: Sequence[Mapping[str, Any]] = (),
+    checks: Checks | None = None,
+    confirm: Callable[[], None] | None = None,
 ) -> Ingested:
     """Bring one group up to date in one transaction; what is already held is left alone.
 
+    Values are read once, block by block: each goes through the gates, is hashed and written before the next one. Only
+    when the last has passed is anything committed.
+
     Args:
         workspace: Where.
-        dataset: Canonical and checked, with ``time_bnds``.
+        dataset: Canonical, lazily.
         group: Scenario or source.
-        provenance: A record for each file.
+        provenance: The record of this ingest, a list of at most one.
+        checks: The gates; none where not given.
+        confirm: Called when everything has been read, just before the commit; what it raises stops the ingest.
 
     Returns:
         How many steps were added, corrected and already there. The same values from the same source make no snapshot.
 
     Raises:
+        InputRefusedError: A gate blocks, or the source cannot be read to its end.
         TercileError: The new steps do not follow on those held.
     """
-    with workspace.committing("archive"):
-        repository = workspace.repository("archive")
-        dataset = dataset.assign(content_hash=("time", step_hashes(dataset)))
-        held = _held(workspace, group)
-        if held is None:
-            fate = Ingested(group, dataset.sizes["time"], 0, 0)
-        else:
-            fate = _compare(held, dataset, group)
-            if not fate.is_new and _is_recorded(held, provenance):
-                return fate
+    record = dict(provenance[0]) if provenance else {}
+    few_files = xr.set_options(file_cache_maxsize=OPEN_FILES)  # type: ignore[no-untyped-call]
+    with few_files, workspace.committing("archive"), _swept(workspace) as repository:
         session = repository.writable_session("main")
-        if fate.is_new:
-            _write(session.store, dataset, group, held=held)
-        _record(session.store, group, provenance)
+        if checks is not None:
+            checks.labels(dataset)
+        held = read_held(session.store, group, before=int(seconds(dataset["time"][:1])[0]))
+        dataset = _bounded(dataset, held)
+        if checks is not None:
+            checks.structure(dataset, held)
+        fate = _transfer(session.store, dataset, group, held=held, checks=checks)
+        if confirm is not None:
+            confirm()
+        if not fate.is_new and held is not None and same_record(held.record, record):
+            return fate
+        gates = {} if checks is None else {"gates": checks.report()}
+        write_record(session.store, group, {**record, **_told(fate), **gates})
         session.commit(f"ingest {group}: {fate.added} added, {fate.corrected} corrected")
     return fate
 
 
-def _is_recorded(held: xr.Dataset, provenance: Sequence[Mapping[str, Any]]) -> bool:
-    last = json.loads(str(held.attrs["provenance"]))[-len(provenance) :] if provenance else []
-    return [_undated(record) for record in last] == [_undated(record) for record in provenance]
+@contextmanager
+def _swept(workspace: Workspace) -> Iterator[icechunk.Repository]:
+    """The archive's repository, without what an ingest that was killed or refused has left behind.
+
+    Call with the lock held: nobody else writes.
+    """
+    repository = workspace.repository("archive")
+    mark = workspace.root / ".archive.ingesting"
+    if mark.exists():
+        repository.garbage_collect(datetime.now(UTC))
+    mark.touch()
+    try:
+        yield repository
+    except Exception:
+        repository.garbage_collect(datetime.now(UTC))
+        mark.unlink(missing_ok=True)
+        raise
+    mark.unlink(missing_ok=True)
 
 
-def _undated(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key != "ingested_at"}
+def _bounded(dataset: xr.Dataset, held: Held | None) -> xr.Dataset:
+    """With the ends of the periods; one new step alone has the cadence of those held."""
+    if "time_bnds" in dataset and not _holds_any(dataset):  # some files carry the variable and leave it empty
+        dataset = dataset.drop_vars("time_bnds")
+    if "time_bnds" in dataset or held is None or dataset.sizes["time"] > 1:
+        return with_bounds(dataset)
+    numbers = np.unique([*held.times[-2:].tolist(), *seconds(dataset["time"]).tolist()])
+    axis = xr.Dataset(coords={"time": ("time", numbers, {"units": EPOCH, "calendar": held.calendar})})
+    ends = with_bounds(xr.decode_cf(axis, decode_times=xr.coders.CFDatetimeCoder(time_unit="s")))["time_bnds"]
+    return dataset.assign(time_bnds=(("time", "bnds"), ends.sel(time=dataset["time"]).values))
 
 
-def _held(workspace: Workspace, group: str) -> xr.Dataset | None:
-    return open_archive(workspace, group=group) if group in workspace.groups("archive") else None
+def _holds_any(dataset: xr.Dataset) -> bool:
+    """Whether any label lies within its own bounds."""
+    if dataset["time_bnds"].dtype.kind not in "MO" or dataset["time_bnds"].isnull().any():
+        return False
+    ends, labels = bounds_of(dataset), seconds(dataset["time"])
+    return bool(((ends[:, 0] <= labels) & (labels <= ends[:, 1]) & (ends[:, 0] < ends[:, 1])).any())
 
 
-def _compare(held: xr.Dataset, dataset: xr.Dataset, group: str) -> Ingested:
-    before = dict(zip(seconds(held["time"]), held["content_hash"].values, strict=True))
-    after = dict(zip(seconds(dataset["time"]), dataset["content_hash"].values, strict=True))
-    added = sorted(label for label in after if label not in before)
-    if added and added[0] <= max(before):
+def _transfer(store: Any, dataset: xr.Dataset, group: str, *, held: Held | None, checks: Checks | None) -> Ingested:
+    """Read, check, hash and write block by block; the next block is read while this one is worked on."""
+    places, names = _places(dataset, held, group), field_names(dataset)
+    is_old = places < (0 if held is None else held.size)
+    added = int((~is_old).sum())
+    if held is None:
+        writer = GroupWriter.create(store, group, dataset)
+    else:
+        writer = GroupWriter(store, group, names)
+        if added:
+            writer.extend(seconds(dataset["time"])[~is_old], bounds_of(dataset)[~is_old])
+    hashes, changed = np.empty(places.size, dtype="int64"), np.zeros(places.size, dtype=bool)
+    corrections: dict[str, dict[str, Any]] = {}
+    with ThreadPoolExecutor(1) as pen:
+        writing = None
+        read = _ahead(dataset, names)
+        for part, block in aligned(read, at=int(places[0]), size=places.size):
+            if checks is not None:
+                checks.look(block)
+            hashes[part] = step_hashes(block)
+            old = is_old[part]
+            differ = ~old
+            if held is not None:
+                differ[old] = hashes[part][old] != held.hashes[places[part][old] - held.offset]
+            changed[part] = differ
+            rows = np.flatnonzero(differ)
+            if writing is not None:
+                writing.result()
+            _compare(corrections, writer, block, rows[old[rows]], places[part])
+            writing = pen.submit(writer.write, block, rows, places[part][rows])
+        if writing is not None:
+            writing.result()
+    if checks is not None:
+        checks.finish(held)
+    corrected = int((changed & is_old).sum())
+    if changed.any():
+        attrs = {} if checks is None else {"missing": checks.missing}
+        writer.finish(hashes[changed], places[changed], next_number(store, group), attrs)
+    return Ingested(group, added, corrected, places.size - added - corrected, corrections)
+
+
+def _ahead(dataset: xr.Dataset, names: list[str]) -> Iterator[tuple[slice, xr.Dataset]]:
+    """Each part in memory; the next one is read meanwhile."""
+    parts = list(reads(dataset))
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(_load, dataset, names, parts[0])
+        for index, part in enumerate(parts):
+            block = coming.result()
+            if index + 1 < len(parts):
+                coming = reader.submit(_load, dataset, names, parts[index + 1])
+            yield part, block
+            if index % BLOCKS_PER_TRIM == BLOCKS_PER_TRIM - 1:
+                _return_memory()
+
+
+def _return_memory() -> None:
+    """Give freed blocks back to the system: glibc keeps them in arenas that would grow with the length of a record."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _load(dataset: xr.Dataset, names: list[str], part: slice) -> xr.Dataset:
+    block = dataset[names].isel(time=part)
+    try:
+        with dask.config.set(scheduler="threads"):
+            return block.load()
+    except InputRefusedError:
+        raise
+    except Exception as error:  # whatever lies behind a lazy array may fail in its own way
+        at = block["time"].values
+        raise InputRefusedError(
+            f"source: cannot read {', '.join(names)} from {at[0]} to {at[-1]} ({type(error).__name__}: {error}). "
+            "Nothing was written. Fetch the files of that time again."
+        ) from error
+
+
+def _places(dataset: xr.Dataset, held: Held | None, group: str) -> NDArray[np.int64]:
+    """The place of each step along the archive's time.
+
+    Raises:
+        TercileError: New steps lie before the last one held, or leave a gap after it.
+    """
+    labels = seconds(dataset["time"])
+    if held is None:
+        return np.arange(labels.size)
+    places = held.offset + np.searchsorted(held.times, labels)
+    known = np.isin(labels, held.times)
+    new = labels[~known]
+    if new.size and new[0] <= held.times[-1]:
         raise TercileError(
             f"archive/{group}: new steps lie before the last one held. Ingest the whole record into a new workspace."
         )
-    if added and seconds(dataset["time_bnds"])[sorted(after).index(added[0]), 0] != seconds(held["time_bnds"])[-1, 1]:
-        raise TercileError(f"archive/{group}: after {held['time_bnds'].values[-1, 1]} the new steps leave a gap.")
-    same = sum(int(before[label] == after[label]) for label in after if label in before)
-    return Ingested(group, len(added), len(after) - len(added) - same, same)
+    if new.size and bounds_of(dataset)[~known][0, 0] != held.bounds[-1, 1]:
+        first = dataset["time"].values[~known][0]
+        raise TercileError(f"archive/{group}: a gap is left between the last step held and the first new one, {first}.")
+    places[~known] = held.size + np.arange(new.size)
+    return places.astype("int64")
 
 
-def _write(store: Any, dataset: xr.Dataset, group: str, *, held: xr.Dataset | None) -> None:
-    fields = [name for name in dataset.data_vars if "latitude" in dataset[name].dims]
-    steps = _steps_per_chunk(dataset[fields[0]])
-    dataset = dataset.chunk({"time": steps}) if held is None else dataset
-    dataset = _plain(dataset)
-    if held is None:
-        encoding: dict[str, dict[str, Any]] = {"time": {**ENCODING, "calendar": _calendar(dataset), "chunks": (4096,)}}
-        encoding["time_bnds"] = {**ENCODING, "calendar": _calendar(dataset), "chunks": (4096, 2)}
-        encoding["content_hash"] = {"chunks": (4096,)}
-        dataset.to_zarr(store, group=group, mode="w", consolidated=False, zarr_format=3, encoding=encoding)
-        return
-    old = np.isin(seconds(dataset["time"]), seconds(held["time"]))
-    again, new = dataset.isel(time=np.flatnonzero(old)), dataset.isel(time=np.flatnonzero(~old))
-    if again.sizes["time"]:
-        first = int(np.searchsorted(seconds(held["time"]), seconds(again["time"])[0]))
-        region = {"time": slice(first, first + again.sizes["time"])}
-        rewritten = again.drop_vars([name for name in again.variables if "time" not in again[name].dims])
-        rewritten.load().to_zarr(store, group=group, region=region, consolidated=False)
-    if new.sizes["time"]:
-        new.load().to_zarr(store, group=group, append_dim="time", consolidated=False)
+def _compare(
+    found: dict[str, dict[str, Any]], writer: GroupWriter, block: xr.Dataset, rows: NDArray, places: NDArray
+) -> None:
+    """Take note of how the values of some steps differ from those held."""
+    for row in rows:
+        label = str(block["time"].values[row])
+        for name in writer.names:
+            ours, theirs = block[name].isel(time=row).values, writer.read(name, int(places[row]))
+            if np.array_equal(ours, theirs, equal_nan=True):
+                continue
+            largest = float(np.nanmax(np.abs(ours - theirs), initial=0.0))
+            note = found.setdefault(name, {"steps": 0, "first": label, "last": label, "largest": 0.0})
+            note.update(steps=note["steps"] + 1, last=label, largest=max(note["largest"], largest))
 
 
-def _plain(dataset: xr.Dataset) -> xr.Dataset:
-    dataset = dataset.copy()
-    for variable in dataset.variables.values():
-        variable.encoding = {}
-    for name in ("time", "time_bnds"):
-        dataset[name].attrs = {"standard_name": "time", "axis": "T", "bounds": "time_bnds"} if name == "time" else {}
-    return dataset
-
-
-def _record(store: Any, group: str, provenance: Sequence[Mapping[str, Any]]) -> None:
-    node = zarr.open_group(store, path=group, mode="r+")
-    earlier = json.loads(str(node.attrs.get("provenance", "[]")))
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    node.attrs["provenance"] = json.dumps(earlier + [{**record, "ingested_at": now} for record in provenance])
-
-
-def _steps_per_chunk(array: xr.DataArray) -> int:
-    per_step = 4 * int(np.prod([size for dim, size in array.sizes.items() if dim != "time"]))
-    return max(1, min(array.sizes["time"], CHUNK_BYTES // per_step))
-
-
-def _calendar(dataset: xr.Dataset) -> str:
-    return str(dates(dataset["time"])[0].calendar)
+def _told(fate: Ingested) -> dict[str, Any]:
+    return {"added": fate.added, "corrected": fate.corrected, "corrections": fate.corrections}

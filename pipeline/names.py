@@ -5,11 +5,13 @@ Whatever the source calls its dimensions and variables, everything behind ``cano
 """
 
 import difflib
+import re
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 import cf_xarray.units
+import numpy as np
 import pint
 import xarray as xr
 import yaml
@@ -30,6 +32,9 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Our names of dimensions and the spellings, in lower case, that others use."""
 
+PRESSURES = {"level", "pressure", "isobaricinhpa", "pressure_level"}
+"""Names of levels that count in hPa by convention where the source gives no units, as the stores of ERA5 do."""
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -43,6 +48,7 @@ class Variable:
         valid_range: Physically possible values, in ``units``; what lies outside is refused.
         transform: ``log``, ``sqrt`` or ``none``: how a bounded or skewed quantity is made nearly Gaussian.
         aliases: Other spellings, in lower case.
+        level: The one pressure level it is taken from, hPa; None for a surface field or a whole profile.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Variable:
     valid_range: tuple[float, float]
     transform: str = "none"
     aliases: tuple[str, ...] = ()
+    level: float | None = None
 
     def attrs(self) -> dict[str, str]:
         """CF attributes of the variable."""
@@ -68,7 +75,23 @@ VARIABLES: Mapping[str, Variable] = _read_table()
 """The variables that need no description in an experiment."""
 
 
-def canonical(dataset: xr.Dataset, *, variables: Mapping[str, Variable], spelling: Mapping[str, str]) -> xr.Dataset:
+def known_variable(name: str) -> Variable | None:
+    """The description of a known variable; a level in hPa may follow the name of a profile, as in ``z500``."""
+    parts = re.fullmatch(r"(z|zg|ta|hus|ua|va)(\d{1,4})", name)
+    if parts is None:
+        return VARIABLES.get(name)
+    base, level = VARIABLES[parts[1]], float(parts[2])
+    return replace(base, name=name, level=level, long_name=f"{base.long_name} at {level:g} hPa")
+
+
+def canonical(
+    dataset: xr.Dataset,
+    *,
+    variables: Mapping[str, Variable],
+    spelling: Mapping[str, str],
+    units: Mapping[str, str] | None = None,
+    accumulated: Mapping[str, float] | None = None,
+) -> xr.Dataset:
     """The wanted variables in our names, dimension order and units, lazily.
 
     Latitude ascends, longitude ascends without a repeated cyclic point, bounds of time stay. Missing values stay as
@@ -78,6 +101,8 @@ def canonical(dataset: xr.Dataset, *, variables: Mapping[str, Variable], spellin
         dataset: As the source gives it.
         variables: Short name → description, for each wanted variable.
         spelling: Short name → the source's own name, where it cannot be recognised.
+        units: Short name → units, where the source does not give any.
+        accumulated: Short name → hours over which the source adds a flux up into an amount.
 
     Returns:
         Variables with dims ``([realization], time, [level], latitude, longitude)`` and, where the source has them,
@@ -86,9 +111,13 @@ def canonical(dataset: xr.Dataset, *, variables: Mapping[str, Variable], spellin
     Raises:
         InputRefusedError: A variable or a dimension is missing, or units cannot be converted.
     """
-    dataset = _rename_dimensions(dataset)
+    dataset = rename_dimensions(dataset)
     found = {name: _find(dataset, variable, spelling.get(name)) for name, variable in variables.items()}
-    kept = xr.Dataset({name: _convert(dataset[source], variables[name]) for name, source in found.items()})
+    fields = {}
+    for name, source in found.items():
+        given = (units or {}).get(name) or dataset[source].attrs.get("units")
+        fields[name] = _convert(_at_level(dataset[source], variables[name]), variables[name], given, accumulated or {})
+    kept = xr.Dataset(fields)
     bounds = dataset["time"].attrs.get("bounds", "time_bnds") if "time" in dataset else "time_bnds"
     if bounds in dataset:
         kept["time_bnds"] = dataset[bounds].rename({dataset[bounds].dims[-1]: "bnds"})
@@ -101,9 +130,14 @@ def canonical(dataset: xr.Dataset, *, variables: Mapping[str, Variable], spellin
 def nearest(word: str, known: Iterable[str]) -> str:
     """A sentence that offers what the user may have meant, and what there is."""
     known = sorted(known)
-    close = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=1, cutoff=0.5)
-    guess = next((f" Did you mean '{name}'?" for name in known if close and name.lower() == close[0]), "")
+    ranked = sorted(known, key=lambda name: _likeness(word, name), reverse=True)
+    guess = f" Did you mean '{ranked[0]}'?" if ranked and _likeness(word, ranked[0])[0] >= 0.5 else ""
     return f"{guess} There is: {', '.join(known) or 'nothing'}."
+
+
+def _likeness(word: str, name: str) -> tuple[float, bool]:
+    """How alike two words are; of two that are equally like it, a name of ours wins over an alias."""
+    return difflib.SequenceMatcher(None, word.lower(), name.lower()).ratio(), name in VARIABLES
 
 
 def conversion(source: str, target: str) -> tuple[float, float]:
@@ -119,16 +153,24 @@ def conversion(source: str, target: str) -> tuple[float, float]:
             refusal = error
         else:
             return one - zero, zero
-    raise InputRefusedError(f"units: cannot convert '{source}' to '{target}' ({refusal}).") from refusal
+    hint = " It may be an amount: say over how many hours with `accumulated`." if target == "kg m-2 s-1" else ""
+    raise InputRefusedError(
+        f"[known_units] units: cannot convert '{source}' to '{target}' ({refusal}).{hint}"
+    ) from refusal
 
 
-def _rename_dimensions(dataset: xr.Dataset) -> xr.Dataset:
+def rename_dimensions(dataset: xr.Dataset) -> xr.Dataset:
+    """The data set with its dimensions and their coordinates in our names."""
     renames: dict[Hashable, str] = {}
     for name in list(dataset.dims) + list(dataset.coords):
         ours = _dimension_of(dataset, name)
         if ours and ours != name and ours not in dataset.variables and ours not in renames.values():
             renames[name] = ours
-    return dataset.rename(renames)
+    in_hpa = {renamed.lower() for renamed in map(str, dataset.dims) if renames.get(renamed, renamed) == "level"}
+    dataset = dataset.rename(renames)
+    if in_hpa & PRESSURES and "level" in dataset.coords:
+        dataset["level"].attrs.setdefault("units", "hPa")
+    return dataset
 
 
 def _dimension_of(dataset: xr.Dataset, name: Hashable) -> str | None:
@@ -149,7 +191,7 @@ def _find(dataset: xr.Dataset, variable: Variable, spelling: str | None) -> str:
         if spelling in available:
             return spelling
         raise InputRefusedError(
-            f"variable '{variable.name}': no '{spelling}' in the source.{nearest(spelling, available)}"
+            f"[known_variable] variable '{variable.name}': no '{spelling}' in the source.{nearest(spelling, available)}"
         )
     spellings = {variable.name, *variable.aliases}
     by_name = [name for name in available if name.lower() in spellings]
@@ -158,39 +200,112 @@ def _find(dataset: xr.Dataset, variable: Variable, spelling: str | None) -> str:
         if len(candidates) == 1:
             return candidates[0]
     raise InputRefusedError(
-        f"variable '{variable.name}': {'several' if by_name or by_standard else 'none'} in the source could be it."
-        f"{nearest(variable.name, available)} Name it in the experiment with `spelling: {{{variable.name}: NAME}}`."
+        f"[known_variable] variable '{variable.name}': {'several' if by_name or by_standard else 'none'} in the source "
+        f"could be it.{nearest(variable.name, available)} "
+        f"Name it in the experiment with `spelling: {{{variable.name}: NAME}}`."
     )
 
 
-def _convert(array: xr.DataArray, variable: Variable) -> xr.DataArray:
-    units = array.attrs.get("units")
+def level_hpa(level: xr.DataArray) -> np.ndarray:
+    """Pressure levels in hPa.
+
+    Raises:
+        InputRefusedError: The coordinate does not say what it counts in.
+    """
+    units = level.attrs.get("units")
+    if units is None:
+        raise InputRefusedError("[known_units] level: the source gives no units. Add a `units` attribute to the file.")
+    factor, offset = conversion(units, "hPa")
+    return np.asarray(level.values * factor + offset, dtype="float64")
+
+
+def _at_level(array: xr.DataArray, variable: Variable) -> xr.DataArray:
+    """A profile on levels in hPa, or the one level that a variable is taken from."""
+    if "level" not in array.coords:
+        if variable.level is not None:
+            raise InputRefusedError(
+                f"[known_variable] variable '{variable.name}': '{array.name}' of the source has no pressure levels."
+            )
+        return array
+    levels = level_hpa(array["level"])
+    if variable.level is None:
+        return array.assign_coords(level=("level", levels)) if "level" in array.dims else array.drop_vars("level")
+    at = np.flatnonzero(np.isclose(levels, variable.level))
+    if not at.size:
+        have = ", ".join(f"{level:g}" for level in np.atleast_1d(levels))
+        raise InputRefusedError(
+            f"[known_variable] variable '{variable.name}': no level {variable.level:g} hPa in the source; "
+            f"it has {have}."
+        )
+    return (array.isel(level=int(at[0])) if "level" in array.dims else array).drop_vars("level")
+
+
+def _convert(
+    array: xr.DataArray, variable: Variable, units: str | None, accumulated: Mapping[str, float]
+) -> xr.DataArray:
     if units is None:
         raise InputRefusedError(
-            f"variable '{variable.name}': the source gives no units. Add a `units` attribute to the file, in any "
-            f"spelling that converts to {variable.units}."
+            f"[known_units] variable '{variable.name}': the source gives no units. Add a `units` attribute to the "
+            f"file, in any spelling that converts to {variable.units}, or say `units: {{{variable.name}: UNITS}}` in "
+            "the experiment's source."
         )
-    factor, offset = conversion(units, variable.units)
+    hours = accumulated.get(variable.name)
+    factor, offset = conversion(units, variable.units) if hours is None else (amount_to_flux(units, hours), 0.0)
     converted = array if (factor, offset) == (1.0, 0.0) else array * factor + offset
     attrs = variable.attrs() | {"cell_methods": array.attrs.get("cell_methods", "time: mean")}
-    return converted.astype("float32").assign_attrs(attrs).drop_attrs(deep=False).assign_attrs(attrs)
+    attrs |= {} if hours is None else {"cell_methods": "time: mean"}
+    return converted.astype("float32", copy=False).drop_attrs(deep=False).assign_attrs(attrs)
+
+
+def amount_to_flux(units: str, hours: float) -> float:
+    """Factor that takes an amount of water in a span of hours to kg m-2 s-1; a millimetre is a kilogram a square metre.
+
+    Raises:
+        InputRefusedError: Units of no amount of water.
+    """
+    try:
+        amount = conversion(units, "kg m-2")[0]
+    except InputRefusedError:
+        amount = conversion(units, "mm")[0]
+    return amount / (hours * 3600.0)
 
 
 def _ordered(dataset: xr.Dataset) -> xr.Dataset:
     missing = {"time", "latitude", "longitude"} - set(dataset.dims)
     if missing:
         raise InputRefusedError(
-            f"dimension {', '.join(sorted(missing))} not found; the source has {', '.join(map(str, dataset.dims))}."
+            f"[known_grid] dimension {', '.join(sorted(missing))} not found; the source has "
+            f"{', '.join(map(str, dataset.dims))}. Latitude and longitude must be one-dimensional: regrid a "
+            "curvilinear or unstructured grid first."
         )
-    dataset = dataset.sortby("latitude")
+    foreign = sorted({str(dim) for dim in dataset.dims} - {*DIMENSIONS})
+    if foreign:
+        raise InputRefusedError(
+            f"[known_grid] dimension {', '.join(foreign)} is none of {', '.join(DIMENSIONS)}. Select one of its "
+            "values, or give analyses instead of forecasts."
+        )
+    dataset = _ascending(dataset, "latitude")
     west = float(dataset["longitude"].min())
     turned = (dataset["longitude"] - west) % 360 + west
-    dataset = dataset.assign_coords(longitude=turned).drop_duplicates("longitude").sortby("longitude")
+    dataset = dataset.assign_coords(longitude=turned)
+    if dataset.indexes["longitude"].has_duplicates:
+        dataset = dataset.drop_duplicates("longitude")
+    dataset = _ascending(dataset, "longitude")
     if (
         float(dataset["longitude"][0]) >= 360
         or float(dataset["longitude"][-1]) >= 360 > float(dataset["longitude"][0]) > 0
     ):
-        dataset = dataset.assign_coords(longitude=dataset["longitude"] % 360).sortby("longitude")
+        dataset = _ascending(dataset.assign_coords(longitude=dataset["longitude"] % 360), "longitude")
     dataset["latitude"].attrs = {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
     dataset["longitude"].attrs = {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
     return dataset
+
+
+def _ascending(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """Sorted along a coordinate; slices where a slice will do, since a lazy source reads them best."""
+    index = dataset.indexes[name]
+    if index.is_monotonic_increasing:
+        return dataset
+    if index.is_monotonic_decreasing:
+        return dataset.isel({name: slice(None, None, -1)})
+    return dataset.sortby(name)

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputRefusedError
-from pipeline.names import VARIABLES, canonical
+from pipeline.names import VARIABLES, canonical, known_variable
 from pipeline.periods import infer_cadence
 from pipeline.sources import FilesSource, SampleSource
 from tests.conftest import monthly_record
+from tests.servers import layouts
 
 
 def test_the_embedded_sample_is_what_it_says():
@@ -56,3 +57,123 @@ def test_nothing_there_and_nothing_readable_are_said_plainly(tmp_path):
         FilesSource(paths=[str(tmp_path / "broken.nc")]).open()
     with pytest.raises(InputRefusedError, match="no files"):
         FilesSource().open()
+
+
+@pytest.mark.parametrize(
+    "form", ["NETCDF3_CLASSIC", "NETCDF3_64BIT", "NETCDF4", "NETCDF4_CLASSIC", "h5netcdf", "zarr2", "zarr3"]
+)
+def test_every_format_gives_the_same_values(tmp_path, form):
+    raw = monthly_record()
+    path = tmp_path / "record"
+    if form.startswith("zarr"):
+        raw.to_zarr(path, zarr_format=int(form[-1]), consolidated=form == "zarr2")
+    elif form == "h5netcdf":
+        raw.to_netcdf(path, engine="h5netcdf", encoding={"sst": {"chunksizes": (12, 5, 7), "compression": "gzip"}})
+    else:
+        raw.to_netcdf(path, format=form)
+    found = FilesSource(paths=[str(path)]).read({"sst": VARIABLES["sst"]})
+    np.testing.assert_array_equal(found["sst"], raw["sst"])
+    np.testing.assert_array_equal(found["time"], raw["time"])
+
+
+@pytest.mark.parametrize("edition", [1, 2])
+def test_grib_of_surface_fields_and_profiles(tmp_path, edition):
+    values = layouts.grib(tmp_path / "era5.grib", edition=edition)
+    source = FilesSource(paths=[str(tmp_path / "era5.grib")])
+    found = source.read({name: known_variable(name) for name in ("tas", "slp", "ta500")})
+    np.testing.assert_allclose(found["tas"], values[:, 0, ::-1], atol=0.01)
+    np.testing.assert_allclose(found["slp"], values[:, 1, ::-1] + 100000, atol=0.01)
+    np.testing.assert_allclose(found["ta500"], values[:, 2, ::-1], atol=0.01)
+    assert [str(label)[:7] for label in found["time"].values[:2]] == ["2000-01", "2000-02"]
+    assert [path.name for path in tmp_path.iterdir()] == ["era5.grib"]  # no index is left beside it
+
+
+def test_many_files_of_one_variable_each(tmp_path):
+    whole = monthly_record().rename(sst="tas")
+    whole["psl"] = (whole["tas"] * 0 + 101000).assign_attrs(units="Pa", standard_name="air_pressure_at_mean_sea_level")
+    whole["tas"].attrs["standard_name"] = "air_temperature"
+    for step in range(144):
+        for name in ("tas", "psl"):
+            whole[[name]].isel(time=[step]).to_netcdf(tmp_path / f"{name}_{step:04d}.nc")
+    source = FilesSource(paths=[str(tmp_path / "tas_*.nc"), str(tmp_path / "psl_*.nc")])
+    found = source.read({name: VARIABLES[name] for name in ("tas", "slp")})
+    np.testing.assert_array_equal(found["tas"], whole["tas"])
+
+
+def test_files_that_do_not_fit_are_named(tmp_path):
+    raw = monthly_record()
+    raw.isel(time=slice(0, 60)).to_netcdf(tmp_path / "a.nc")
+    raw.isel(time=slice(50, 144)).to_netcdf(tmp_path / "b.nc")
+    with pytest.raises(InputRefusedError, match=r"b\.nc begins at 1994-03.*a\.nc ends at 1994-12"):
+        FilesSource(paths=[str(tmp_path / "*.nc")]).open()
+    raw.isel(time=slice(60, 144), lat=slice(3)).to_netcdf(tmp_path / "b.nc")
+    with pytest.raises(InputRefusedError, match=r"\[same_grid\].*b\.nc has another latitude \(3 values"):
+        FilesSource(paths=[str(tmp_path / "*.nc")]).open()
+    raw.rename(sst="tos").isel(time=slice(60, 144)).to_netcdf(tmp_path / "b.nc")
+    with pytest.raises(
+        InputRefusedError, match=r"different variables do not fit together \(sst: .* 60 steps; tos: .* 84"
+    ):
+        FilesSource(paths=[str(tmp_path / "*.nc")]).open()
+
+
+def test_centres_that_differ_by_rounding_are_the_same(tmp_path):
+    raw = monthly_record()
+    raw.isel(time=slice(0, 60)).to_netcdf(tmp_path / "a.nc")
+    other = raw.isel(time=slice(60, 144)).assign_coords(lat=raw["lat"].astype("float32") + np.float32(1e-6))
+    other.to_netcdf(tmp_path / "b.nc")
+    found = FilesSource(paths=[str(tmp_path / "*.nc")]).open()
+    np.testing.assert_array_equal(found["sst"], raw["sst"])
+
+
+def test_years_choose_files_and_steps(tmp_path):
+    raw = monthly_record()
+    for year, part in raw.groupby("time.year"):
+        part.to_netcdf(tmp_path / f"{year}.nc")
+    source = FilesSource(paths=[str(tmp_path / "*.nc")], process={"years": [1995, 1996]})
+    assert source.read({"sst": VARIABLES["sst"]}).sizes["time"] == 24
+
+
+def test_bounds_cell_methods_and_realizations_survive(tmp_path):
+    raw = layouts.cmip("tas", first=2000, years=2, seed=1)
+    for run in (1, 2):
+        raw.assign(tas=(raw["tas"] + run).assign_attrs(raw["tas"].attrs)).to_netcdf(tmp_path / f"r{run}.nc")
+    source = FilesSource(realizations={run: [str(tmp_path / f"r{run}.nc")] for run in (1, 2)})
+    found = source.read({"tas": VARIABLES["tas"]})
+    assert found["tas"].dims == ("realization", "time", "latitude", "longitude")
+    assert found["time_bnds"].dims == ("time", "bnds")
+    np.testing.assert_array_equal(found["time_bnds"], raw["time_bnds"])
+    assert found["tas"].attrs["cell_methods"] == "area: time: mean"
+
+
+def test_realizations_of_different_length_are_named(tmp_path):
+    monthly_record().to_netcdf(tmp_path / "1.nc")
+    monthly_record(years=10).to_netcdf(tmp_path / "2.nc")
+    source = FilesSource(realizations={run: [str(tmp_path / f"{run}.nc")] for run in (1, 2)})
+    with pytest.raises(InputRefusedError, match=r"different steps \(1: .* 144 steps; 2: .* 120 steps\)"):
+        source.open()
+
+
+def test_a_checksum_is_reckoned_again_when_the_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("TERCILE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "record.nc"
+    monthly_record().to_netcdf(path)
+    source = FilesSource(paths=[str(path)])
+    first = source.origins()
+    assert source.origins() == first
+    monthly_record(seed=4).to_netcdf(path)
+    assert source.origins() != first
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html>", "is a web page, not data"),
+        (b"PK\x03\x04 a zip", "neither NetCDF, HDF5, GRIB nor Zarr"),
+        (b"", "neither NetCDF"),
+        (b"GRIB and no more", "as grib"),
+    ],
+)
+def test_what_is_no_data_is_called_by_its_name(tmp_path, content, message):
+    (tmp_path / "file.nc").write_bytes(content)
+    with pytest.raises(InputRefusedError, match=message):
+        FilesSource(paths=[str(tmp_path / "file.nc")]).open()

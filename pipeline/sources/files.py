@@ -1,6 +1,7 @@
-"""Local and mounted files: NetCDF or Zarr, one or many, split over time or over realizations."""
+"""Local and mounted files: NetCDF, HDF5, GRIB or Zarr, one or thousands, split over variables, time or realizations."""
 
 import glob
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,11 @@ import xarray as xr
 from pydantic import Field
 
 from pipeline.errors import InputRefusedError
-from pipeline.sources.base import Origin, SourceConfig, file_origin
+from pipeline.processing import Processing
+from pipeline.sources.base import Origin, SourceConfig, Wanted
+from pipeline.sources.checksums import file_origin
+from pipeline.sources.combine import combine, realize
+from pipeline.sources.formats import open_file
 
 
 class FilesSource(SourceConfig):
@@ -30,21 +35,25 @@ class FilesSource(SourceConfig):
             InputRefusedError: A path matches nothing, or a file cannot be read.
         """
         if not self.realizations:
-            return _open(self._files(self.paths))
-        runs = [_open(self._files(paths)) for paths in self.realizations.values()]
-        return xr.concat(
-            runs, xr.Variable("realization", list(self.realizations)), join="exact", combine_attrs="override"
-        )
+            return open_files(self._files(self.paths), self.process)
+        runs = {run: open_files(self._files(paths), self.process) for run, paths in self.realizations.items()}
+        return realize(runs)
 
     def origins(self) -> list[Origin]:
         """Name, size and checksum of each file."""
         groups = [self.paths, *self.realizations.values()]
-        return [file_origin(path) for paths in groups if paths for path in self._files(paths)]
+        files = [path for paths in groups if paths for path in self._files(paths)]
+        with ThreadPoolExecutor() as readers:
+            return list(readers.map(file_origin, files))
+
+    def wants(self) -> Wanted:
+        """The paths and globs."""
+        return Wanted([path for paths in (self.paths, *self.realizations.values()) for path in paths])
 
     def _files(self, patterns: list[str]) -> list[Path]:
         found = []
         for pattern in patterns:
-            matches = sorted(glob.glob(str(Path(pattern).expanduser())))
+            matches = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))
             if not matches:
                 raise InputRefusedError(
                     f"source: no file matches '{pattern}' (looked from {Path.cwd()}). Mend `paths`."
@@ -55,21 +64,6 @@ class FilesSource(SourceConfig):
         return found
 
 
-def _open(files: list[Path]) -> xr.Dataset:
-    coder = xr.coders.CFDatetimeCoder(time_unit="s")
-    try:
-        parts = [
-            xr.open_dataset(path, chunks={}, decode_times=coder, engine="zarr" if path.is_dir() else None)
-            for path in files
-        ]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputRefusedError(f"source: cannot read one of {', '.join(map(str, files[:3]))}…: {error}") from error
-    if len(parts) == 1:
-        return parts[0]
-    try:
-        combined = xr.combine_by_coords(
-            parts, join="outer", combine_attrs="override", data_vars="minimal", coords="minimal", compat="override"
-        )
-    except ValueError as error:
-        raise InputRefusedError(f"source: the files do not fit together ({error}).") from error
-    return combined if isinstance(combined, xr.Dataset) else combined.to_dataset()
+def open_files(files: list[Path], process: Processing) -> xr.Dataset:
+    """Many files as one data set, lazily."""
+    return combine({str(path): open_file(path, process) for path in files}, years=process.years)

@@ -11,7 +11,9 @@ from typing import Literal
 import iris_sample_data
 import xarray as xr
 
-from pipeline.sources.base import Origin, SourceConfig, file_origin
+from pipeline.sources.base import Origin, SourceConfig, Wanted
+from pipeline.sources.checksums import file_origin
+from pipeline.sources.formats import open_file
 
 
 class SampleSource(SourceConfig):
@@ -24,11 +26,15 @@ class SampleSource(SourceConfig):
 
     def open(self) -> xr.Dataset:
         """The raw file."""
-        return xr.open_dataset(self._path, chunks={}, decode_times=xr.coders.CFDatetimeCoder(time_unit="s"))
+        return open_file(self._path, self.process)
 
     def origins(self) -> list[Origin]:
         """The one file and the version of its package."""
         return [file_origin(self._path, version=f"iris-sample-data {version('iris-sample-data')}")]
+
+    def wants(self) -> Wanted:
+        """The one file."""
+        return Wanted([str(self._path)])
 
     @property
     def _path(self) -> Path:

@@ -1,0 +1,160 @@
+"""What the gates learn of one variable's values, block by block, in one pass over them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.names import Variable
+
+UNDECLARED_FILLS = (9.96921e36, 1e20, -999.0, -9999.0, -99.9, 32767.0, -32768.0)
+"""Values that files use for missing data without saying so."""
+
+
+def label_text(label: object) -> str:
+    """A label of time as people write it: the date alone where it is midnight."""
+    return str(label).split(".")[0].replace(" ", "T").removesuffix("T00:00:00")
+
+
+@dataclass
+class FieldCheck:
+    """Everything that has been seen of one variable so far.
+
+    Attributes:
+        name: Short name.
+        variable: Its description.
+    """
+
+    name: str
+    variable: Variable
+    _labels: list[NDArray] = field(default_factory=list)
+    _shares: list[NDArray] = field(default_factory=list)
+    _empty: list[NDArray] = field(default_factory=list)
+    _outside: dict[float, int] = field(default_factory=dict)
+    _outside_cells: int = 0
+    _first_outside: object = None
+    _least: float = np.inf
+    _most: float = -np.inf
+    _fill_cells: dict[float, int] = field(default_factory=dict)
+    _missing: NDArray | None = None
+    _steps: int = 0
+    _repeats: int = 0
+    _last: NDArray | None = None
+
+    def look(self, block: xr.DataArray) -> None:
+        """Take in a block in memory, ``(time, …)`` in the order of time."""
+        values = np.ascontiguousarray(block.transpose("time", "realization", ..., missing_dims="ignore").values)
+        labels = block["time"].values
+        runs = block.sizes.get("realization", 1)
+        self._see_missing(values.reshape(labels.size, runs, -1), labels)
+        self._see_range(values, labels)
+        self._see_repeats(values.view("uint32").reshape(labels.size, runs, -1))
+        self._steps += labels.size
+
+    @property
+    def missing_share(self) -> float:
+        """Share of missing cells over all steps."""
+        return float(np.concatenate(self._shares).mean()) if self._shares else 0.0
+
+    def empty_fields(self, limit: float) -> Iterator[str]:
+        """Steps that miss everything."""
+        empty = np.concatenate(self._empty)
+        if empty.sum() > limit:
+            first = np.concatenate(self._labels)[int(np.argmax(empty))]
+            yield (
+                f"variable '{self.name}': {int(empty.sum())} step(s) without any data, the first at "
+                f"{label_text(first)}. Remove or mend them in the source."
+            )
+
+    def fills(self, limit: float) -> Iterator[str]:
+        """Values that stand for nothing."""
+        suspects = {value: count for value, count in self._fill_cells.items() if count}
+        alike = len(self._outside) == 1 and self._outside_cells > 1
+        for value, count in self._outside.items():
+            if alike or any(np.isclose(value, fill, rtol=1e-3) for fill in UNDECLARED_FILLS):
+                suspects[value] = count
+        for value, count in suspects.items():
+            if count > limit:
+                where = f", first at {label_text(self._first_outside)}" if value in self._outside else ""
+                yield (
+                    f"variable '{self.name}': {value:g} {self.variable.units} in {count} cell(s){where} looks like an "
+                    "undeclared fill value. Declare `_FillValue` in the file."
+                )
+
+    def impossible(self, limit: float) -> Iterator[str]:
+        """Values beyond what is physically possible."""
+        if self._outside_cells > limit:
+            low, high = self.variable.valid_range
+            units = self.variable.units
+            yield (
+                f"variable '{self.name}': values from {self._least:g} to {self._most:g} {units} lie outside {low:g} to "
+                f"{high:g}, first at {label_text(self._first_outside)}; check the units of the source: {units} are "
+                "expected after conversion."
+            )
+
+    def missing_more(self, before: float | None, limit: float) -> Iterator[str]:
+        """Steps that miss more than was missing before."""
+        if before is None:
+            return
+        shares = np.concatenate(self._shares)
+        if shares.max() > before + limit:
+            at = np.concatenate(self._labels)[int(np.argmax(shares > before + limit))]
+            yield (
+                f"variable '{self.name}': {shares.max():.1%} of the cells missing, first at {label_text(at)}, where "
+                f"the archive misses {before:.1%}. Wait for the whole file, or raise the gate's limit."
+            )
+
+    def holes(self, limit: float) -> Iterator[str]:
+        """Cells that are missing at some steps only."""
+        holes = 0 if self._missing is None else int(((self._missing > 0) & (self._missing < self._steps)).sum())
+        if holes > limit:
+            yield (
+                f"variable '{self.name}': {holes} cell(s) have data at some steps only; they are left out of "
+                "background and models."
+            )
+
+    def repeats(self, limit: float) -> Iterator[str]:
+        """Fields equal to the one before them."""
+        if self._repeats > limit:
+            yield f"variable '{self.name}': {self._repeats} step(s) repeat the field before them to the last bit."
+
+    def _see_missing(self, values: NDArray, labels: NDArray) -> None:
+        self._labels.append(labels)
+        if self._missing is None:
+            self._missing = np.zeros(values.shape[1:], dtype="int64")
+        if not np.isnan(values.min()):  # the quickest way to see that nothing is missing
+            self._shares.append(np.zeros(labels.size))
+            self._empty.append(np.zeros(labels.size, dtype=bool))
+            return
+        missing = np.isnan(values)
+        shares = missing.mean(-1)
+        self._shares.append(shares.max(1))
+        self._empty.append((shares == 1).any(1))
+        self._missing += missing.sum(0, dtype="int32")
+
+    def _see_range(self, values: NDArray, labels: NDArray) -> None:
+        low, high = self.variable.valid_range
+        least, most = float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+        self._least, self._most = np.fmin(self._least, least), np.fmax(self._most, most)
+        for fill in UNDECLARED_FILLS:
+            if low <= fill <= high:
+                self._fill_cells[fill] = self._fill_cells.get(fill, 0) + int((values == np.float32(fill)).sum())
+        if not (least < low or most > high):
+            return
+        outside = (values < low) | (values > high)
+        if self._first_outside is None:
+            self._first_outside = labels[int(np.argmax(outside.reshape(labels.size, -1).any(1)))]
+        self._outside_cells += int(outside.sum())
+        for value, count in zip(*np.unique(values[outside], return_counts=True), strict=True):
+            if len(self._outside) < 16:
+                self._outside[float(value)] = self._outside.get(float(value), 0) + int(count)
+
+    def _see_repeats(self, bits: NDArray) -> None:
+        if self._last is not None:
+            self._repeats += int((self._last == bits[0]).all(-1).any())
+        few = bits[..., :: max(1, bits.shape[-1] // 64)]  # only fields that agree there are compared as a whole
+        for step in np.flatnonzero((few[1:] == few[:-1]).all(-1).any(-1)):
+            self._repeats += int((bits[step + 1] == bits[step]).all(-1).any())
+        self._last = bits[-1].copy()

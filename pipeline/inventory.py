@@ -1,0 +1,186 @@
+"""What the archive holds: variables, time, gaps, snapshots and sizes, and whether it all still reads the same."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import cftime
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from pipeline.archive import open_archive, step_hashes
+from pipeline.archive_writer import field_names, reads
+from pipeline.field_checks import label_text
+from pipeline.held import Held, read_held
+from pipeline.periods import EPOCH, infer_cadence
+from pipeline.provenance import read_records
+from pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class GroupInventory:
+    """One group of the archive.
+
+    Attributes:
+        group: Name.
+        variables: Short name → units, cell methods, shape and bytes before compression.
+        first: First label.
+        last: Last label.
+        steps: Number of steps.
+        cadence: Length of a period.
+        calendar: CF name.
+        gaps: Start and end of each stretch without data.
+        missing: Share of missing cells by variable.
+        ingests: When, what changed and from where, the oldest first.
+        faults: What ``verify`` found wrong; None where it was not asked.
+    """
+
+    group: str
+    variables: dict[str, dict[str, Any]]
+    first: str
+    last: str
+    steps: int
+    cadence: str
+    calendar: str
+    gaps: list[tuple[str, str]]
+    missing: dict[str, float]
+    ingests: list[dict[str, Any]]
+    faults: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The archive of one workspace.
+
+    Attributes:
+        groups: Each group.
+        snapshots: Id, time and message of each, the newest first.
+        stored_bytes: Bytes on disk, of all snapshots.
+    """
+
+    groups: list[GroupInventory] = field(default_factory=list)
+    snapshots: list[dict[str, str]] = field(default_factory=list)
+    stored_bytes: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not any(group.faults for group in self.groups)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        for group in self.groups:
+            span = f"{group.first} to {group.last}, {group.steps} × {group.cadence}"
+            yield f"{group.group}: {span}, {group.calendar} calendar"
+            for name, about in group.variables.items():
+                missing = f", {group.missing[name]:.1%} missing" if group.missing.get(name) else ""
+                size = f"{about['bytes'] / 1e6:.4g} MB"
+                kept = f"{about['shape']!s:24} {about['cell_methods']:14}"
+                yield f"  {name:10} {about['units']:12} {kept} {size}{missing}"
+            for start, end in group.gaps:
+                yield f"  gap        {start} to {end}"
+            for record in group.ingests:
+                yield f"  ingest     {_ingest_line(record)}"
+            if group.faults is not None:
+                yield f"  verify     {'; '.join(group.faults) or 'every step reads as it was written'}"
+        yield f"{len(self.snapshots)} snapshots, {self.stored_bytes / 1e6:.4g} MB on disk"
+        for snapshot in self.snapshots[:10]:
+            yield f"  {snapshot['written_at']}  {snapshot['id']}  {snapshot['message']}"
+
+
+def take_inventory(workspace: Workspace, *, verify: bool = False) -> Inventory:
+    """What the archive of a workspace holds.
+
+    Args:
+        workspace: Where.
+        verify: Read every value again and compare its hash with the one it was written with.
+
+    Raises:
+        TercileError: The workspace has no archive.
+    """
+    store = workspace.reader("archive")
+    names = sorted(zarr.open_group(store, mode="r").group_keys())
+    groups = [_group(workspace, store, name, verify=verify) for name in names]
+    snapshots = [
+        {
+            "id": snapshot.id,
+            "written_at": snapshot.written_at.isoformat(timespec="seconds"),
+            "message": snapshot.message,
+        }
+        for snapshot in workspace.repository("archive").ancestry(branch="main")
+    ]
+    files = (path for path in (workspace.root / "archive").rglob("*") if path.is_file())
+    return Inventory(groups, snapshots, sum(path.stat().st_size for path in files))
+
+
+def _group(workspace: Workspace, store: Any, name: str, *, verify: bool) -> GroupInventory:
+    held = read_held(store, name)
+    assert held is not None
+    data = open_archive(workspace, group=name)
+    variables = {
+        field: {
+            "units": data[field].attrs.get("units", ""),
+            "cell_methods": data[field].attrs.get("cell_methods", ""),
+            "shape": list(data[field].shape),
+            "bytes": data[field].nbytes,
+        }
+        for field in field_names(data)
+    }
+    return GroupInventory(
+        name,
+        variables,
+        first=label_text(data["time"].values[0]),
+        last=label_text(data["time"].values[-1]),
+        steps=held.size,
+        cadence=str(infer_cadence(data["time"])) if held.size > 1 else "one step",
+        calendar=held.calendar,
+        gaps=list(_gaps(held)),
+        missing=dict(held.missing),
+        ingests=[_summary(record) for record in read_records(workspace, group=name)],
+        faults=list(_faults(workspace, name, held)) if verify else None,
+    )
+
+
+def _gaps(held: Held) -> Iterator[tuple[str, str]]:
+    for at in np.flatnonzero(held.bounds[1:, 0] > held.bounds[:-1, 1]):
+        yield _text(held.bounds[at, 1], held), _text(held.bounds[at + 1, 0], held)
+
+
+def _faults(workspace: Workspace, name: str, held: Held) -> Iterator[str]:
+    """Steps whose values no longer have the hash that they were written with."""
+    data = open_archive(workspace, group=name, with_dask=False)
+    fields = field_names(data)
+    for part in reads(data):
+        try:
+            found: NDArray[np.int64] = step_hashes(data[fields].isel(time=part).load())
+        except Exception as error:  # a damaged chunk fails in whatever way its codec does
+            first, last = (_text(held.times[at], held) for at in (part.start, part.stop - 1))
+            yield f"{first} to {last} cannot be read ({type(error).__name__}: {error})"
+            continue
+        for at in np.flatnonzero(found != held.hashes[part]):
+            yield f"{_text(held.times[part.start + at], held)} does not read as it was written"
+
+
+def _text(second: int, held: Held) -> str:
+    return label_text(cftime.num2date(int(second), EPOCH, held.calendar).isoformat())
+
+
+def _summary(record: dict[str, Any]) -> dict[str, Any]:
+    keys = ("number", "ingested_at", "kind", "added", "corrected", "corrections", "code_version", "processing")
+    warnings = [f"[{line['gate']}] {text}" for line in record.get("gates", []) for text in line["found"]]
+    kept = {key: record[key] for key in keys if key in record}
+    return kept | {"origins": len(record.get("origins", [])), "warnings": warnings}
+
+
+def _ingest_line(record: dict[str, Any]) -> str:
+    changes = [
+        f"{name} by up to {change['largest']:.3g} at {change['steps']} steps from {label_text(change['first'])}"
+        for name, change in record.get("corrections", {}).items()
+    ]
+    told = f"{record['ingested_at']}  {record.get('added', '?')} added, {record.get('corrected', '?')} corrected"
+    return f"{told}{': ' + '; '.join(changes) if changes else ''}, from {record['origins']} origin(s)"

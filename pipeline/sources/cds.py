@@ -1,0 +1,197 @@
+"""The Copernicus Climate Data Store: ERA5 on single levels, daily and monthly, through ``cdsapi``.
+
+A record is split into requests that stay below the store's limit. Each is known by its content: what has come is kept
+in the cache, what is queued is found again by its number after a restart, what has failed or expired is asked anew.
+Address and key are read as ``cdsapi`` reads them, from ``CDSAPI_URL`` and ``CDSAPI_KEY`` or ``~/.cdsapirc``.
+"""
+
+import calendar
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import xarray as xr
+from pydantic import Field, model_validator
+
+from pipeline.errors import InputRefusedError
+from pipeline.processing import box_of
+from pipeline.sources.base import Origin, SourceConfig, Wanted
+from pipeline.sources.checksums import cache_folder, checksum
+from pipeline.sources.files import open_files
+from pipeline.sources.formats import kind_of
+from pipeline.workspace import write_whole
+
+MONTHLY = "reanalysis-era5-single-levels-monthly-means"
+DAILY = "derived-era5-single-levels-daily-statistics"
+NAMES: Mapping[str, str] = {
+    "tas": "2m_temperature",
+    "sst": "sea_surface_temperature",
+    "slp": "mean_sea_level_pressure",
+    "pr": "total_precipitation",
+    "uas": "10m_u_component_of_wind",
+    "vas": "10m_v_component_of_wind",
+    "wspd": "10m_wind_speed",
+}
+"""Our short name → the store's."""
+
+
+class CdsSource(SourceConfig):
+    """ERA5 on single levels.
+
+    Attributes:
+        cadence: ``daily`` statistics or ``monthly`` means.
+        statistic: Of a day.
+        limit: Fields in one request, at most; the store's own limits change, and larger requests queue longer.
+        poll: Longest pause between two looks at a queued request, seconds.
+        patience: Seconds after which a request that is still queued is left to a later run.
+        tries: Attempts at a request that fails or expires.
+    """
+
+    kind: Literal["cds"] = "cds"
+    cadence: Literal["daily", "monthly"] = "monthly"
+    statistic: Literal["daily_mean", "daily_minimum", "daily_maximum", "daily_sum"] = "daily_mean"
+    limit: int = Field(1_000, ge=31)
+    poll: Annotated[float, Field(gt=0)] = 60.0
+    patience: Annotated[float, Field(gt=0)] = 6 * 3600.0
+    tries: int = Field(3, ge=1)
+    attribution: str | None = "Contains modified Copernicus Climate Change Service information (ERA5)."
+    licence: str | None = "CC-BY 4.0"
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> "CdsSource":
+        if self.process.years is None:
+            raise ValueError("cds needs `process: {years: [first, last]}`")
+        for name in self.variables:
+            if name not in NAMES and name not in self.spelling:
+                raise ValueError(f"cds: how does the store call '{name}'? Say so with `spelling: {{{name}: …}}`")
+        return self
+
+    def open(self) -> xr.Dataset:
+        """The whole record, from the cache.
+
+        Raises:
+            InputRefusedError: A request was refused, failed time and again, or is still queued.
+        """
+        return open_files([self._fetch(request) for request in self.requests()], self.process)
+
+    def read(self, variables: Mapping[str, Any]) -> xr.Dataset:
+        """The wanted variables; the store's long names are for requests, its files have short ones."""
+        plain = self.model_copy(update={"spelling": {}})
+        return super(CdsSource, plain).read(variables)
+
+    def origins(self) -> list[Origin]:
+        """Each request's file."""
+        found = []
+        for request in self.requests():
+            path = self._fetch(request)
+            found.append(Origin(f"{self.dataset}/{path.stem}", path.stat().st_size, checksum(path)))
+        return found
+
+    def wants(self) -> Wanted:
+        """Each request."""
+        texts = [f"{self.dataset} {json.dumps(request)}" for request in self.requests()]
+        return Wanted(texts, ["bytes: the store makes the files when it is asked"])
+
+    @property
+    def dataset(self) -> str:
+        """The store's name of the data set."""
+        return DAILY if self.cadence == "daily" else MONTHLY
+
+    def requests(self) -> list[dict[str, Any]]:
+        """What is asked of the store, in order."""
+        return [self._request(years, months) for years, months in self._pieces()]
+
+    def _pieces(self) -> Iterator[tuple[list[int], list[int]]]:
+        """Years and months of each request."""
+        first, last = self.process.years or (0, 0)
+        each = max(1, len(self.variables))
+        if self.cadence == "monthly":
+            many = max(1, self.limit // (12 * each))
+            for start in range(first, last + 1, many):
+                yield list(range(start, min(last, start + many - 1) + 1)), list(range(1, 13))
+            return
+        many = min(12, max(1, self.limit // (31 * each)))
+        for year in range(first, last + 1):
+            for month in range(1, 13, many):
+                yield [year], list(range(month, min(12, month + many - 1) + 1))
+
+    def _request(self, years: list[int], months: list[int]) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "variable": [self.spelling.get(name) or NAMES[name] for name in self.variables],
+            "year": [str(year) for year in years],
+            "month": [f"{month:02d}" for month in months],
+        }
+        if self.cadence == "daily":
+            days = max(calendar.monthrange(years[0], month)[1] for month in months)
+            request |= {"product_type": "reanalysis", "day": [f"{day:02d}" for day in range(1, days + 1)]}
+            request |= {"daily_statistic": self.statistic, "time_zone": "utc+00:00", "frequency": "6_hourly"}
+        else:
+            request |= {"product_type": ["monthly_averaged_reanalysis"], "time": ["00:00"]}
+            request |= {"data_format": "netcdf", "download_format": "unarchived"}
+        if self.process.region is not None:
+            box = box_of(self.process.region)
+            request["area"] = [box.north, box.west, box.south, box.east]
+        return request
+
+    def _fetch(self, request: dict[str, Any]) -> Path:
+        digest = hashlib.sha256(json.dumps([self.dataset, request], sort_keys=True).encode()).hexdigest()[:16]
+        path = cache_folder() / "cds" / f"{digest}.nc"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            return path
+        failures = []
+        for _ in range(self.tries):
+            try:
+                return self._ask(request, path)
+            except _GoneError as error:
+                path.with_suffix(".job").unlink(missing_ok=True)
+                failures.append(str(error))
+        raise InputRefusedError(f"cds: {self.tries} requests failed, the last with: {failures[-1]} ({request}).")
+
+    def _ask(self, request: dict[str, Any], path: Path) -> Path:
+        """Submit a request, or find the one that was submitted before, wait for it and fetch what it made."""
+        import cdsapi
+        import requests
+
+        client = cdsapi.Client(quiet=True, progress=False, sleep_max=self.poll, retry_max=5, wait_until_complete=False)
+        job = path.with_suffix(".job")
+        try:
+            if job.exists():
+                remote = client.client.get_remote(job.read_text())
+            else:
+                remote = client.client.submit(self.dataset, request)
+                write_whole(job, remote.request_id)
+            self._wait(remote)
+            partial = path.with_suffix(".part")
+            remote.get_results().download(str(partial))
+        except requests.HTTPError as error:
+            if error.response is not None and error.response.status_code in (401, 403):
+                raise InputRefusedError(
+                    f"cds: the store refuses ({error}). Check CDSAPI_KEY and the licence."
+                ) from error
+            raise _GoneError(str(error)) from error
+        except RuntimeError as error:  # what the client raises for failed and dismissed jobs and for short downloads
+            raise _GoneError(str(error)) from error
+        kind_of(partial)
+        partial.replace(path)
+        with suppress(FileNotFoundError):
+            job.unlink()
+        return path
+
+    def _wait(self, remote: Any) -> None:
+        pause, end = min(1.0, self.poll), time.monotonic() + self.patience
+        while not remote.results_ready:
+            if time.monotonic() > end:
+                raise InputRefusedError(
+                    f"cds: request {remote.request_id} is still queued. Run the same command later to go on with it."
+                )
+            time.sleep(pause)
+            pause = min(1.5 * pause, self.poll)
+
+
+class _GoneError(Exception):
+    """A request that must be made again."""

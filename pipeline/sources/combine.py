@@ -1,0 +1,133 @@
+"""Many parts into one record: along time, over variables, over realizations. What does not fit is refused by name."""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import PurePath
+
+import numpy as np
+import xarray as xr
+
+from pipeline.errors import InputRefusedError
+from pipeline.periods import seconds
+from pipeline.provenance import first_and_last
+
+SAME_DEGREES = 1e-4
+"""Centres that differ by no more are the same: files round differently."""
+
+
+def combine(parts: Mapping[str, xr.Dataset], *, years: tuple[int, int] | None = None) -> xr.Dataset:
+    """One data set from parts that each hold some steps of some variables, lazily.
+
+    Args:
+        parts: Name of a file → its data, dimensions in our names.
+        years: Parts without any step in these years are left out.
+
+    Raises:
+        InputRefusedError: Two parts have different grids, overlap in time, or hold variables at different times.
+    """
+    by_variables: dict[tuple[str, ...], dict[str, xr.Dataset]] = {}
+    for name, part in parts.items():
+        fields = tuple(sorted(str(field) for field in part.data_vars if "latitude" in part[field].dims))
+        if years is None or "time" not in part.dims or _has_years(part, years):
+            by_variables.setdefault(fields, {})[name] = part
+    if not by_variables:
+        raise InputRefusedError(f"source: no file has a step in {years}.")
+    _, template = next(iter(parts.items()))
+    found = _merged({names: _along_time(group, template) for names, group in by_variables.items()})
+    found.encoding["spans"] = _spans(parts)
+    return found
+
+
+def _spans(parts: Mapping[str, xr.Dataset]) -> dict[str, dict[str, str | None]]:
+    """Range of time of each file, by the stem of its name; names that are there twice tell nothing."""
+    stems = [PurePath(name).stem for name in parts]
+    seen = Counter(stems)
+    return {
+        stem: dict(zip(("first", "last"), first_and_last(part), strict=True))
+        for stem, part in zip(stems, parts.values(), strict=True)
+        if seen[stem] == 1
+    }
+
+
+def _merged(records: Mapping[tuple[str, ...], xr.Dataset]) -> xr.Dataset:
+    """Records of different variables as one."""
+    if len(records) == 1:
+        return next(iter(records.values()))
+    try:
+        return xr.merge(records.values(), join="exact", compat="override", combine_attrs="override")
+    except ValueError as error:
+        spans = "; ".join(f"{', '.join(names)}: {_span(record)}" for names, record in records.items())
+        raise InputRefusedError(
+            f"source: the files of different variables do not fit together ({spans}). Choose common `process.years`, "
+            "or mend the files."
+        ) from error
+
+
+def realize(runs: Mapping[int, xr.Dataset]) -> xr.Dataset:
+    """Runs of the same steps on the same grid, along ``realization``.
+
+    Raises:
+        InputRefusedError: They have different steps or grids.
+    """
+    template = next(iter(runs.values()))
+    fields = [name for name in template.data_vars if "latitude" in template[name].dims]
+    same = [_on_grid(str(run), data, template)[fields] for run, data in runs.items()]
+    number = xr.Variable("realization", list(runs))
+    try:
+        joined = xr.concat(same, number, join="exact", coords="minimal", compat="override", combine_attrs="override")
+    except ValueError as error:
+        spans = "; ".join(f"{run}: {_span(data)}" for run, data in runs.items())
+        raise InputRefusedError(f"source: the realizations have different steps ({spans}).") from error
+    return joined.assign({name: template[name] for name in template.data_vars if name not in fields})
+
+
+def _has_years(part: xr.Dataset, years: tuple[int, int]) -> bool:
+    found = part["time"].dt.year
+    return bool(((found >= years[0]) & (found <= years[1])).any())
+
+
+def _along_time(group: Mapping[str, xr.Dataset], template: xr.Dataset) -> xr.Dataset:
+    same = {name: _on_grid(name, part, template) for name, part in group.items()}
+    if len(same) == 1:
+        return next(iter(same.values()))
+    timeless = [name for name, part in same.items() if "time" not in part.dims]
+    if timeless:
+        raise InputRefusedError(f"source: {timeless[0]} has no time; it cannot be put in order.")
+    ordered = sorted(same.items(), key=lambda item: int(seconds(item[1]["time"][:1])[0]))
+    for (name, part), (other, later) in itertools.pairwise(ordered):
+        if int(seconds(later["time"][:1])[0]) <= int(seconds(part["time"][-1:])[0]):
+            raise InputRefusedError(
+                f"source: {other} begins at {later['time'].values[0]}, before {name} ends at "
+                f"{part['time'].values[-1]}. Remove one of them, or the steps that both have."
+            )
+    return xr.concat(
+        [part for _, part in ordered],
+        "time",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    )
+
+
+def _on_grid(name: str, part: xr.Dataset, template: xr.Dataset) -> xr.Dataset:
+    """The part with the coordinates of the first one, of which it may differ by rounding alone."""
+    for dim in ("latitude", "longitude", "level"):
+        if dim not in template.dims or dim not in part.dims:
+            continue
+        ours, theirs = template[dim].values, part[dim].values
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=SAME_DEGREES):
+            raise InputRefusedError(
+                f"[same_grid] source: {name} has another {dim} ({theirs.size} values from {theirs[0]:g}) than the "
+                f"files before it ({ours.size} from {ours[0]:g}). Regrid it, or make it a group of its own."
+            )
+        part = part.assign_coords({dim: template[dim]})
+    return part
+
+
+def _span(dataset: xr.Dataset) -> str:
+    if "time" not in dataset.coords:
+        return "no time"
+    return f"{dataset['time'].values[0]} to {dataset['time'].values[-1]}, {dataset['time'].size} steps"
