@@ -95,10 +95,16 @@ def fit_anchor(windows: Windows, grid: Grid, *, kind: Kind, modes: int, folds: i
     parts = [windows.outside(number, fold) for number in range(folds)] + [torch.arange(len(windows))]
     modes = min(modes, len(windows) // 5) if kind == "linear" else 0
     fits = [_Fit.of(windows, rows, grid, kind=kind, modes=modes) for rows in parts]
-    chosen = _choose_ridges(windows, fold, fits[:-1]) if modes else []
-    solved = [fit.anchor([RIDGES[index] for index in chosen]) for fit in fits]
+    ridges = [RIDGES[index] for index in _choose_ridges(windows, fold, fits[:-1])] if modes else []
+    solved = [fit.anchor(ridges) for fit in fits]
     joined = {field.name: torch.cat([getattr(one, field.name) for one in solved]) for field in fields(Anchor)}
-    return Anchor(**joined), [RIDGES[index] for index in chosen]
+    return Anchor(**joined), ridges
+
+
+def refit_anchor(anchor: Anchor, ridges: list[float], windows: Windows, grid: Grid, *, kind: Kind) -> Anchor:
+    """The expectation fitted once more, on other windows, with as many EOFs and the ridges that were chosen before."""
+    rows = torch.arange(len(windows))
+    return _Fit.of(windows, rows, grid, kind=kind, modes=anchor.analysis.shape[1]).anchor(ridges)
 
 
 def eofs(values: Tensor, modes: int) -> Tensor:

@@ -65,7 +65,7 @@ class Context:
 
     Attributes:
         history: The newest states, oldest first, ``(history, channels, latitude, longitude)``, at least
-            ``ScenarioModel.history`` of them.
+            ``ScenarioModel.history`` of them, or none at all: a start from nothing, drawn from the model's climate.
         calendar: Season's phase for the history and the leads, ``(history + leads, 2)``.
         forcing: Covariates for the history and the leads, ``(history + leads, forcings)``.
         init_time: Seconds since 1850-01-01 in the archive's calendar; with ``seed`` the key of the noise.

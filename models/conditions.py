@@ -34,8 +34,8 @@ def check_context(context: Context, *, history: int, leads: int, grid: Grid, for
     """
     if leads < 1:
         raise ValueError(f"leads is {leads}: at least 1 is needed")
-    if len(context.history) < history:
-        raise ValueError(f"context.history holds {len(context.history)} states, the model needs {history}")
+    if 0 < len(context.history) < history:
+        raise ValueError(f"context.history holds {len(context.history)} states, the model needs {history}, or none")
     if context.history.shape[1:] != grid.mask.shape:
         raise ValueError(
             f"context.history has (channels, latitude, longitude) {tuple(context.history.shape[1:])}, "

@@ -27,7 +27,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     module: ClassVar[str]
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def is_quick(self) -> bool:
@@ -154,7 +154,7 @@ class ResidualBlocksConfig(ModelConfig):
     block: PositiveInt | None = None
     link: bool = True
     uncertain_response: bool = True
-    folds: Folds = 10
+    folds: Folds = 5
 
 
 class NetworkConfig(ModelConfig):
@@ -162,7 +162,8 @@ class NetworkConfig(ModelConfig):
 
     Attributes:
         size: Named size of the network; see `models.networks.SIZES`.
-        steps: Batches of training; the size's own number by default.
+        effort: How many times the size's own number of batches the family trains by default.
+        steps: Batches of training; the size's own number, times the effort, by default.
         batch: Windows in a batch.
         history: Past states the model sees.
         base: Linear expectation that the network corrects.
@@ -173,8 +174,11 @@ class NetworkConfig(ModelConfig):
         dropout: Share of channels dropped in training.
         ema: Decay of the weights' moving average, per step.
         patience: Looks at the validation loss without improvement before training ends; None for never.
+        refit: Whether, when early stopping is over, the linear expectation and the overall spread take the validation
+            steps in as well; the network never does.
     """
 
+    effort: ClassVar[int] = 1
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     steps: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=1)] = 16
@@ -182,11 +186,12 @@ class NetworkConfig(ModelConfig):
     base: Literal["persistence", "damped", "linear"] = "linear"
     modes: Annotated[int, Field(ge=1)] = 40
     folds: Annotated[int, Field(ge=2)] = 5
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     patience: Annotated[int, Field(ge=1)] | None = 8
+    refit: bool = True
 
     @property
     def is_quick(self) -> bool:
@@ -217,19 +222,22 @@ class DiffusionConfig(NetworkConfig):
         condition_dropout: Share of windows in training that do without each condition.
         sampler: Deterministic with one or two network calls per step, or stochastic.
         sampler_steps: Noise levels of a draw.
+        guidance: Strength of the conditions in a draw: 1 for the law given them, less for a draw nearer to the climate.
         largest_noise: Largest noise level, in deviations of the strongest pattern.
         smallest_noise: Smallest noise level, in deviations of a cell.
     """
 
     module: ClassVar[str] = "diffusion"
+    effort: ClassVar[int] = 3
     kind: Literal["diffusion"] = "diffusion"
     window: Annotated[int, Field(ge=1)] = 10
     noise_modes: Annotated[int, Field(ge=1)] = 96
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     sampler: Literal["dpm", "heun", "ancestral"] = "dpm"
     sampler_steps: Annotated[int, Field(ge=2)] = 12
+    guidance: Annotated[float, Field(ge=0)] = 1.0
     largest_noise: Annotated[float, Field(gt=0)] = 2.0
-    smallest_noise: Annotated[float, Field(gt=0)] = 0.1
+    smallest_noise: Annotated[float, Field(gt=0)] = 0.2
 
 
 class PoolConfig(ModelConfig):
@@ -237,7 +245,8 @@ class PoolConfig(ModelConfig):
 
     Attributes:
         models: The models, at least two.
-        weights: Their shares of the members; chosen on the validation years when not given.
+        weights: Their shares of the members; chosen on hindcasts when not given.
+        folds: Folds of the record that those hindcasts leave out, where every model fits in seconds.
         leads: Steps of the hindcasts that weights are chosen on.
         members: Members of those hindcasts.
         cases: At most about so many of them.
@@ -247,6 +256,7 @@ class PoolConfig(ModelConfig):
     kind: Literal["pool"] = "pool"
     models: Annotated[tuple["AnyModelConfig", ...], Field(min_length=2)]
     weights: tuple[NonNegativeFloat, ...] | None = None
+    folds: Folds = 4
     leads: PositiveInt = 10
     members: Annotated[int, Field(ge=2)] = 10
     cases: PositiveInt = 60

@@ -19,16 +19,16 @@ from typing import Literal, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from models.anchor import Anchor, fit_anchor
+from models.anchor import Anchor, fit_anchor, refit_anchor
 from models.base import Context, Fitted, Grid, Progress, TrainingData, member_noise
 from models.conditions import check_context, forcing_range, held, named, under
 from models.config import DiffusionConfig
-from models.law import Law, fit_law, leading_patterns
+from models.law import Law, fit_law
 from models.losses import denoising_loss
-from models.networks import SIZES, Backbone, parameter_count
+from models.networks import Backbone
 from models.samplers import SAMPLERS, noise_levels
-from models.training import Schedule, generator, shuffled, train
-from models.windows import Batch, Windows, training_windows, validation_windows
+from models.training import generator, train_on_windows
+from models.windows import Batch, Windows, all_windows, training_windows, validation_windows
 
 Condition = Literal["state", "calendar", "forcing"]
 CONDITIONS: tuple[Condition, ...] = ("state", "calendar", "forcing")
@@ -36,6 +36,10 @@ VALIDATION_WINDOWS = 64
 """Validation windows that are scored at each look, at most, evenly spaced."""
 VALIDATION_LEVELS = 8
 """Noise levels that each of them is scored at."""
+LEVEL_SKEW = 1.5
+"""Exponent that draws a uniform place between the largest (0) and the smallest level (1) towards the largest."""
+LEAST_LEAD_WEIGHT = 0.1
+"""Weight of a lead that the expectation says nothing about, against one that it knows."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ class Model:
         members: Sequence[int],
         seed: int,
         drop: Collection[Condition] = (),
-        guidance: float = 1.0,
+        guidance: float | None = None,
     ) -> Tensor:
         """Draw one trajectory per member; see :class:`models.base.ScenarioModel`.
 
@@ -154,12 +158,13 @@ class Model:
         guidance). When the state is dropped, only the first window is drawn without one.
 
         Args:
-            context: The situation; its history is ignored where the state is dropped.
+            context: The situation; its history is ignored where the state is dropped, and may be empty.
             leads: Steps to draw; a last window that reaches further is cut.
             members: Member numbers.
             seed: Seed of the noise.
             drop: Conditions to do without.
-            guidance: Strength of the conditions: 1 is the conditional law, 0 the one without conditions.
+            guidance: Strength of the conditions: 1 is the conditional law, 0 the one without conditions; the
+                configuration's by default.
 
         Raises:
             ValueError: A context the model was not made for, or an unknown condition.
@@ -168,16 +173,24 @@ class Model:
         if unknown:
             raise ValueError(f"drop names {unknown}; conditions are {list(CONDITIONS)}")
         check_context(context, history=self.history, leads=leads, grid=self.grid, forcings=self.limits.shape[1])
-        states = context.history[-self.history :].float().expand(len(members), -1, -1, -1, -1)
+        strength = self.config.guidance if guidance is None else guidance
+        dropped = set(drop) if len(context.history) else {*drop, "state"}
+        states = self._newest(context).expand(len(members), -1, -1, -1, -1)
         drawn: list[Tensor] = []
         for window in range(-(-leads // self.config.window)):
-            keep = _keep(len(members), set(drop) if window == 0 else set(drop) - {"state"})
+            keep = _keep(len(members), dropped if window == 0 else dropped - {"state"})
             calendar, forcing = self._ahead(context, leads, window)
             batch = Batch(states, states, calendar.expand(len(members), -1, -1), forcing.expand(len(members), -1, -1))
             step = window * (len(self._noise_levels()) + 1)
-            drawn.append(self._draw(batch, keep, members, (seed, context.init_time, step), guidance))
+            drawn.append(self._draw(batch, keep, members, (seed, context.init_time, step), strength))
             states = torch.cat([states, drawn[-1]], dim=1)[:, -self.history :]
         return torch.cat(drawn, dim=1)[:, :leads]
+
+    def _newest(self, context: Context) -> Tensor:
+        """The states that the network sees, zeros where there are none."""
+        if len(context.history):
+            return context.history[-self.history :].float()
+        return torch.zeros(self.history, *self.grid.mask.shape)
 
     def _ahead(self, context: Context, leads: int, window: int) -> tuple[Tensor, Tensor]:
         """Season and forcing at the leads of a window; beyond the last lead they stay as they are."""
@@ -273,45 +286,21 @@ def fit(
     denoiser = Denoiser(config, grid=data.grid, forcings=limits.shape[1], known=known, unknown=unknown, seed=seed)
     levels = _levels(known, unknown, config)
     task = _Task(denoiser, anchor, limits, levels, data.grid, config)
-    schedule = Schedule(
-        steps=config.steps or SIZES[config.size].steps,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        ema=config.ema,
-        patience=config.patience,
+    outcome, notes = train_on_windows(
+        denoiser, task, windows, looks, config=config, seed=seed, progress=progress, checkpoint=checkpoint
     )
-
-    def loss(step: int, noise: Generator) -> Tensor:
-        rows = shuffled(len(windows), config.batch, step, seed=seed)
-        return task.loss(windows, rows, windows.folds(config.folds)[rows], noise)
-
-    outcome = train(
-        denoiser,
-        loss,
-        (lambda: task.look(looks, seed)) if len(looks) else None,
-        schedule=schedule,
-        seed=seed,
-        identity={
-            "config": config.model_dump(mode="json"),
-            "windows": len(windows),
-            "values": float(windows.values.double().abs().sum()),
-        },
-        progress=progress,
-        checkpoint=checkpoint,
-    )
-    notes = {
-        "parameters": parameter_count(denoiser),
-        "training_windows": len(windows),
-        "validation_windows": len(looks),
-        "best_step": outcome.best_step,
-        "steps_taken": outcome.steps_taken,
+    notes |= {
         "ridge": ridges,
         "modes": len(known.patterns),
         "noise_levels": [float(level) for level in levels],
         "network_calls_per_window": config.sampler_steps * (2 if config.sampler == "heun" else 1),
-        "seconds": round(time.monotonic() - began, 1),
     }
-    return Fitted(Model(config, denoiser, anchor.final(), limits, levels, data.grid), outcome.curve, notes)
+    final = anchor.final()
+    if config.refit and len(looks):
+        everything = all_windows(data, history=config.history, leads=config.window)
+        final = refit_anchor(anchor, ridges, everything, data.grid, kind=config.base)
+    notes["seconds"] = round(time.monotonic() - began, 1)
+    return Fitted(Model(config, denoiser, final, limits, levels, data.grid), outcome.curve, notes)
 
 
 class _Task:
@@ -324,14 +313,16 @@ class _Task:
         self.anchor = anchor
         self.limits = limits
         self.log_levels = levels.log()
+        self.weights = _lead_weights(denoiser)
         self.grid = grid
         self.config = config
 
-    def loss(self, windows: Windows, rows: Tensor, fold: Tensor, noise: Generator) -> Tensor:
-        """Loss of one batch, at noise levels spread evenly over their logarithm."""
+    def loss(self, windows: Windows, rows: Tensor, noise: Generator, *, share: float) -> Tensor:
+        """Loss of one batch, at noise levels spread over their logarithm, more of them large."""
+        fold = windows.folds(self.config.folds)[rows]
         keep = (torch.rand(len(rows), len(CONDITIONS), generator=noise) >= self.config.condition_dropout).float()
         place = (torch.arange(len(rows)) + torch.rand(len(rows), generator=noise)) / len(rows)
-        return self._at(windows, rows, fold, keep, place, noise)
+        return self._at(windows, rows, fold, keep, place**LEVEL_SKEW, noise)
 
     def look(self, windows: Windows, seed: int) -> float:
         """Loss of the validation windows at fixed levels with noise that is always the same."""
@@ -353,7 +344,18 @@ class _Task:
         spread = sigma[:, None, None, None, None] * self.denoiser.mask
         noisy = remainder + spread * torch.randn(remainder.shape, generator=noise)
         output, linear, deviation = self.denoiser(noisy, sigma, situation)
-        return denoising_loss(output, (remainder - linear) / deviation[..., None, None, None], self.grid)
+        target = (remainder - linear) / deviation[..., None, None, None]
+        return denoising_loss(output, target, self.grid, weights=self.weights)
+
+
+def _lead_weights(denoiser: Denoiser) -> Tensor:
+    """Weight of each lead in the loss, mean one: the share that the expectation explains, and a floor.
+
+    Where nothing is known a lead's loss is noise, which would drown what can be learnt about the others.
+    """
+    left, all_of_it = (law.per_lead(law.elements()[None])[0] for law in (denoiser.known, denoiser.unknown))
+    weights = (1.0 - left / all_of_it).clamp(min=LEAST_LEAD_WEIGHT)
+    return weights / weights.mean()
 
 
 def _keep(rows: int, drop: Collection[str]) -> Tensor:
@@ -361,15 +363,14 @@ def _keep(rows: int, drop: Collection[str]) -> Tensor:
 
 
 def _fit_laws(windows: Windows, anchor: Anchor, config: DiffusionConfig) -> tuple[Law, Law]:
-    """Laws of what remains beyond the expectation, out of fold, and of the states themselves, in one frame."""
+    """Laws of what remains beyond the expectation, out of fold, and of the states themselves."""
     remainders, states = [], []
     for rows in torch.arange(len(windows)).split(256):
         batch = windows.take(rows)
         states.append(batch.target.flatten(2))
         remainders.append(states[-1] - anchor.predict(batch.history, windows.folds(config.folds)[rows]).flatten(2))
-    remainder, state = torch.cat(remainders), torch.cat(states)
-    patterns = leading_patterns(remainder.flatten(0, 1), min(config.noise_modes, len(windows) // 2))
-    return fit_law(remainder, patterns), fit_law(state, patterns)
+    modes, fold = min(config.noise_modes, len(windows) // 4), windows.folds(config.folds)
+    return fit_law(torch.cat(remainders), fold, modes), fit_law(torch.cat(states), fold, modes)
 
 
 def _levels(known: Law, unknown: Law, config: DiffusionConfig) -> Tensor:

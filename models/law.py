@@ -59,16 +59,17 @@ class Law:
         return torch.cat([self.variance.T.flatten(), self.rest.repeat_interleave(cells)])
 
     def per_lead(self, gain: Tensor) -> Tensor:
-        """Mean over cells of the variance that an element-wise ``gain`` stands for, ``(batch, leads)``.
+        """Mean over cells that vary of the variance that an element-wise ``gain`` stands for, ``(batch, leads)``.
 
         Args:
             gain: Variance of each element after some operation, ``(batch, elements)``, one for the cells of a lead.
         """
         leads, cells = len(self.rest), self.patterns.shape[1]
+        varying = int((self.patterns != 0).any(dim=0).sum())
         turned = gain[:, : self.variance.numel()].reshape(len(gain), leads, -1)
         modes = torch.einsum("klj,bjk->bl", self.rotation.square(), turned)
         left = gain[:, self.variance.numel() :].reshape(len(gain), leads, cells)[..., 0]
-        return (modes + left * (cells - self.variance.shape[0])) / cells
+        return (modes + left * (varying - len(self.variance))) / varying
 
     def arrays(self) -> dict[str, Tensor]:
         """By name, for storage."""
@@ -80,32 +81,46 @@ class Law:
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
-def fit_law(windows: Tensor, patterns: Tensor) -> Law:
-    """The Gaussian law of a sample of windows in the frame of given EOFs.
+def fit_law(windows: Tensor, fold: Tensor, modes: int) -> Law:
+    """The Gaussian law of a sample of windows.
 
-    Each mode has a correlation of its own between leads, drawn towards the mean one of all modes as far as the sample
-    is short. What the EOFs leave is taken as independent between cells and leads.
+    Variances are those along EOFs computed without the windows they are measured on: in the sample that gave them,
+    leading EOFs hold too much and leave too little. Each mode has a correlation of its own between leads, drawn towards
+    the mean one of all modes as far as the sample is short. What the EOFs leave is taken as independent between cells
+    and leads.
 
     Args:
         windows: ``(samples, leads, cells)``, mean zero by construction.
-        patterns: Orthonormal EOFs, ``(modes, cells)``.
+        fold: Fold of each window, ``(samples,)``.
+        modes: EOFs at most; fewer than half the samples of a fold and the cells that vary.
     """
-    samples, leads, cells = windows.shape
+    samples, leads, _ = windows.shape
+    modes = min(modes, samples // 4, int((windows.square().sum(dim=(0, 1)) > 0).sum()) // 2)
+    explained, rest = _held_out_variance(windows, fold, modes)
+    patterns = leading_patterns(windows.flatten(0, 1), modes)
     components = windows @ patterns.T
-    rest = (windows.square().sum(dim=(0, 2)) - components.square().sum(dim=(0, 2))) / (
-        samples * max(1, cells - len(patterns))
-    )
     covariance = torch.einsum("nlk,nmk->klm", components, components) / samples
     deviation = covariance.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
     outer = deviation[:, :, None] * deviation[:, None, :]
-    mean = covariance.sum(dim=0) / outer.sum(dim=0)
     own = samples / (samples + 10.0 * leads)
-    shrunk = own * covariance + (1.0 - own) * mean * outer
-    variance, rotation = torch.linalg.eigh(shrunk.double())
-    return Law(patterns, rotation.float(), variance.clamp(min=1e-8).float(), rest.clamp(min=1e-8))
+    correlation = own * covariance / outer + (1.0 - own) * covariance.sum(dim=0) / outer.sum(dim=0)
+    root = explained.clamp(min=1e-8).sqrt()
+    values, rotation = torch.linalg.eigh((correlation * root[:, :, None] * root[:, None, :]).double())
+    return Law(patterns, rotation.float(), values.clamp(min=1e-8).float(), rest.clamp(min=1e-8))
+
+
+def _held_out_variance(windows: Tensor, fold: Tensor, modes: int) -> tuple[Tensor, Tensor]:
+    """Variance of each mode ``(modes, leads)``, and per varying cell of what they leave ``(leads,)``, out of fold."""
+    explained = torch.zeros(modes, windows.shape[1])
+    for number in range(int(fold.max()) + 1):
+        patterns = leading_patterns(windows[fold != number].flatten(0, 1), modes)
+        explained += (windows[fold == number] @ patterns.T).square().sum(dim=0).T / len(windows)
+    power = windows.square().sum(dim=1).sum(dim=0)
+    total = windows.square().sum(dim=(0, 2)) / len(windows)
+    return explained, (total - explained.sum(dim=0)) / ((power > 0).sum() - modes)
 
 
 def leading_patterns(samples: Tensor, modes: int) -> Tensor:
     """EOFs of ``(samples, cells)`` in plain cells, so that white noise stays white in their frame."""
     rows = torch.linspace(0, len(samples) - 1, min(SAMPLES, len(samples))).long()
-    return eofs(samples[rows], min(modes, len(rows) // 2))
+    return eofs(samples[rows], modes)

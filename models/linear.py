@@ -26,6 +26,7 @@ from models.innovations import Draw, Innovations
 from models.persistence import LIMIT, cell_damping, shrink_damping
 from models.record import Fold, Record, flat_fields, lagged, training_record, year_folds
 from models.regression import RIDGES, ridge_coefficients
+from models.spinup import SPIN_UP, set_going
 
 REMAINDER_SHRINKAGE = 0.5
 """Weight of the channel's mean in the damping of what the EOFs leave out."""
@@ -110,6 +111,9 @@ class Model:
 
     def sample(self, context: Context, *, leads: int, members: Sequence[int], seed: int) -> Tensor:
         """Step all members forward together from the newest states."""
+        if not len(context.history):
+            earlier = set_going(context, history=self.history)
+            return self.sample(earlier, leads=SPIN_UP + leads, members=members, seed=seed)[:, SPIN_UP:]
         key = Draw(seed, context.init_time, members)
         states = flat_fields(context.history[-self.history :], self.grid).expand(len(members), -1, -1)
         trajectory = []

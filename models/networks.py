@@ -37,8 +37,8 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(channels=(24, 32, 48), layers=1, cells=640, steps=600),
-    "small": Size(channels=(32, 64, 96), layers=1, cells=1024, steps=1200),
+    "tiny": Size(channels=(24, 32, 48), layers=1, cells=300, steps=1000),
+    "small": Size(channels=(32, 64, 96), layers=1, cells=1024, steps=1500),
     "base": Size(channels=(64, 96, 128, 192), layers=2, cells=4096, steps=6000),
     "large": Size(channels=(128, 192, 256, 384), layers=3, cells=16384, steps=20000),
 }

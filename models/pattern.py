@@ -51,8 +51,6 @@ def fit(
     patterns = torch.stack([_pattern(record, fold.fit) for fold in folds])
     pattern = _pattern(record, record.anchors(before=0, after=0))
     residuals = _out_of_fold_residuals(record, folds, patterns)
-    if config.uncertain_response:  # fitted residuals lack what the response took, out-of-fold ones hold its scatter
-        residuals = (residuals + record.values - _terms(record.calendar, record.forcing) @ pattern) / 2
     model = Model(
         pattern=pattern,
         scatter=_scatter(patterns) if config.uncertain_response else torch.zeros_like(patterns),
@@ -100,7 +98,7 @@ class Model:
             ValueError: Forcings other in number than those of the fit, or a state on another grid.
         """
         key = Draw(seed, context.init_time, members)
-        terms = _terms(context.calendar.double(), context.forcing.double())[-leads - 1 :]
+        terms = _terms(context.calendar.double(), context.forcing.double())[-leads:]
         if terms.shape[1] != len(self.pattern):
             raise ValueError(
                 f"the context has {context.forcing.shape[1]} forcings, but the model was fitted with "
@@ -108,12 +106,13 @@ class Model:
             )
         own = torch.einsum("mf,ftc->mtc", key.normal(0, len(self.scatter)), self.scatter)
         response = self.pattern + own
-        state = flat_fields(context.history[-1:], self.grid) - terms[0] @ response
+        state = self._initial(context, response, leads)
+        before = context.calendar[-leads - 1 : -1] if state is not None else context.calendar
         drawn = []
         for number, first in enumerate(range(0, leads, self.block), start=1):
             steps = min(self.block, leads - first)
-            residuals = self._follow(state, context.calendar[first - leads - 1], steps, number, key)
-            drawn.append((terms[first + 1 : first + 1 + steps] @ response + residuals).float())
+            residuals = self._follow(state, before[first], steps, number, key)
+            drawn.append((terms[first : first + steps] @ response + residuals).float())
             state = residuals[:, -1]
         return torch.cat(drawn, dim=1).reshape(len(members), leads, *self.grid.mask.shape)
 
@@ -143,10 +142,19 @@ class Model:
             grid=grid,
         )
 
-    def _follow(self, state: Tensor, phase: Tensor, steps: int, number: int, key: Draw) -> Tensor:
-        """A block for each member that takes over from its state, ``(members, steps, cells)``."""
+    def _initial(self, context: Context, response: Tensor, leads: int) -> Tensor | None:
+        """The newest state beyond each member's response, ``(members, cells)``; None where nothing is known."""
+        if not len(context.history):
+            return None
+        terms = _terms(context.calendar.double(), context.forcing.double())[-leads - 1]
+        return flat_fields(context.history[-1:], self.grid) - terms @ response
+
+    def _follow(self, state: Tensor | None, phase: Tensor, steps: int, number: int, key: Draw) -> Tensor:
+        """A block for each member that takes over from its state, if any, ``(members, steps, cells)``."""
         starts = self.starts[key.choose(same_season(self.calendar, phase), number)]
         block = self.residuals[starts[:, None] + torch.arange(steps + 1)].double()
+        if state is None:
+            return block[:, 1:]
         memory = self.damping ** torch.arange(1, steps + 1)[:, None]
         return block[:, 1:] + memory * (state - block[:, 0])[:, None]
 

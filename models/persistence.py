@@ -20,6 +20,7 @@ from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.config import DampedPersistenceConfig
 from models.innovations import Draw, Innovations
 from models.record import Fold, Record, flat_fields, training_record, year_folds
+from models.spinup import SPIN_UP, set_going
 
 SHRINKAGE = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Candidates for the weight of the channel's mean damping."""
@@ -53,7 +54,8 @@ def fit(
     folds = year_folds(record, before=0, after=1, count=config.folds)
     choice, error = choose_damping(record, folds, lead=1)
     damping = damping_at(record, record.anchors(before=0, after=1), choice, lead=1)
-    errors = [_errors(record, fold.held, damping_at(record, fold.fit, choice, lead=1), 1) for fold in folds]
+    unseen = [damping_at(record, fold.fit, choice, lead=1) for fold in folds]
+    errors = [_errors(record, fold.held, own, 1, record.values) for fold, own in zip(folds, unseen, strict=True)]
     held = torch.cat([fold.held for fold in folds])
     innovations = Innovations.centred(torch.cat(errors), record.calendar[held + 1])
     notes = {"seasonal": choice.terms > 1, "shrinkage": choice.shrinkage, "folds": len(folds), "error": error}
@@ -78,6 +80,9 @@ class Model:
 
     def sample(self, context: Context, *, leads: int, members: Sequence[int], seed: int) -> Tensor:
         """Step all members forward together from the newest state."""
+        if not len(context.history):
+            earlier = set_going(context, history=self.history)
+            return self.sample(earlier, leads=SPIN_UP + leads, members=members, seed=seed)[:, SPIN_UP:]
         key = Draw(seed, context.init_time, members)
         state = flat_fields(context.history[-1:], self.grid)
         states = []
@@ -141,40 +146,47 @@ def shrink_damping(cells: Tensor, weights: Tensor, *, channels: int, shrinkage: 
     return torch.where(weights > 0, (1 - shrinkage) * cells + shrinkage * mean, 0.0)
 
 
-def choose_damping(record: Record, folds: Sequence[Fold], *, lead: int) -> tuple[Choice, float]:
+def choose_damping(
+    record: Record, folds: Sequence[Fold], *, lead: int, before: Tensor | None = None, seasonal: bool = True
+) -> tuple[Choice, float]:
     """The best choice on years not fitted, and its area-weighted mean square error.
 
     Args:
         record: The training record.
         folds: Folds of windows that reach at least ``lead`` steps forward.
         lead: Steps from present to later value.
+        before: What persists, ``(time, cells)``; the record's values by default.
+        seasonal: Whether φ may follow the season.
     """
+    before = record.values if before is None else before
     errors: dict[Choice, float] = {}
-    for terms in (1, 3) if record.calendar.any() else (1,):
+    for terms in (1, 3) if seasonal and record.calendar.any() else (1,):
         for fold in folds:
-            cells = _cells(record, fold.fit, lead, terms)
+            cells = _cells(record, before, fold.fit, lead, terms)
             for shrinkage in SHRINKAGE:
-                square = _errors(record, fold.held, _shrink(record, cells, shrinkage), lead) ** 2 @ record.weights
+                missed = _errors(record, fold.held, _shrink(record, cells, shrinkage), lead, before)
+                square = missed**2 @ record.weights
                 choice = Choice(terms, shrinkage)
                 errors[choice] = errors.get(choice, 0.0) + float(square.sum())
     best = min(errors, key=lambda choice: errors[choice])
     return best, errors[best] / float(record.weights.sum()) / sum(len(fold.held) for fold in folds)
 
 
-def damping_at(record: Record, anchors: Tensor, choice: Choice, *, lead: int) -> Tensor:
-    """Coefficients of φ from the anchors to ``lead`` steps later, ``(terms, cells)``."""
-    return _shrink(record, _cells(record, anchors, lead, choice.terms), choice.shrinkage)
+def damping_at(record: Record, anchors: Tensor, choice: Choice, *, lead: int, before: Tensor | None = None) -> Tensor:
+    """Coefficients of φ from the anchors to ``lead`` steps later, ``(terms, cells)``; ``before`` as above."""
+    before = record.values if before is None else before
+    return _shrink(record, _cells(record, before, anchors, lead, choice.terms), choice.shrinkage)
 
 
-def _cells(record: Record, anchors: Tensor, lead: int, terms: int) -> Tensor:
+def _cells(record: Record, before: Tensor, anchors: Tensor, lead: int, terms: int) -> Tensor:
     later = anchors + lead
-    return cell_damping(record.values[anchors], record.values[later], seasonal_terms(record.calendar[later], terms))
+    return cell_damping(before[anchors], record.values[later], seasonal_terms(record.calendar[later], terms))
 
 
 def _shrink(record: Record, cells: Tensor, shrinkage: float) -> Tensor:
     return shrink_damping(cells, record.weights, channels=record.channels, shrinkage=shrinkage)
 
 
-def _errors(record: Record, anchors: Tensor, damping: Tensor, lead: int) -> Tensor:
+def _errors(record: Record, anchors: Tensor, damping: Tensor, lead: int, before: Tensor) -> Tensor:
     later = anchors + lead
-    return record.values[later] - seasonal_damping(damping, record.calendar[later]) * record.values[anchors]
+    return record.values[later] - seasonal_damping(damping, record.calendar[later]) * before[anchors]

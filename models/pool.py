@@ -1,9 +1,11 @@
 """Pools: some members from one model, some from another, each member whole.
 
 Models of different families err differently, and an ensemble that holds several of them is sharper than the worst and
-spread more honestly than the best. The score of a pool is quadratic in the weights, so that one hindcast of each model
-on the validation years, which no fit has seen, is enough to choose them. Member ``k`` belongs to one model, settled by
-``k`` and the weights alone and spread evenly, so that every block of members holds about its share of each.
+spread more honestly than the best. The score of a pool is quadratic in the weights, so that one set of hindcasts of
+each model is enough to choose them. Models that fit in seconds are refitted without each fold of the record and
+hindcast it. Where a network is among them, all hindcast the validation years, the others refitted without them. Member
+``k`` belongs to one model, settled by ``k`` and the weights alone and spread evenly, so that every block of members
+holds about its share of each.
 
 Source:
     Hagedorn, Doblas-Reyes and Palmer (2005), multi-model ensembles, doi:10.1111/j.1600-0870.2005.00103.x.
@@ -11,7 +13,7 @@ Source:
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Self
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from models.base import Context, Fitted, Grid, Progress, ScenarioModel, Series, TrainingData
 from models.config import PoolConfig
+from models.record import MIN_YEARS, training_record
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of the golden ratio fill the unit interval evenly, however many are taken."""
@@ -37,7 +40,7 @@ def fit(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
 ) -> Fitted:
-    """Fit every model, then choose the weights on the validation years; equal ones where there are none.
+    """Fit every model, then choose the weights on hindcasts; equal ones where the record has no room for any.
 
     Raises:
         ValueError: Whatever the models refuse.
@@ -49,12 +52,17 @@ def fit(
     models = tuple(one.model for one in fitted)
     weights, cases = config.weights, 0
     if weights is None:
-        cases, scores = _hindcast(config, models, data, seed=seed)
-        weights = _best_weights(*scores) if cases else (1 / len(models),) * len(models)
+        parts = [_hindcast(config, *part, seed=seed) for part in _out_of_fold(config, fitted, data, seed=seed)]
+        cases = sum(count for count, _, _ in parts)
+        weights = (1 / len(models),) * len(models)
+        if cases:
+            errors = torch.stack([one for _, one, _ in parts]).sum(dim=0)
+            distances = torch.stack([one for _, _, one in parts]).sum(dim=0)
+            weights = _best_weights(errors, distances)
     chosen = torch.tensor(weights, dtype=torch.float64)
     notes = {
         "weights": (chosen / chosen.sum()).tolist(),
-        "validation_cases": cases,
+        "hindcasts": cases,
         "models": [{"kind": one.kind, **each.notes} for one, each in zip(config.models, fitted, strict=True)],
     }
     return Fitted(Model(models, chosen / chosen.sum()), curve=[row for one in fitted for row in one.curve], notes=notes)
@@ -109,6 +117,8 @@ def owner(members: Sequence[int], weights: Tensor) -> Tensor:
 
 
 def _newest(context: Context, history: int, leads: int) -> Context:
+    if not len(context.history):
+        return context
     steps = history + leads
     return Context(
         history=context.history[len(context.history) - history :],
@@ -122,10 +132,46 @@ def _under(prefix: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in arrays.items() if name.startswith(prefix)}
 
 
+def _out_of_fold(
+    config: PoolConfig, fitted: Sequence[Fitted], data: TrainingData, *, seed: int
+) -> Iterator[tuple[list[ScenarioModel], TrainingData]]:
+    """Models, and data whose validation steps none of them has seen."""
+    if config.is_quick:
+        for part in _folds(data, config.folds, gap=config.leads):
+            yield [one.build(_without_validation(part), seed=seed).model for one in config.models], part
+    elif any(bool(one.validate.any()) for one in data.series):
+        pairs = list(zip(config.models, fitted, strict=True))
+        rest = _without_validation(data)
+        yield [one.build(rest, seed=seed).model if one.is_quick else each.model for one, each in pairs], data
+
+
+def _folds(data: TrainingData, count: int, *, gap: int) -> Iterator[TrainingData]:
+    """The data with each fold in turn as its validation steps, apart from the training steps by a gap."""
+    seen = [(one.train | one.validate).nonzero().flatten() for one in data.series]
+    years = int(training_record(data).years)
+    count = min(count, years) if years > MIN_YEARS else 0
+    for number in range(count):
+        series = []
+        for one, steps in zip(data.series, seen, strict=True):
+            part = steps.tensor_split(count)[number]
+            validate, near = torch.zeros_like(one.train), torch.zeros_like(one.train)
+            if len(part):
+                validate[part] = True
+                near[max(0, int(part[0]) - gap) : int(part[-1]) + 1 + gap] = True
+            series.append(replace(one, train=(one.train | one.validate) & ~near, validate=validate))
+        yield replace(data, series=tuple(series))
+
+
+def _without_validation(data: TrainingData) -> TrainingData:
+    """For families fitted in closed form, which take validation years for training years."""
+    series = [replace(one, validate=torch.zeros_like(one.validate)) for one in data.series]
+    return replace(data, series=tuple(series))
+
+
 def _hindcast(
     config: PoolConfig, models: Sequence[ScenarioModel], data: TrainingData, *, seed: int
-) -> tuple[int, tuple[Tensor, Tensor]]:
-    """How many cases there are, the models' mean errors ``(models,)`` and the distances between them."""
+) -> tuple[int, Tensor, Tensor]:
+    """How many cases there are, and over them the sum of the models' errors ``(models,)`` and of their distances."""
     history = max(model.history for model in models)
     cases = [(one, start) for one in data.series for start in _starts(one, history, config.leads)]
     cases = cases[:: max(1, math.ceil(len(cases) / config.cases))]
@@ -145,16 +191,16 @@ def _hindcast(
         ]
         errors += torch.stack([_mean(abs(one - truth), data.grid) for one in drawn])
         distances += torch.stack([torch.stack([_distance(one, other, data.grid) for other in drawn]) for one in drawn])
-    return len(cases), (errors, distances)
+    return len(cases), errors, distances
 
 
 def _starts(series: Series, history: int, leads: int) -> list[int]:
-    """First leads of windows in validation years whose history may be seen as well."""
-    seen = series.train | series.validate
+    """First leads of windows in validation steps whose history is known, if only as part of the gap around them."""
+    known = (series.values != 0).any(dim=(1, 2, 3))
     return [
         start
-        for start in range(history, len(seen) - leads + 1)
-        if series.validate[start : start + leads].all() and seen[start - history : start].all()
+        for start in range(history, len(known) - leads + 1)
+        if series.validate[start : start + leads].all() and known[start - history : start].all()
     ]
 
 

@@ -1,8 +1,9 @@
 """The part of the record that a fit may see, laid end to end, and its division into folds of years.
 
-The statistical families work on *flat* fields: the cells of all channels in one axis, masked cells zero. Steps outside
-the training mask are dropped here, once, so that no family can look at them. An *anchor* is the position of a step
-from which a window reaches back and forward without crossing a break of the record.
+The statistical families work on *flat* fields: the cells of all channels in one axis, masked cells zero. They choose
+by cross-validation and need no years for early stopping: validation steps are training steps to them. Steps outside
+both masks are dropped here, once, so that no family can look at them. An *anchor* is the position of a step from which
+a window reaches back and forward without crossing a break of the record.
 """
 
 import math
@@ -23,7 +24,7 @@ MIN_YEARS = 3
 
 @dataclass(frozen=True)
 class Record:
-    """The training steps of all series, one after the other.
+    """The training and validation steps of all series, one after the other.
 
     Attributes:
         values: Standardised anomalies, ``(time, cells)``, float64, zero where masked.
@@ -102,9 +103,9 @@ def training_record(data: TrainingData) -> Record:
     values = torch.cat([_flat_training_values(series, mask, number) for number, series in enumerate(data.series)])
     record = Record(
         values=values,
-        calendar=torch.cat([series.calendar[series.train] for series in data.series]).double(),
-        forcing=torch.cat([series.forcing[series.train] for series in data.series]).double(),
-        time=torch.cat([series.train.nonzero().flatten() for series in data.series]),
+        calendar=torch.cat([series.calendar[_seen(series)] for series in data.series]).double(),
+        forcing=torch.cat([series.forcing[_seen(series)] for series in data.series]).double(),
+        time=torch.cat([_seen(series).nonzero().flatten() for series in data.series]),
         run=_runs(data.series),
         weights=flat_weights(data.grid),
         channels=mask.shape[0],
@@ -185,11 +186,15 @@ def flat_fields(values: Tensor, grid: Grid) -> Tensor:
     return fields
 
 
+def _seen(series: Series) -> Tensor:
+    return series.train | series.validate
+
+
 def _flat_training_values(series: Series, mask: Tensor, number: int) -> Tensor:
-    values = torch.where(mask, series.values[series.train].double(), 0.0).flatten(1)
+    values = torch.where(mask, series.values[_seen(series)].double(), 0.0).flatten(1)
     bad = ~torch.isfinite(values).all(dim=1)
     if bad.any():
-        step = int(series.train.nonzero().flatten()[bad][0])
+        step = int(_seen(series).nonzero().flatten()[bad][0])
         raise ValueError(
             f"series {number} has values that are not finite at {int(bad.sum())} training steps, first at step {step}; "
             "fill or mask them, or take those steps out of training"
@@ -200,7 +205,7 @@ def _flat_training_values(series: Series, mask: Tensor, number: int) -> Tensor:
 def _runs(series: tuple[Series, ...]) -> Tensor:
     breaks = []
     for one in series:
-        time = one.train.nonzero().flatten()
+        time = _seen(one).nonzero().flatten()
         breaks.append(torch.diff(time, prepend=time[:1] - 2) != 1)
     return torch.cat(breaks).long().cumsum(0)
 

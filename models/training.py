@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 from models.base import Progress
-from models.networks import Backbone
+from models.config import NetworkConfig
+from models.networks import SIZES, Backbone, parameter_count
+from models.windows import Windows
 
 Loss = Callable[[int, Generator], Tensor]
 """Loss of the batch of this step, a scalar with a gradient; all its randomness from the generator."""
@@ -48,8 +50,21 @@ class Schedule:
     weight_decay: float
     clip: float = 1.0
     ema: float = 0.995
-    evaluate_every: int = 25
+    evaluate_every: int = 50
     patience: int | None = None
+
+    @classmethod
+    def of(cls, config: NetworkConfig, *, default: int) -> Self:
+        """The schedule that a configuration asks for; ``default`` steps where it names none."""
+        steps = config.steps or default
+        return cls(
+            steps=steps,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            ema=config.ema,
+            evaluate_every=max(10, min(50, steps // 6)),
+            patience=config.patience,
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,16 @@ class Outcome:
     curve: list[dict[str, float]]
     best_step: int
     steps_taken: int
+
+
+class Task(Protocol):
+    """What a family asks of its network."""
+
+    def loss(self, windows: Windows, rows: Tensor, noise: Generator, *, share: float) -> Tensor:
+        """Loss of some windows, with a gradient, when this share of the training is over."""
+
+    def look(self, windows: Windows, seed: int) -> float:
+        """Loss of the validation windows, with noise that is the same at each call."""
 
 
 def generator(seed: int, *key: int) -> Generator:
@@ -117,6 +142,57 @@ def train(
     state.put(state.best)
     network.eval()
     return Outcome(state.curve, state.best_step, state.step)
+
+
+def train_on_windows(
+    network: nn.Module,
+    task: Task,
+    windows: Windows,
+    looks: Windows,
+    *,
+    config: NetworkConfig,
+    seed: int,
+    progress: Progress | None,
+    checkpoint: Path | None,
+) -> tuple[Outcome, dict[str, Any]]:
+    """Train a network on windows of the record, and stop by others.
+
+    Args:
+        network: Trained in place, see :func:`train`.
+        task: Its losses.
+        windows: To train on.
+        looks: To stop by; there may be none.
+        config: Steps, rates and batch.
+        seed: Of shuffling and noise.
+        progress: Told of each evaluation.
+        checkpoint: Folder for checkpoints.
+
+    Returns:
+        The outcome, and notes for the model's card.
+    """
+    schedule = Schedule.of(config, default=config.effort * SIZES[config.size].steps)
+
+    def loss(step: int, noise: Generator) -> Tensor:
+        rows = shuffled(len(windows), config.batch, step, seed=seed)
+        return task.loss(windows, rows, noise, share=step / schedule.steps)
+
+    outcome = train(
+        network,
+        loss,
+        (lambda: task.look(looks, seed)) if len(looks) else None,
+        schedule=schedule,
+        seed=seed,
+        identity={"config": config.model_dump(mode="json"), "data": windows.digest()},
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    return outcome, {
+        "parameters": parameter_count(network),
+        "training_windows": len(windows),
+        "validation_windows": len(looks),
+        "best_step": outcome.best_step,
+        "steps_taken": outcome.steps_taken,
+    }
 
 
 class _State:

@@ -1,5 +1,6 @@
 """Windows of the record: where they may lie, in which fold they are, and how a batch of them is gathered."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,12 @@ class Windows:
         past, future = steps[:, : self.history], steps[:, self.history :]
         return Batch(self.values[past], self.values[future], self.calendar[future], self.forcing[future])
 
+    def digest(self) -> str:
+        """A fingerprint of everything that lies in a window."""
+        used = (self.starts[:, None] + torch.arange(self.history + self.leads)).unique()
+        parts = (self.values[used], self.calendar[used], self.forcing[used], self.starts)
+        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
+
     def folds(self, count: int) -> Tensor:
         """Fold of each window, ``(windows,)``: ``count`` unbroken stretches of the record."""
         return (torch.arange(len(self)) * count) // max(1, len(self))
@@ -70,17 +77,24 @@ def training_windows(data: TrainingData, *, history: int, leads: int) -> Windows
     """Windows that lie in training steps throughout.
 
     Raises:
-        ValueError: No such window, or values that are not finite.
+        ValueError: Too few such windows, or values that are not finite.
     """
     _check(data)
-    starts = _starts([series.train for series in data.series], [series.train for series in data.series], history, leads)
+    masks = [series.train for series in data.series]
+    starts = _starts(masks, masks, history, leads)
     if len(starts) < 8:
-        longest = max(int(series.train.sum()) for series in data.series)
+        longest = max(int(mask.sum()) for mask in masks)
         raise ValueError(
             f"too few training years: {len(starts)} windows of {history} + {leads} steps fit into the training "
             f"steps (longest series: {longest}), at least 8 are needed; train on more years or shorten the window"
         )
     return _join(data, starts, history, leads)
+
+
+def all_windows(data: TrainingData, *, history: int, leads: int) -> Windows:
+    """Windows that lie in training or validation steps throughout: for a last fit, when early stopping is over."""
+    masks = [series.train | series.validate for series in data.series]
+    return _join(data, _starts(masks, masks, history, leads), history, leads)
 
 
 def validation_windows(data: TrainingData, *, history: int, leads: int) -> Windows:

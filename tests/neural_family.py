@@ -45,6 +45,14 @@ def data() -> TrainingData:
     return TrainingData((record(1), record(2)), grid())
 
 
+def with_other_validation_steps() -> TrainingData:
+    tripled = tuple(
+        replace(one, values=torch.where(one.validate[:, None, None, None], 3 * one.values, one.values))
+        for one in data().series
+    )
+    return TrainingData(tripled, grid())
+
+
 def situation(*, history: int = 2, leads: int = LEADS) -> Context:
     series = record(3)
     window = slice(60 - history, 60 + leads)
@@ -142,14 +150,16 @@ class NeuralFamily:
         )
 
     def test_validation_steps_only_choose_when_to_stop(self, fitted):
-        """With a single look there is nothing to choose, so that their values must not matter."""
-        spoilt = tuple(
-            replace(one, values=torch.where(one.validate[:, None, None, None], 3 * one.values, one.values))
-            for one in data().series
-        )
-        again = self.config.build(TrainingData(spoilt, grid()), seed=0)
-        assert same(again.model.arrays(), fitted.model.arrays())
-        assert again.curve[0]["validate"] != fitted.curve[0]["validate"]
+        """With a single look there is nothing to choose, so that without a refit their values must not matter."""
+        config = self.config.model_copy(update={"refit": False})
+        plain, again = (config.build(given, seed=0) for given in (data(), with_other_validation_steps()))
+        assert same(again.model.arrays(), plain.model.arrays())
+        assert again.curve[0]["validate"] != plain.curve[0]["validate"]
+
+    def test_a_refit_takes_validation_steps_into_the_expectation_but_not_into_the_network(self, fitted):
+        mine, other = fitted.model.arrays(), self.config.build(with_other_validation_steps(), seed=0).model.arrays()
+        assert not torch.equal(mine["anchor.damping"], other["anchor.damping"])
+        assert all(torch.equal(mine[name], other[name]) for name in mine if "backbone" in name)
 
     def test_forcing_beyond_experience_is_held_at_its_edge(self, fitted):
         forcing = situation().forcing

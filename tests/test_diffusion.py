@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.config import DiffusionConfig
-from models.law import Law, fit_law, leading_patterns
+from models.law import Law, fit_law
 from models.samplers import SAMPLERS
 from tests.linear_gaussian import LinearGaussian, context, coupled_system, training_data
 from tests.neural_family import LEADS, SHAPE, SMALL, NeuralFamily, changed, draw, mask, situation
@@ -50,6 +50,19 @@ class TestDiffusion(NeuralFamily):
         assert torch.isfinite(guided).all()
         assert not torch.allclose(plain, guided, atol=1e-3)
 
+    def test_guidance_is_an_option_of_the_configuration(self, fitted):
+        config = self.config.model_copy(update={"guidance": 1.5})
+        model = config.restore(fitted.model.arrays(), grid=fitted.model.grid)
+        asked = fitted.model.sample(situation(), leads=LEADS, members=range(2), seed=1, guidance=1.5)
+        assert torch.equal(model.sample(situation(), leads=LEADS, members=range(2), seed=1), asked)
+
+    def test_a_start_from_nothing_is_one_without_the_state(self, fitted):
+        given = situation()
+        nothing = changed(history=given.history[:0], calendar=given.calendar[2:], forcing=given.forcing[2:])
+        drawn = fitted.model.sample(nothing, leads=LEADS, members=range(2), seed=1)
+        dropped = fitted.model.sample(given, leads=LEADS, members=range(2), seed=1, drop=["state"])
+        assert torch.equal(drawn[:, :3], dropped[:, :3])
+
     def test_an_unknown_condition_is_refused(self, fitted):
         with pytest.raises(ValueError, match="drop names"):
             fitted.model.sample(situation(), leads=LEADS, members=[0], seed=1, drop=["season"])
@@ -63,7 +76,7 @@ def system() -> LinearGaussian:
 @pytest.fixture(scope="module")
 def law(system) -> Law:
     windows = system.simulate(602, seed=1).flatten(1).unfold(0, 3, 1).transpose(1, 2)
-    return fit_law(windows, leading_patterns(windows.flatten(0, 1), 6))
+    return fit_law(windows, torch.arange(600) // 200, 6)
 
 
 def test_the_frame_of_the_law_is_orthogonal(law):

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from models.base import TrainingData
 from models.config import (
     AnyModelConfig,
+    AutoregressiveConfig,
     ClimatologyConfig,
     DampedPersistenceConfig,
     LinearInverseConfig,
@@ -48,21 +49,20 @@ def test_every_block_holds_its_share_of_each_model(weights, block):
     assert not shares[np.array(weights) == 0].any()
 
 
-def test_weights_are_learnt_where_there_are_validation_years():
+def test_weights_are_learnt_on_hindcasts():
     """A coupled system belongs to the linear inverse model; climatology has no part in its first steps."""
     values = systems.coupled_system().simulate(600, seed=2)
     config = PoolConfig(models=(ClimatologyConfig(), LinearInverseConfig()), leads=2)
     notes = config.build(with_validation(values), seed=0).notes
-    assert notes["validation_cases"] > 20
+    assert notes["hindcasts"] > 20
     assert notes["weights"][1] >= 0.9
 
 
-def test_without_validation_years_weights_are_equal():
-    notes = (
-        PoolConfig(models=BOTH).build(systems.training_data(systems.white_system().simulate(200, seed=3)), seed=0).notes
-    )
+def test_without_a_whole_window_out_of_fold_weights_are_equal():
+    data = systems.training_data(systems.white_system().simulate(200, seed=3))
+    notes = PoolConfig(models=BOTH, leads=60).build(data, seed=0).notes
     assert notes["weights"] == [0.5, 0.5]
-    assert notes["validation_cases"] == 0
+    assert notes["hindcasts"] == 0
 
 
 def test_least_score_by_hand():
@@ -102,3 +102,29 @@ def test_a_pool_is_told_from_its_kind_and_may_hold_a_pool():
 def test_weights_that_make_no_pool_are_refused(weights):
     with pytest.raises(ValidationError):
         PoolConfig(models=BOTH, weights=weights)
+
+
+def test_weights_are_judged_out_of_fold(monkeypatch):
+    """The model that issues has seen every step, those that are weighed neither their fold nor the gap around it."""
+    seen: list[torch.Tensor] = []
+    build = LinearInverseConfig.build
+
+    def spy(self, data, **options):
+        seen.append(data.series[0].train | data.series[0].validate)
+        return build(self, data, **options)
+
+    monkeypatch.setattr(LinearInverseConfig, "build", spy)
+    values = systems.coupled_system().simulate(300, seed=2)
+    config = PoolConfig(models=(ClimatologyConfig(), LinearInverseConfig()), leads=2)
+    config.build(systems.training_data(values), seed=0)
+    assert seen[0].all()
+    left_out = [(~steps).nonzero().flatten() for steps in seen[1:]]
+    assert [(int(steps[0]), int(steps[-1])) for steps in left_out] == [(0, 76), (73, 151), (148, 226), (223, 299)]
+
+
+def test_a_network_hindcasts_the_years_that_stopped_it():
+    network = AutoregressiveConfig(steps=3, patience=None)
+    values = systems.coupled_system().simulate(200, seed=2)
+    config = PoolConfig(models=(LinearInverseConfig(), network), leads=2, cases=5)
+    assert config.build(with_validation(values), seed=0).notes["hindcasts"] == 5
+    assert config.build(systems.training_data(values), seed=0).notes["hindcasts"] == 0

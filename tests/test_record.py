@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,6 +25,14 @@ def test_record_keeps_training_steps_alone():
     record = training_record(gapped())
     assert record.time.tolist() == [*range(20), *range(25, 60)]
     assert record.values.dtype == torch.float64
+
+
+def test_validation_steps_count_as_training_steps():
+    data = gapped()
+    hole = ~data.series[0].train
+    both = training_record(TrainingData((replace(data.series[0], validate=hole),), data.grid))
+    assert torch.equal(both.time, torch.arange(60))
+    assert both.run.unique().numel() == 1
 
 
 def test_windows_cross_neither_gaps_nor_series():

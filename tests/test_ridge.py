@@ -5,6 +5,7 @@ import torch
 from models.config import DirectRidgeConfig
 from models.eofs import Eofs
 from models.ridge import Operator, growth, persisted
+from models.surroundings import Surroundings
 from tests import linear_gaussian as systems
 
 
@@ -48,7 +49,7 @@ def test_out_of_fold_errors_are_larger_than_fitted_ones():
 def test_persisted_follows_the_season_of_each_lead():
     damping = torch.tensor([[[0.5], [0.2], [0.0]], [[0.4], [0.0], [2.0]]], dtype=torch.float64)
     calendar = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], dtype=torch.float64)
-    newest = torch.tensor([[10.0]], dtype=torch.float64)
+    newest = torch.tensor([[[10.0]]], dtype=torch.float64)
     # lead 1: 0.5 + 0.2 · sin = 0.7; lead 2: 0.4 + 2 · cos = 2.4, held at 0.999
     np.testing.assert_allclose(persisted(newest, damping, calendar), [[[7.0], [9.99]]])
 
@@ -56,7 +57,7 @@ def test_persisted_follows_the_season_of_each_lead():
 def test_an_operator_is_restored_from_its_arrays():
     values = systems.coupled_system().simulate(200, seed=12)
     operator = DirectRidgeConfig(leads=2).build(systems.training_data(values), seed=0).model.operator
-    restored = Operator.restore(operator.arrays())
+    restored = Operator.restore(operator.arrays(), grid=systems.grid((2, 3, 5)))
     assert (restored.leads, restored.lags) == (operator.leads, operator.lags)
     assert all(torch.equal(tensor, operator.arrays()[name]) for name, tensor in restored.arrays().items())
 
@@ -66,7 +67,9 @@ def test_growth_of_chained_windows_by_hand(factor, expected):
     """One cell with the EOF itself: lead 1 is the factor, lead 2 its square."""
     eofs = Eofs(torch.ones(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
     coefficients = torch.tensor([factor, factor**2], dtype=torch.float64).reshape(2, 1, 1)
-    assert growth(Operator(eofs, coefficients, torch.zeros(2, 1, 1, dtype=torch.float64))) == pytest.approx(expected)
+    nothing = torch.zeros(2, 1, 1, dtype=torch.float64)
+    operator = Operator(eofs, coefficients, nothing, nothing[:, 0, 0], Surroundings.of(systems.grid((1, 1, 1))))
+    assert growth(operator) == pytest.approx(expected)
 
 
 def test_windows_that_would_grow_are_held_back():
@@ -85,3 +88,19 @@ def test_a_window_longer_than_the_runs_is_refused():
     data = systems.training_data(systems.coupled_system().simulate(40, seed=13))
     with pytest.raises(ValueError, match="too few unbroken training windows"):
         DirectRidgeConfig(leads=30).build(data, seed=0)
+
+
+def test_small_features_that_die_are_seen_through_their_surroundings():
+    """Large anomalies persist under white noise of single cells: the surroundings tell them apart."""
+    rng = np.random.default_rng(13)
+    large, values = np.zeros((1, 6, 8)), []
+    for _ in range(400):
+        large = 0.9 * large + rng.standard_normal((1, 1, 1))
+        values.append(large + 1.5 * rng.standard_normal((1, 6, 8)))
+    record = systems.training_data(torch.tensor(np.stack(values), dtype=torch.float32))
+    notes = DirectRidgeConfig(leads=1, eofs=1).build(record, seed=0).notes
+    assert notes["surroundings"] == [0.75]
+    alone = DirectRidgeConfig(leads=1).build(
+        systems.training_data(systems.damped_system().simulate(400, seed=9)), seed=0
+    )
+    assert alone.notes["surroundings"] == [0.0]

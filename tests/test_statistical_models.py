@@ -184,6 +184,6 @@ def test_training_data_that_no_fit_can_use_are_refused(config):
     series = monthly_series(1)
     train = torch.zeros_like(series.train)
     train[:20] = True
-    short = Series(series.values, series.calendar, series.forcing, train, series.validate)
+    short = Series(series.values, series.calendar, series.forcing, train, torch.zeros_like(train))
     with pytest.raises(ValueError, match="years"):
         config.build(TrainingData((short,), grid()), seed=0)

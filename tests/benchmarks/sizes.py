@@ -1,0 +1,120 @@
+"""What a named size costs: the table of sizes in ``docs/models.md``.
+
+Run ``python -m tests.benchmarks.sizes [--grid 32 64] [--threads 2] [--into docs/models.md]``. Each size is measured in
+a process of its own: a diffusion window of ten steps of one variable, batches of 16 windows in training, 50 members in
+sampling; memory is the process's peak beyond what importing takes.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from models.base import Grid
+from models.config import DiffusionConfig
+from models.networks import SIZES, Backbone, parameter_count
+from models.training import generator
+from tests.benchmarks.skill import replace_table
+
+WINDOW = 10
+
+
+def measure(size: str, height: int, width: int) -> dict[str, float]:
+    """Parameters, seconds of a training step and of a network call for 50 members, and peak memory in MiB."""
+    config = DiffusionConfig(window=WINDOW)
+    grid = Grid(torch.ones(height, width), torch.ones(1, height, width, dtype=torch.bool), is_global=True)
+    network = Backbone(
+        inputs=3 * WINDOW + config.history,
+        outputs=WINDOW,
+        conditions=7,
+        grid=grid,
+        size=size,
+        dropout=config.dropout,
+        generator=generator(0),
+    )
+    before = _peak()
+    optimiser = torch.optim.AdamW(network.parameters())
+    step = _seconds(lambda: _train(network, optimiser, config.batch, (height, width)))
+    training = _peak() - before
+    network.eval()
+    with torch.no_grad():
+        call = _seconds(lambda: network(*_inputs(50, (height, width))))
+    found = {"parameters": parameter_count(network), "patch": network.patch}
+    return found | {"step": step, "call": call, "memory": training}
+
+
+def _inputs(count: int, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.randn(count, 3 * WINDOW + 3, *shape), torch.randn(count, 7), torch.zeros(count)
+
+
+def _train(network: Backbone, optimiser: torch.optim.Optimizer, batch: int, shape: tuple[int, int]) -> None:
+    network.train()
+    network.set_generator(generator(1))
+    optimiser.zero_grad(set_to_none=True)
+    network(*_inputs(batch, shape)).square().mean().backward()
+    optimiser.step()
+
+
+def _seconds(work) -> float:  # type: ignore[no-untyped-def]
+    """Of the second run; of the first where that one takes long."""
+    for _ in range(2):
+        began = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - began
+        if seconds > 20:
+            break
+    return seconds
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def table(height: int, width: int, threads: int) -> str:
+    """Markdown, one row for each size."""
+    lines = [
+        f"Grid {height} × {width}, {threads} thread(s) of a CPU. A patch is what the network sees as one cell; steps "
+        "are the defaults of the autoregressive network and of diffusion.",
+        "",
+        "| size | parameters | patch | step of 16 windows | steps | call for 50 members | peak memory in training |",
+        "|---" * 7 + "|",
+    ]
+    for name, size in SIZES.items():
+        options = f"--one {name} --grid {height} {width} --threads {threads}".split()
+        output = subprocess.run(
+            [sys.executable, "-m", __spec__.name, *options], check=True, capture_output=True, text=True
+        ).stdout
+        found = json.loads(output)
+        lines.append(
+            f"| `{name}` | {found['parameters'] / 1e6:.2f} M | {found['patch']} × {found['patch']} "
+            f"| {found['step']:.2f} s | {size.steps} / {size.steps * DiffusionConfig.effort} "
+            f"| {found['call']:.2f} s | {found['memory']:.0f} MiB |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure every size, print the table, and put it into the document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--grid", type=int, nargs=2, default=(32, 64))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--one", choices=SIZES, help=argparse.SUPPRESS)
+    parser.add_argument("--into", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.one:
+        print(json.dumps(measure(options.one, *options.grid)))
+        return
+    text = table(*options.grid, options.threads)
+    print(text)
+    if options.into:
+        replace_table(options.into, "sizes", text)
+
+
+if __name__ == "__main__":
+    main()
