@@ -9,15 +9,23 @@ import xarray as xr
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.experiment import Experiment
+from flows.experiment import BEST, Experiment
 from flows.plan import remember
 from flows.progress import Reporter
 from flows.system import System
-from pipeline.ensembles import open_ensemble
+from flows.verify import is_calibrated, opened
+from pipeline.evidence import read_evidence
 from pipeline.issued import ask
 from pipeline.products import read_issue
 from pipeline.report import Report, Source, write_report
+from pipeline.sources.base import SourceConfig
 from pipeline.workspace import Workspace, write_whole
+
+BECAUSE = {
+    True: "it had the least CRPS on hindcasts of years it had not seen",
+    False: "the experiment names it",
+}
+"""Why a model issues, by whether it was chosen."""
 
 
 @flow(name="report", validate_parameters=False)
@@ -43,21 +51,19 @@ report_task = task(name="write report", cache_policy=NO_CACHE)(make_report)
 
 
 def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter) -> Report:
-    experiment, issue = system.experiment, read_issue(system.workspace)
+    experiment, issue, issuing = system.experiment, read_issue(system.workspace), system.issuing
+    calibrated = is_calibrated(system, issuing)
+    evidence = system.workspace.reports / "evidence.nc"
     return Report(
         title=experiment.title,
         experiment=experiment.name,
         purpose=experiment.description,
-        sources=[
-            Source(name, source.attribution or "", source.licence or "") for name, source in experiment.sources.items()
-        ],
-        ensembles={
-            name: open_ensemble(system.workspace, model=name, fingerprint=system.fingerprint(name))
-            for name in experiment.models
-        },
+        sources=[_source(name, source) for name, source in experiment.sources.items()],
+        ensembles={issuing: opened(system, issuing, calibrated=calibrated)},
         record=_record(system),
         reference=experiment.reference.years,
-        issuing=experiment.forecast.model,
+        issuing=issuing,
+        because=BECAUSE[experiment.forecast.model == BEST],
         scorecard=json.loads((system.workspace.reports / "scorecard.json").read_text()),
         answers=answers,
         cards=[_card(system, name) for name in experiment.models],
@@ -68,7 +74,8 @@ def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter)
         ],
         points=experiment.points,
         record_name="climate model run" if experiment.forecast.scenarios else "observations",
-        judged={span.group if experiment.forecast.scenarios else "": span.years for span in experiment.split.test},
+        evidence=read_evidence(evidence),
+        issued_evidence=read_evidence(evidence, kind="calibrated").get(issuing, {}) if calibrated else {},
         stage_seconds=reporter.times,
         provenance={
             "archive snapshot": system.workspace.snapshot("archive"),
@@ -77,6 +84,12 @@ def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter)
             **{name: version(name) for name in ("tercile", "torch", "diffusers", "xarray", "icechunk", "prefect")},
         },
     )
+
+
+def _source(name: str, source: SourceConfig) -> Source:
+    about = source.model_dump()
+    words = {key: str(about.get(key) or "") for key in ("attribution", "licence", "link", "producer")}
+    return Source(name, **words)
 
 
 def _record(system: System) -> xr.Dataset:

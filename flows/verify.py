@@ -1,23 +1,30 @@
-"""Verify: score every stored ensemble against what happened, and write the scorecard."""
+"""Verify: score every stored ensemble against what happened, and write the scorecard with its evidence."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.experiment import Experiment
+from flows.findings import failure_findings
 from flows.plan import remember
 from flows.progress import Reporter
 from flows.system import System
 from pipeline.ensembles import open_ensemble
-from pipeline.grid import area_weights
+from pipeline.evidence import save_evidence
+from pipeline.judgement import Evidence, benchmark, judge, judged_card, lay_out, resident
 from pipeline.periods import infer_cadence
-from pipeline.verification import merge, score_ensemble, scorecard
+from pipeline.products import open_calibration
+from pipeline.scoreboard import summary
 from pipeline.workspace import Workspace, write_whole
+
+KINDS = ("raw", "calibrated")
+"""Members as they were drawn, and as calibration changes them."""
 
 
 @flow(name="verify", validate_parameters=False)
@@ -28,30 +35,20 @@ def verify_flow(experiment: Experiment, workspace: Workspace, todo: list[str], r
 
 
 def verify(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> dict[str, Any]:
-    """Score all models on the test years; ``scorecard.json`` is written whole.
+    """Score all models on the test years; ``scorecard.json`` and ``evidence.nc`` are each written whole.
 
     Returns:
         The scorecard. Where no forecast has met its truth yet it holds no model and says so.
     """
     system = System(experiment, workspace)
-    statistics = {}
-    for position, name in enumerate(experiment.models):
-        parts = [part for variable in experiment.variables if (part := _statistics(system, name, variable)) is not None]
-        if parts:
-            statistics[name] = merge(*parts).compute()
-        reporter.update("models", position + 1, len(experiment.models))
-    if experiment.verify.reference in statistics:
-        card = scorecard(statistics, reference=experiment.verify.reference, lead_blocks=_lead_blocks(system))
-    else:
-        card = {"reference": experiment.verify.reference, "models": {}, "reason": "no forecast has met its truth yet"}
-    groups = experiment.forecast.scenarios or [experiment.lead_group]
-    card |= {
-        "schema_version": 1,
-        "experiment": experiment.name,
-        "test": [span.model_dump(mode="json") for span in experiment.split.test],
-        "labels": {group: system.pathway_label(group) for group in groups},
-    }
+    evidence = judge_models(system, reporter)
+    reference, blocks = experiment.verify.reference, lead_blocks(system)
+    cards = {kind: judged_card(found, reference=reference, lead_blocks=blocks) for kind, found in evidence.items()}
+    card = cards.get("raw") or {"reference": reference, "models": {}, "reason": "no forecast has met its truth yet"}
+    card |= {"calibrated": cards["calibrated"]} if "calibrated" in cards else {}
+    card |= _about(system) | _checked(system)
     write_whole(workspace.reports / "scorecard.json", json.dumps(card, indent=2))
+    save_evidence(workspace.reports / "evidence.nc", evidence)
     remember(workspace, verify=system.verify_hash)
     return card
 
@@ -59,42 +56,83 @@ def verify(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> 
 verify_task = task(name="verify", cache_policy=NO_CACHE)(verify)
 
 
-def summary(card: dict[str, Any]) -> str:
-    """A table of skill by model, variable and lead for the run's page."""
-    rows = [
-        f"| {model} | {variable} | {row.get('scenario', '')} | {row['lead_first']}–{row['lead_last']} | {_skill(row)} |"
-        for model, by_variable in card["models"].items()
-        for variable, table in by_variable.items()
-        for row in table
-    ]
-    head = [f"CRPS skill against {card['reference']}", "", "| model | variable | scenario | lead | skill |"]
-    return "\n".join([*head, "|---|---|---|---|---|", *rows])
+def judge_models(system: System, reporter: Reporter) -> dict[str, dict[str, Evidence]]:
+    """Evidence by kind on each model whose ensemble is there and has met its truth.
+
+    All are measured against the raw members of the reference model, which is what calibration goes back to.
+    """
+    base, blocks = system.experiment.verify.reference, lead_blocks(system)
+    reference = resident(opened(system, base, calibrated=False))
+    truth = lay_out(judging_truth(system), reference)
+    if truth is None:
+        return {}
+    against = benchmark(truth, system.reference(), reference)
+    known = judge(reference, against, reference=None)
+    found = {kind: {base: known} for kind in KINDS}
+    others = [(kind, name) for kind in KINDS for name in system.experiment.models if name != base]
+    for position, (kind, name) in enumerate(others, start=1):
+        if kind == "raw" or is_calibrated(system, name):
+            raw = kind == "raw"
+            ensemble = opened(system, name, calibrated=not raw)
+            found[kind][name] = judge(ensemble, against, reference=reference, lead_blocks=blocks, diagnosed=raw)
+        reporter.update("models", position, len(others))
+    return {kind: judged for kind, judged in found.items() if kind == "raw" or len(judged) > 1}
 
 
-def _statistics(system: System, model: str, variable: str) -> xr.Dataset | None:
-    ensemble = open_ensemble(system.workspace, model=model, fingerprint=system.fingerprint(model))
-    truth = system.truth(variable)
-    groups = system.experiment.forecast.scenarios
-    observation = (
-        xr.concat(list(truth.values()), xr.Variable("scenario", groups)) if groups else next(iter(truth.values()))
-    )
-    known = observation["time"].values[observation.notnull().any([d for d in observation.dims if d != "time"]).values]
-    if not np.isin(ensemble["valid_time"].values, known).any():
-        return None
-    return score_ensemble(ensemble[variable], observation.load(), weights=area_weights(ensemble))
+def is_calibrated(system: System, model: str) -> bool:
+    """Whether a calibration of the model has been learnt."""
+    return open_calibration(system.workspace, model=model, fingerprint=system.fingerprint(model)) is not None
 
 
-def _lead_blocks(system: System) -> int | None:
+def opened(system: System, model: str, *, calibrated: bool) -> xr.Dataset:
+    """A model's forecasts, raw or calibrated."""
+    fingerprint = system.fingerprint(model)
+    return open_ensemble(system.workspace, model=model, fingerprint=fingerprint, calibrated=calibrated)
+
+
+def judging_truth(system: System) -> Mapping[str, xr.DataArray]:
+    """By variable, what judges forecasts: NaN outside the test years."""
+    groups, found = system.experiment.forecast.scenarios, {}
+    for name in system.experiment.variables:
+        truth = system.truth(name)
+        found[name] = (
+            xr.concat(list(truth.values()), xr.Variable("scenario", groups), join="outer")
+            if groups
+            else next(iter(truth.values()))
+        )
+    return found
+
+
+def lead_blocks(system: System) -> int | None:
     """Leads pooled into one row: years of a projection, single leads otherwise."""
     if not system.experiment.forecast.scenarios:
         return None
     cadence = infer_cadence(system.groups[system.experiment.lead_group]["time"])
-    per_year = {"years": 1, "months": 12, "days": 365, "hours": 8766}[cadence.unit] / cadence.step
-    return max(1, round(system.experiment.verify.years_per_block * per_year))
+    return max(1, round(system.experiment.verify.years_per_block * cadence.per_year))
 
 
-def _skill(row: dict[str, Any]) -> str:
-    value, low, high = (row.get(name) for name in ("crps_skill", "crps_skill_low", "crps_skill_high"))
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+def _about(system: System) -> dict[str, Any]:
+    """What the scorecard is of."""
+    experiment = system.experiment
+    groups = experiment.forecast.scenarios or [experiment.lead_group]
+    return {
+        "schema_version": 1,
+        "experiment": experiment.name,
+        "test": [span.model_dump(mode="json") for span in experiment.split.test],
+        "labels": {group: system.pathway_label(group) for group in groups},
+    }
+
+
+def _checked(system: System) -> dict[str, Any]:
+    """Checks of generative failure by model, and a sentence for each one that was raised."""
+    checks = {
+        name: failure_findings(system, name, opened(system, name, calibrated=False))
+        for name in system.experiment.models
+    }
+    return {
+        "checks": {name: [asdict(finding) for finding in found] for name, found in checks.items()},
+        "models_warnings": {
+            name: [f"{finding.name}: {finding.meaning}." for finding in found if finding.raised]
+            for name, found in checks.items()
+        },
+    }

@@ -40,7 +40,7 @@ SHRINKAGES = (np.inf, 1000.0, 300.0, 100.0, 30.0, 10.0)
 
 FEWEST_STARTS = 5
 _PARTS = 10  # of the record, left out in turn to see how far β scatters
-_CELLS = 2000  # that are looked at when the shrinkage is chosen
+_CELLS = 500  # that are looked at when the shrinkage is chosen
 _LARGEST_STRETCH = 10.0
 _WORTH = 0.0005  # share of the CRPS that more detail must gain
 _TRUTH, _MEAN, _TRUTH_SQUARE, _PRODUCT, _MEAN_SQUARE, _VARIANCE = range(6)
@@ -131,7 +131,7 @@ def fit_calibration(
         table = _table(cases.isel(lead_time=leads), fold, season.isel(lead_time=leads), area, seasons, members, space)
         parts = [table, *(table.select(table.fold != number) for number in folds)]
         choices = [_choose(part) for part in parts]
-        kept = [_coefficients(part, choice) for part, (choice, _) in zip(parts, choices, strict=True)]
+        kept = [_coefficients(_moments(part), choice) for part, (choice, _) in zip(parts, choices, strict=True)]
         found.append(np.stack(kept, axis=1))
         lead = cases["lead_time"].values[leads]
         summary.append(_told(table, *choices[0]) | {"lead_first": int(lead[0]), "lead_last": int(lead[-1])})
@@ -244,7 +244,7 @@ class _Table:
         )
 
     def thinned(self) -> "_Table":
-        """Every n-th cell, so that about two thousand are left."""
+        """Every n-th cell, so that about five hundred are left."""
         step = max(1, self.area.size // _CELLS)
         cells = {name: getattr(self, name)[:, ::step] for name in ("mean", "variance", "truth")}
         return replace(self, **cells, area=self.area[::step])
@@ -270,8 +270,22 @@ def _table(
     return _Table(flat["mean"], flat["variance"], flat["truth"], fold_of, season_of, area, seasons, members)
 
 
-def _moments(table: _Table) -> tuple[Floats, Floats]:
+@dataclass(frozen=True)
+class _Moments:
     """Moments within each season and cell ``(season, 6, cell)`` and the cases they rest on ``(season, cell)``."""
+
+    values: Floats
+    count: Floats
+    area: Floats
+    members: int
+
+    @property
+    def weight(self) -> Floats:
+        """Of each season and cell in the area's mean, ``(season, 1, cell)``."""
+        return (self.area * self.count)[:, None]
+
+
+def _moments(table: _Table) -> _Moments:
     found, counts = [], []
     for season in range(table.seasons):
         rows = table.season == season
@@ -284,7 +298,7 @@ def _moments(table: _Table) -> tuple[Floats, Floats]:
         squares = [(one * other).sum(axis=0) / np.maximum(count - 1, 1) for one, other in _pairs(*centred)]
         found.append(np.stack([*first, *squares, np.where(known, variance, 0.0).sum(axis=0) / safe]))
         counts.append(np.where(count > 1, count, 0.0))
-    return np.stack(found), np.stack(counts)
+    return _Moments(np.stack(found), np.stack(counts), table.area, table.members)
 
 
 def _pairs(truth: Floats, mean: Floats) -> list[tuple[Floats, Floats]]:
@@ -303,18 +317,17 @@ def _pooled(moments: Floats, weight: Floats, axis: int) -> Floats:
     return np.asarray((moments * weight).sum(axis=axis) / np.maximum(weight.sum(axis=axis), 1e-30))
 
 
-def _coefficients(table: _Table, choice: "_Choice") -> Floats:
+def _coefficients(moments: _Moments, choice: "_Choice") -> Floats:
     """α, β and τ ``(3, season, cell)``: the area's, changed by what is the season's and by what is the cell's."""
     if choice.leaves_alone:
-        return _identity(table)
-    moments, count = _moments(table)
-    weight = (table.area * count)[:, None]
-    by_season, by_cell = _pooled(moments, weight, 2), _pooled(moments, count[:, None], 0)
+        return np.broadcast_to(np.array([0.0, 1.0, 1.0])[:, None, None], (3, *moments.count.shape))
+    weight, count = moments.weight, moments.count
+    by_season, by_cell = _pooled(moments.values, weight, 2), _pooled(moments.values, count[:, None], 0)
     whole = _pooled(by_season, weight.sum(axis=2), 0)
-    cases = weight.sum(axis=2) / table.area.sum()
+    cases = weight.sum(axis=2) / moments.area.sum()
     seasons = _held(by_season, cases, whole, choice.shrinkage).T
     cells = _held(by_cell, count.sum(axis=0), whole[:, None], choice.shrinkage)
-    one, season, cell = (_solve(part, table.members, choice.reduction) for part in (whole[:, None], seasons, cells))
+    one, season, cell = (_solve(part, moments.members, choice.reduction) for part in (whole[:, None], seasons, cells))
     season, cell = season[..., None], cell[:, None]
     alpha = season[0] + cell[0] - one[0]
     beta, tau = season[1:] * cell[1:] / np.maximum(one[1:, :, None], 1e-12)
@@ -344,7 +357,7 @@ def _choose(table: _Table) -> tuple[_Choice, dict[str, float]]:
     kept = _kept_of_beta(table)
     climatology, alone = _Choice(np.inf, 0.0), _Choice(np.inf, 1.0, leaves_alone=True)
     options = [climatology, alone, *(_Choice(shrinkage, kept) for shrinkage in SHRINKAGES)]
-    scores = {option: _left_out(table, option) for option in options}
+    scores = dict(zip(options, _left_out(table, options), strict=True))
     best = min(scores.values())
     chosen = next(option for option in options if scores[option] <= best * (1 + _WORTH))
     return chosen, {"crps": scores[chosen], "crps_climatology": scores[climatology], "crps_raw": scores[alone]}
@@ -360,26 +373,23 @@ def _kept_of_beta(table: _Table) -> float:
 
 
 def _area_beta(table: _Table) -> float:
-    moments, count = _moments(table)
-    weight = (table.area * count)[:, None]
-    whole = _pooled(_pooled(moments, weight, 2), weight.sum(axis=2), 0)
+    moments = _moments(table)
+    whole = _pooled(_pooled(moments.values, moments.weight, 2), moments.weight.sum(axis=2), 0)
     return float(whole[_PRODUCT] / max(whole[_MEAN_SQUARE], 1e-12))
 
 
-def _left_out(table: _Table, choice: _Choice) -> float:
-    """Mean CRPS on each fold of what was learnt without it."""
+def _left_out(table: _Table, options: Sequence[_Choice]) -> list[float]:
+    """Mean CRPS of each option on each fold, of what was learnt without it."""
+    rows = np.arange(len(table.fold))
     folds = np.unique(table.fold)
-    parts = [table.fold == number for number in folds]
-    if len(parts) < 2:
-        parts = [np.isin(np.arange(len(table.fold)), part) for part in np.array_split(np.arange(len(table.fold)), 5)]
-    sums = [_score(table.select(part), _coefficients(table.select(~part), choice)) for part in parts if part.any()]
-    total, weight = np.sum(sums, axis=0)
-    return float(total / weight)
-
-
-def _identity(table: _Table) -> Floats:
-    """The coefficients that change nothing."""
-    return np.broadcast_to(np.array([0.0, 1.0, 1.0])[:, None, None], (3, table.seasons, table.area.size))
+    inside = [table.fold == number for number in folds]
+    if len(inside) < 2:
+        inside = [np.isin(rows, part) for part in np.array_split(rows, 5)]
+    sums = np.zeros((len(options), 2))
+    for part in inside:
+        judged, learnt = table.select(part), _moments(table.select(~part))
+        sums += [_score(judged, _coefficients(learnt, option)) for option in options]
+    return list(sums[:, 0] / sums[:, 1])
 
 
 def _score(table: _Table, coefficients: Floats) -> tuple[float, float]:
@@ -394,7 +404,7 @@ def _score(table: _Table, coefficients: Floats) -> tuple[float, float]:
 
 def _told(table: _Table, choice: _Choice, scores: dict[str, float]) -> dict[str, Any]:
     """What was learnt, over the area, in numbers for people."""
-    whole = _coefficients(table, replace(choice, shrinkage=np.inf))
+    whole = _coefficients(_moments(table), replace(choice, shrinkage=np.inf))
     alpha, beta, tau = (float(values.mean()) for values in whole)
     return {
         "alpha": alpha,

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import xarray as xr
 from matplotlib.figure import Figure
 
 from pipeline.figures import Look, encode_svg
 from pipeline.summaries import Subject
+
+Held = TypeVar("Held", xr.DataArray, xr.Dataset)
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,7 @@ class Setting:
         quantile: Of the reference, for maps of exceedance; 1 is its highest value.
         lead: What a lead of the scorecard is, with its unit.
         record: What to call the record, as "observations".
-        no_skill: By subject, True where hindcasts showed no skill.
-        judged: By scenario, first and last year that no fit has seen; its name is empty in an unforced system.
+        no_skill: By subject and scenario, the cells without shown skill and a sentence on them.
         look: Style of each model, the same in every figure.
     """
 
@@ -57,8 +59,7 @@ class Setting:
     quantile: float
     lead: str
     record: str
-    no_skill: Mapping[str, xr.DataArray]
-    judged: Mapping[str, tuple[int, int]]
+    no_skill: Mapping[tuple[str, str], tuple[xr.DataArray, str]]
     look: Look
 
     @property
@@ -84,8 +85,8 @@ def scenarios_of(subject: Subject) -> list[str]:
     return [str(name) for name in subject.forecast["scenario"].values] if "scenario" in subject.forecast.dims else [""]
 
 
-def of_scenario(array: xr.DataArray, scenario: str) -> xr.DataArray:
-    """The array under one scenario, or as it is where it has none."""
+def of_scenario(array: Held, scenario: str) -> Held:
+    """The array or data set under one scenario, or as it is where it has none."""
     return array.sel(scenario=scenario, drop=True) if "scenario" in array.dims else array
 
 
@@ -127,6 +128,12 @@ def signed(value: float) -> str:
     """The same with its sign, minus as a minus; what rounds to zero has none."""
     text = amount(abs(value))
     return text if float(text) == 0 else f"{'−' if value < 0 else '+'}{text}"
+
+
+def in_percent(skill: float) -> str:
+    """A skill as a signed percentage; what rounds to zero has no sign."""
+    text = f"{abs(100 * skill):.{1 if abs(skill) < 0.0995 else 0}f}"
+    return text if float(text) == 0 else f"{'−' if skill < 0 else '+'}{text}"
 
 
 def _slug(text: str) -> str:

@@ -14,6 +14,7 @@ from scipy.stats import mannwhitneyu
 from pipeline.errors import TercileError
 
 Floats = NDArray[np.float64]
+_FEWEST_HALVED = 6
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,22 @@ def check_spread(generated: Floats, held_out: Floats, *, limit: float = 0.5) -> 
 def check_coverage(generated: Floats, held_out: Floats, *, components: int = 10, limit: float = 0.25) -> Finding:
     """Mode collapse: the smallest share of a leading principal component's variance that generated fields have.
 
-    Components are those of the held-out fields, which a model that lost a pattern cannot hide from.
+    Components are those of the first half of the held-out fields, which a model that lost a pattern cannot hide from;
+    their variance is that of the second half, since fields have more of it along the components fitted to them.
 
     Args:
         generated: Generated fields, ``(field, element)``.
-        held_out: Observed fields that were not trained on, ``(field, element)``.
-        components: How many leading components are looked at, at most a third of the held-out fields.
+        held_out: Observed fields that were not trained on, ``(field, element)``, in the order of time.
+        components: How many leading components are looked at, at most a sixth of the held-out fields.
         limit: Raised below this share.
     """
     _check_fields(generated, held_out)
-    count = max(1, min(components, len(held_out) // 3, held_out.shape[1]))
-    patterns = np.linalg.svd(held_out - held_out.mean(axis=0), full_matrices=False)[2][:count]
-    shares = (generated @ patterns.T).var(axis=0, ddof=1) / (held_out @ patterns.T).var(axis=0, ddof=1)
+    if len(held_out) < _FEWEST_HALVED:
+        raise TercileError(f"held_out: has {len(held_out)} fields; two halves need at least {_FEWEST_HALVED}.")
+    first, second = np.array_split(held_out, 2)
+    count = max(1, min(components, len(held_out) // 6, held_out.shape[1]))
+    patterns = np.linalg.svd(first - first.mean(axis=0), full_matrices=False)[2][:count]
+    shares = (generated @ patterns.T).var(axis=0, ddof=1) / (second @ patterns.T).var(axis=0, ddof=1)
     worst = int(np.argmin(shares))
     meaning = f"component {worst + 1} of {count} has {shares[worst]:.2f} of its variance"
     return Finding("mode collapse", float(shares[worst]), limit, bool(shares[worst] < limit), meaning)

@@ -65,7 +65,7 @@ class FanChart:
 
 def fan_chart(chart: FanChart) -> Figure:
     """Fans over the record and the base rate's band; scenarios differ in colour, dash and the label at their end."""
-    figure, axes = _panel(height=3.5)
+    figure, axes = panel(height=3.5)
     if (chart.base == chart.base[:, :1]).all():
         axes.axhspan(*chart.base[:, 0], color=BASE, lw=0, zorder=0)
     else:
@@ -81,9 +81,9 @@ def fan_chart(chart: FanChart) -> Figure:
     ends = {name: float(fan[2, -1]) for name, fan in chart.fans.items()}
     _label_ends(axes, float(chart.x[-1]), ends, styles(list(chart.fans)))
     axes.margins(x=0.01)
-    _name_axes(axes, chart.time, chart.quantity)
+    name_axes(axes, chart.time, chart.quantity)
     _date_ticks(axes, chart.dates)
-    _legend_below(axes, _fan_keys(chart))
+    legend_below(axes, _fan_keys(chart))
     return figure
 
 
@@ -95,20 +95,26 @@ def exceedance_curves(curves: Mapping[str, Curve], *, base: Curve, quantity: str
         base: The same for the reference years.
         quantity: Label of the horizontal axis, with units.
     """
-    figure, axes = _panel(height=3.2)
+    figure, axes = panel(height=3.2)
     axes.plot(*base, color=MUTED, lw=4, alpha=0.55, solid_capstyle="butt")
     for name, style in styles(list(curves)).items():
         axes.plot(*curves[name], color=style.colour, lw=2, dashes=style.dash, label=name or "forecast")
-    _name_axes(axes, quantity, "chance of exceeding (%)")
+    name_axes(axes, quantity, "chance of exceeding (%)")
     axes.set_ylim(-2, 102)
     axes.yaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
     keys = [Patch(color=MUTED, alpha=0.55, label="reference years"), *axes.get_legend_handles_labels()[0]]
-    _legend_below(axes, keys)
+    legend_below(axes, keys)
     return figure
 
 
 def field_map(
-    values: xr.DataArray, *, classes: Classes, quantity: str, title: str = "", no_skill: xr.DataArray | None = None
+    values: xr.DataArray,
+    *,
+    classes: Classes,
+    quantity: str,
+    title: str = "",
+    hatched: xr.DataArray | None = None,
+    meaning: str = "no skill shown",
 ) -> Figure:
     """A map in discrete classes, with coastlines; cells without shown skill are hatched, without data dotted.
 
@@ -117,18 +123,19 @@ def field_map(
         classes: Class edges and colours.
         quantity: Label of the legend, with units.
         title: Scenario and time.
-        no_skill: True where hindcasts showed no skill, dims as ``values``.
+        hatched: True where nothing was shown, dims as ``values``.
+        meaning: What the hatch says.
     """
     longitude, latitude = (_cell_edges(values[name].values.astype(float)) for name in ("longitude", "latitude"))
     shape = (latitude[-1] - latitude[0]) / (longitude[-1] - longitude[0])
     stretch = min(1 / np.cos(np.deg2rad(np.clip(latitude.mean(), -70, 70))), 2.0)
-    has_keys = no_skill is not None or bool(values.isnull().any())
+    has_keys = hatched is not None or bool(values.isnull().any())
     height = 0.86 * WIDTH * min(shape * stretch, 1.3) + (1.75 if has_keys else 1.45)
-    figure, axes = _panel(height=height, layout="compressed")
+    figure, axes = panel(height=height, layout="compressed")
     mesh = axes.pcolormesh(
         longitude, latitude, values.values, cmap=classes.colormap, norm=classes.norm, rasterized=True, zorder=1
     )
-    keys = _overlay(axes, longitude, latitude, values.isnull().values, no_skill)
+    keys = _overlay(axes, longitude, latitude, values.isnull().values, hatched, meaning)
     lines = coastline(west=longitude[0], east=longitude[-1])
     axes.add_collection(LineCollection(lines, colors="white", linewidths=2.2, zorder=3))
     axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.8, zorder=4))
@@ -149,69 +156,16 @@ def field_map(
     return figure
 
 
-def lead_chart(
-    curves: Mapping[str, NDArray[np.floating]],
-    *,
-    leads: Sequence[str],
-    axis: str,
-    quantity: str,
-    neutral: float,
-    look: Look,
-) -> Figure:
-    """A score at each lead by model, with its interval where it is known, about a neutral line.
-
-    Args:
-        curves: By model, ``(3, lead)``: value, low and high; NaN intervals are left out.
-        leads: Label of each lead.
-        axis: Label of the horizontal axis, with units.
-        quantity: Label of the vertical axis, with units.
-        neutral: Value that means "no better, no worse", or "just right".
-        look: Style of each model, the same in every figure.
-    """
-    figure, axes = _panel(height=3.2)
-    axes.axhline(neutral, color=INK, lw=1)
-    for place, (name, (value, low, high)) in enumerate(curves.items()):
-        style = look[name]
-        x = np.arange(len(leads)) + (place - (len(curves) - 1) / 2) * 0.7 / max(len(curves), 2)
-        axes.vlines(x, low, high, color=style.colour, lw=1.4)
-        axes.plot(x, value, ls="none", marker=style.marker, ms=5, color=style.colour, label=name)
-    _name_axes(axes, axis, quantity)
-    if max(map(len, leads)) * len(leads) < 45:
-        axes.set_xticks(range(len(leads)), leads)
-    else:
-        axes.set_xticks(range(len(leads)), leads, rotation=40, ha="right", rotation_mode="anchor")
-    _legend_below(axes, axes.get_legend_handles_labels()[0])
-    return figure
-
-
-def rank_histogram(frequency: NDArray[np.floating], *, colour: str) -> Figure:
-    """How often the truth fell into each gap between the sorted members; flat is reliable.
-
-    Args:
-        frequency: Share of cases by rank, adding up to 1, ``(members + 1,)``.
-        colour: Of the bars.
-    """
-    groups = np.array_split(np.asarray(frequency, dtype=float), min(11, len(frequency)))
-    heights = np.array([group.mean() for group in groups]) * len(frequency)
-    centres = (np.arange(len(groups)) + 0.5) / len(groups) * 100
-    figure, axes = _panel(height=2.2, width=WIDTH * 0.8)
-    axes.bar(centres, heights, width=92 / len(groups), color=colour, edgecolor=INK, lw=0.5)
-    axes.axhline(1, color=INK, lw=1.2, dashes=(4, 2))
-    _name_axes(axes, "rank of the truth among the members (%)", "frequency (1 = as expected)")
-    axes.set_xlim(0, 100)
-    axes.set_ylim(0, max(2.0, 1.1 * float(np.nanmax(heights))))
-    return figure
-
-
-def reliability_diagram(curves: Mapping[str, xr.Dataset], *, banded: str, look: Look) -> Figure:
+def reliability_diagram(curves: Mapping[str, xr.Dataset], *, quantity: str, banded: str, look: Look) -> Figure:
     """How often an event came true against the share of members that said so; on the diagonal a share is honest.
 
     Args:
         curves: By model, as ``pipeline.reliability.reliability`` gives them.
+        quantity: What the shares are of.
         banded: The model whose consistency band is drawn.
         look: Style of each model, the same in every figure.
     """
-    figure, axes = _panel(height=4.4)
+    figure, axes = panel(height=4.4)
     axes.plot([0, 100], [0, 100], color=INK, lw=1, dashes=(4, 2))
     for name, table in curves.items():
         style, x = look[name], 100 * table["probability"].values
@@ -220,23 +174,11 @@ def reliability_diagram(curves: Mapping[str, xr.Dataset], *, banded: str, look: 
             axes.fill_between(x, low, high, color=BASE, lw=0, zorder=0, label="90 % band if reliable")
         y = 100 * table["recalibrated"].values
         axes.plot(x, y, color=style.colour, lw=1.8, dashes=style.dash, label=name)
-    _name_axes(axes, "share of members that said yes (%)", "how often it came true (%)")
+    name_axes(axes, "share of members that said yes (%)", f"{quantity}: how often it came true (%)")
     axes.set(xlim=(-2, 102), ylim=(-2, 102), aspect="equal")
     axes.xaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
     axes.yaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
-    _legend_below(axes, axes.get_legend_handles_labels()[0])
-    return figure
-
-
-def loss_curves(curves: Mapping[str, Curve]) -> Figure:
-    """Loss by training step: on the training years, and on the validation years that decide when to stop."""
-    figure, axes = _panel(height=2.4, width=WIDTH * 0.8)
-    for name, style in styles(list(curves)).items():
-        steps, loss = curves[name]
-        known = np.isfinite(loss)
-        axes.plot(steps[known], loss[known], color=style.colour, lw=1.6, dashes=style.dash, label=name)
-    _name_axes(axes, "training step", "loss (no units)")
-    _legend_below(axes, axes.get_legend_handles_labels()[0])
+    legend_below(axes, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -281,7 +223,8 @@ def encode_png(figure: Figure, *, dpi: int = 150) -> bytes:
     return buffer.getvalue()
 
 
-def _panel(*, height: float, width: float = WIDTH, layout: LayoutName = "constrained") -> tuple[Figure, Axes]:
+def panel(*, height: float, width: float = WIDTH, layout: LayoutName = "constrained") -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, as all figures have it; sizes in inches."""
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -292,7 +235,7 @@ def _panel(*, height: float, width: float = WIDTH, layout: LayoutName = "constra
     return figure, axes
 
 
-def _name_axes(axes: Axes, x: str, y: str) -> None:
+def name_axes(axes: Axes, x: str, y: str) -> None:
     """Label both axes; the vertical one lies flat above its axis, where a phone has room for it."""
     axes.set_xlabel(fill(x, 48), fontsize=10)
     axes.set_title(fill(y, 48), fontsize=10, loc="left")
@@ -311,7 +254,8 @@ def _fan_keys(chart: FanChart) -> list[Artist]:
     return keys
 
 
-def _legend_below(axes: Axes, keys: Sequence[Artist]) -> None:
+def legend_below(axes: Axes, keys: Sequence[Artist]) -> None:
+    """A legend in two columns below the axes."""
     if keys:
         axes.figure.legend(
             handles=list(keys), loc="outside lower center", ncols=2, frameon=False, fontsize=9, columnspacing=1.2
@@ -339,18 +283,23 @@ def _date_ticks(axes: Axes, dates: Mapping[int, str]) -> None:
 
 
 def _overlay(
-    axes: Axes, longitude: Floats, latitude: Floats, missing: NDArray[np.bool_], no_skill: xr.DataArray | None
+    axes: Axes,
+    longitude: Floats,
+    latitude: Floats,
+    missing: NDArray[np.bool_],
+    hatched: xr.DataArray | None,
+    meaning: str,
 ) -> list[Artist]:
-    """Cover cells without shown skill with a hatch and cells without data with dots; their entries in the legend."""
-    layers = [(missing, ".", "no data")]
-    if no_skill is not None:
-        layers.insert(0, (no_skill.values & ~missing, "////", "no skill shown"))
+    """Hatch cells where nothing was shown, and cover cells without data with dots; their entries in the legend."""
+    layers = [(missing, ".", "#f2f2f2", "no data")]
+    if hatched is not None:
+        layers.insert(0, (hatched.values & ~missing, "////", "none", meaning))
     keys: list[Artist] = []
-    for mask, hatch, label in layers:
+    for mask, hatch, fill_colour, label in layers:
         if mask.any():
             cover, key = PathPatch(_outline(mask, longitude, latitude), zorder=2), Patch(label=label)
             for patch in (cover, key):
-                patch.set(facecolor="#f2f2f2", edgecolor="#767676", hatch=hatch, linewidth=0.0)
+                patch.set(facecolor=fill_colour, edgecolor="#767676", hatch=hatch, linewidth=0.0)
             axes.add_patch(cover)
             keys.append(key)
     return keys

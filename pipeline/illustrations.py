@@ -51,6 +51,7 @@ def change_maps(subject: Subject, setting: Setting) -> list[Illustration]:
             f"from {low} to {high}."
         )
         drawn, numbers = _map(subject, setting, name, field, classes, quantity)
+        caption += _hatched(subject, setting, name)
         maps.append(illustrate(drawn, "change", subject.name, name, caption=caption, table=numbers))
     return maps
 
@@ -73,6 +74,7 @@ def exceedance_maps(subject: Subject, setting: Setting) -> list[Illustration]:
             f"is not the chance that some {each} exceeds it."
         )
         drawn, numbers = _map(subject, setting, name, field, probability_classes(), quantity)
+        caption += _hatched(subject, setting, name)
         maps.append(illustrate(drawn, "exceedance", subject.name, name, caption=caption, table=numbers))
     return maps
 
@@ -130,8 +132,19 @@ def _map(
     subject: Subject, setting: Setting, scenario: str, field: xr.DataArray, classes: Classes, quantity: str
 ) -> tuple[Figure, Table]:
     title = ", ".join(part for part in (subject.name, scenario, _when(subject, setting)) if part)
-    hatched = setting.no_skill.get(subject.name)
-    figure = field_map(field, classes=classes, quantity=quantity, title=title, no_skill=hatched)
+    hatched = setting.no_skill.get((subject.name, scenario))
+    figure = field_map(field, classes=classes, quantity=quantity, title=title, hatched=hatched and hatched[0])
+    return figure, _class_table(field, classes, quantity)
+
+
+def _hatched(subject: Subject, setting: Setting, scenario: str) -> str:
+    """What the hatch of a map says, where it has one."""
+    hatched = setting.no_skill.get((subject.name, scenario))
+    return f" {hatched[1]}" if hatched else ""
+
+
+def _class_table(field: xr.DataArray, classes: Classes, quantity: str) -> Table:
+    """Share of the area in each class of a map."""
     weights = area_weights(field).where(field.notnull()).values
     place = np.clip(np.digitize(field.values, classes.breaks[1:-1]), 0, len(classes.colours) - 1)
     shares = [100 * np.nansum(weights[place == index]) / np.nansum(weights) for index in range(len(classes.colours))]
@@ -139,7 +152,7 @@ def _map(
         (f"{low:g} to {high:g}", f"{share:.0f} %")
         for low, high, share in zip(classes.breaks, classes.breaks[1:], shares, strict=False)
     ]
-    return figure, Table((quantity, "share of the area"), tuple(rows))
+    return Table((quantity, "share of the area"), tuple(rows))
 
 
 def _fan_table(subject: Subject, bands: xr.DataArray) -> Table:

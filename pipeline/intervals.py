@@ -60,15 +60,16 @@ def proportion_bounds(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The ends of :func:`proportion_interval` for many shares at once; NaN where there are no trials."""
     tail = (1 - level) / 2
-    pairs, back = np.unique(np.stack([np.ravel(share), np.ravel(trials)]), axis=1, return_inverse=True)
-    p, n = pairs
+    shares, counts = np.ravel(share), np.ravel(trials)
+    _, first, back = np.unique(shares + 2 * counts, return_index=True, return_inverse=True)  # each pair once
+    p, n = shares[first], counts[first]
     with np.errstate(invalid="ignore", divide="ignore"):
         low = np.minimum(special.betaincinv(p * n + 0.5, n - p * n + 0.5, tail), p)
         high = np.maximum(special.betaincinv(p * n + 0.5, n - p * n + 0.5, 1 - tail), p)
         bound = tail ** (1 / n)
     low = np.where(p == 0, 0.0, np.where(p == 1, bound, low))
     high = np.where(p == 1, 1.0, np.where(p == 0, 1 - bound, high))
-    ends = np.where(n > 0, np.stack([low, high]), np.nan)[:, np.ravel(back)]
+    ends = np.where(n > 0, np.stack([low, high]), np.nan)[:, back]
     return ends[0].reshape(share.shape), ends[1].reshape(share.shape)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
-from scores.probability import relative_economic_value_from_rates
 
 from pipeline.errors import TercileError
 
@@ -136,6 +135,8 @@ def relative_economic_value(table: xr.Dataset, cost_loss: Floats) -> xr.DataArra
     Source:
         Richardson (2000), doi:10.1002/qj.49712656313.
     """
+    from scores.probability import relative_economic_value_from_rates  # takes a second to load
+
     ratios = np.asarray(cost_loss, float)
     base_rate = xr.DataArray(float(table["events"].sum() / table["weight"].sum()))
     curve = roc(table)

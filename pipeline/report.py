@@ -8,15 +8,17 @@ from typing import Any
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline import illustrations, track_record
-from pipeline.captions import Illustration, Setting, Table, is_annual, lead_unit, scenarios_of, signed, span_text, under
+from pipeline import evidence_figures, illustrations, track_record
+from pipeline.captions import Illustration, Setting, is_annual, lead_unit, scenarios_of, signed, span_text, under
+from pipeline.card_tables import checks_table, model_table, realism_sentences, realism_table, score_table
 from pipeline.errors import TercileError
 from pipeline.figures import latitude_text, longitude_text
 from pipeline.illustrations import Place
 from pipeline.palette import skill_classes, styles
-from pipeline.scoreboard import Score, read_scores
+from pipeline.scoreboard import Score, calibrated_name, calibrated_scores, read_scores
 from pipeline.summaries import Subject, subjects
-from pipeline.wording import answer_cards, trust_sentences, verdict_sentences
+from pipeline.verdicts import chance_sentence, issue_paragraph, verdict_sentences, warning_sentences
+from pipeline.wording import answer_cards, trust_sentences
 from pipeline.workspace import write_whole
 
 
@@ -25,16 +27,18 @@ class Source:
     """Where data come from, and the words its licence asks for.
 
     Attributes:
-        name: Short, as "Met Office HadGEM2-AO, A1B and E1".
+        name: Of the source in the experiment, as "A1B".
         attribution: The sentence the licence asks for.
         licence: Its name.
-        link: Address of the licence or the data, as a link to follow; nothing is fetched.
+        link: Address of the data or the licence, as a link to follow; nothing is fetched.
+        producer: Who made the data, as "Met Office".
     """
 
     name: str
     attribution: str
     licence: str
     link: str = ""
+    producer: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ class Report:
         warnings: Sentences on where not to trust it, as that the pathway is the run's own.
         points: Places beside the area mean, as latitude and longitude in degrees.
         window: First and last lead of maps and curves; by default ten years in the middle, or three steps at the start.
-        no_skill: By variable, True where hindcasts showed no skill; hatched on maps.
-        judged: By scenario (its name empty in an unforced system), first and last year that no fit has seen.
+        because: Why the issuing model issues, as the end of a sentence.
+        evidence: By model, what ``pipeline.evidence.read_evidence`` gives: maps of skill, terciles, spectra.
+        issued_evidence: The same of the issuing model's calibrated members, where it issues such.
         record_name: What to call the record: "observations", "climate model run".
         stage_seconds: How long each stage took.
         provenance: Name and text of versions, snapshots, hashes and dates.
@@ -78,8 +83,9 @@ class Report:
     warnings: Sequence[str] = ()
     points: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     window: tuple[int, int] | None = None
-    no_skill: Mapping[str, xr.DataArray] = field(default_factory=dict)
-    judged: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    because: str = "the experiment names it"
+    evidence: evidence_figures.Evidence = field(default_factory=dict)
+    issued_evidence: Mapping[str, xr.Dataset] = field(default_factory=dict)
     record_name: str = "record"
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -88,9 +94,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A scorecard of one variable and scenario: models by leads."""
+    """A scorecard of one variable and scenario: models by leads; leads that are called by dates have no units."""
 
     title: str
+    units: str
     leads: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Score | None, ...]], ...]
 
@@ -128,45 +135,71 @@ def _context(report: Report) -> dict[str, Any]:
         name: subjects(ensemble, report.record, reference=report.reference)
         for name, ensemble in report.ensembles.items()
     }
-    issued, setting = by_model[report.issuing], _setting(report, by_model[report.issuing][0])
-    scores, baseline = (
-        _dated(read_scores(report.scorecard), report, issued[0]),
-        str(report.scorecard.get("reference", "")),
-    )
+    issued = by_model[report.issuing]
+    setting, card = _setting(report, issued), report.scorecard
+    scores, overall = (_dated(part, report, issued[0]) for part in _scores(card))
+    baseline, confidence = str(card.get("reference", "")), float(card.get("confidence", 0.9))
+    issued_as = calibrated_name(report.issuing) if _is_calibrated(report) else report.issuing
     return {
         "report": report,
         "origins": _origins(report.sources),
         "cards": answer_cards(report.answers),
         "about": _about(report, issued[0]),
-        "trust": _trust(report, scores, baseline),
-        "verdicts": verdict_sentences(scores, reference=baseline),
+        "issue": issue_paragraph(
+            [score for score in overall if score.model == issued_as],
+            issuing=report.issuing,
+            reference=baseline,
+            because=report.because,
+        ),
+        "trust": _trust(report, [score for score in scores if score.model == issued_as], baseline),
+        "verdicts": verdict_sentences(scores, overall, reference=baseline, confidence=confidence),
+        "chance": chance_sentence(scores, confidence=confidence),
         "baseline": baseline,
         "figures": _figures(report, by_model, setting, scores, baseline),
         "matrices": _matrices(scores),
-        "score_table": _score_table(scores),
+        "score_table": score_table(scores),
+        "realism": realism_table(card),
+        "alike": realism_sentences(card),
+        "checks": checks_table(card),
         "skill_colours": skill_classes().colours,
         "skill_class": _skill_class,
         "signed": signed,
-        "model_table": _model_table(report.cards),
+        "model_table": model_table(report.cards, card.get("models_warnings", {})),
         "total_seconds": sum(report.stage_seconds.values()),
     }
+
+
+def _is_calibrated(report: Report) -> bool:
+    """Whether the issued members are calibrated and were scored so."""
+    return "calibration" in report.ensembles[report.issuing].attrs and "calibrated" in report.scorecard
+
+
+def _scores(card: Mapping[str, Any]) -> tuple[list[Score], list[Score]]:
+    """Scores by lead and with all leads pooled, those of calibrated members after the raw ones."""
+    after = card.get("calibrated", {})
+    return (
+        read_scores(card) + calibrated_scores(after, "models"),
+        read_scores({"models": card.get("overall", {})}) + calibrated_scores(after, "overall"),
+    )
 
 
 def _figures(
     report: Report, by_model: Mapping[str, Sequence[Subject]], setting: Setting, scores: Sequence[Score], baseline: str
 ) -> dict[str, list[Illustration]]:
     places: dict[str, Place] = {"area mean": None, **report.points}
-    spots = [
-        (subject, setting, where, place) for subject in by_model[report.issuing] for where, place in places.items()
-    ]
+    issued, evidence = by_model[report.issuing], report.evidence
+    spots = [(subject, setting, where, place) for subject in issued for where, place in places.items()]
+    raw = [score for score in scores if score.model in setting.look]
     return {
         "fans": [illustrations.fan_of(*spot) for spot in spots],
-        "maps": [drawn for subject in by_model[report.issuing] for drawn in _maps(subject, setting)],
+        "maps": [drawn for subject in issued for drawn in _maps(subject, setting)],
         "curves": [illustrations.curve_of(*spot) for spot in spots],
-        "skill": track_record.skill_charts(scores, setting, reference=baseline),
-        "spread": track_record.spread_charts(scores, setting),
-        "ranks": track_record.rank_histograms(scores, setting),
-        "reliability": track_record.reliability_diagrams(by_model, setting),
+        "where": evidence_figures.skill_figures(evidence, issued, setting, reference=baseline),
+        "skill": track_record.skill_charts(raw, setting, reference=baseline),
+        "spread": track_record.spread_charts(raw, setting),
+        "ranks": track_record.rank_histograms(raw, setting),
+        "reliability": evidence_figures.tercile_diagrams(evidence, issued, setting),
+        "spectra": evidence_figures.spectra(evidence, issued, setting),
         "losses": track_record.loss_charts(report.cards),
     }
 
@@ -175,7 +208,8 @@ def _maps(subject: Subject, setting: Setting) -> list[Illustration]:
     return illustrations.change_maps(subject, setting) + illustrations.exceedance_maps(subject, setting)
 
 
-def _setting(report: Report, subject: Subject) -> Setting:
+def _setting(report: Report, issued: Sequence[Subject]) -> Setting:
+    subject = issued[0]
     leads = subject.forecast.sizes["lead_time"]
     if report.window is not None:
         window = report.window
@@ -191,9 +225,14 @@ def _setting(report: Report, subject: Subject) -> Setting:
         quantile=1.0 if forced else 0.9,
         lead="valid years" if _is_dated(report, subject) else f"lead ({lead_unit(subject)})",
         record=report.record_name,
-        no_skill=report.no_skill,
-        judged=report.judged,
-        look=styles(list(dict.fromkeys([*report.scorecard.get("models", {}), *report.ensembles]))),
+        no_skill=evidence_figures.no_skill(
+            {report.issuing: report.issued_evidence or report.evidence.get(report.issuing, {})},
+            issued,
+            model=report.issuing,
+            reference=str(report.scorecard.get("reference")),
+            leads=window,
+        ),
+        look=styles(list(dict.fromkeys([*report.scorecard.get("models", {}), *report.evidence, *report.ensembles]))),
     )
 
 
@@ -208,7 +247,9 @@ def _dated(scores: Sequence[Score], report: Report, subject: Subject) -> list[Sc
     if not _is_dated(report, subject):
         return list(scores)
     return [
-        replace(score, lead=span_text(valid_time.sel(lead_time=slice(*score.leads)), "years")) if score.leads else score
+        replace(score, lead=span_text(valid_time.sel(lead_time=slice(*score.leads)), "years"), lead_units="")
+        if score.leads
+        else score
         for score in scores
     ]
 
@@ -220,11 +261,12 @@ def _about(report: Report, subject: Subject) -> str:
     south, north = (latitude_text(float(subject.mean["latitude"][end])) for end in (0, -1))
     west, east = (longitude_text(float(subject.mean["longitude"][end])) for end in (0, -1))
     when = span_text(valid_time, lead_unit(subject))
+    made = " and calibrated on its hindcasts" if "calibration" in report.ensembles[report.issuing].attrs else ""
     return (
-        f"{sizes['member']} possible futures{pathways}, from {when}, drawn by the model '{report.issuing}'. Each is "
-        f"one whole trajectory of maps ({sizes['latitude']} × {sizes['longitude']} cells, {south} to {north}, {west} "
-        f"to {east}), so that questions over several years or places can be asked of it. Changes, thresholds and "
-        f"base rates refer to {report.reference[0]}–{report.reference[1]}."
+        f"{sizes['member']} possible futures{pathways}, from {when}, drawn by the model '{report.issuing}'{made}. Each "
+        f"is one whole trajectory of maps ({sizes['latitude']} × {sizes['longitude']} cells, {south} to {north}, "
+        f"{west} to {east}), so that questions over several years or places can be asked of it. Changes, thresholds "
+        f"and base rates refer to {report.reference[0]}–{report.reference[1]}."
     )
 
 
@@ -234,9 +276,12 @@ def _trust(report: Report, scores: Sequence[Score], baseline: str) -> list[str]:
         issuing=report.issuing,
         reference=baseline,
         members=int(report.ensembles[report.issuing].sizes["member"]),
-        sources=[" and ".join(source.name for source in same) for same in _origins(report.sources)],
+        sources=[same[0].producer or " and ".join(source.name for source in same) for same in _origins(report.sources)],
         answers=report.answers,
-        warnings=report.warnings,
+        warnings=[
+            *warning_sentences(report.scorecard.get("models_warnings", {}), issuing=report.issuing),
+            *report.warnings,
+        ],
     )
 
 
@@ -244,7 +289,7 @@ def _origins(sources: Sequence[Source]) -> list[list[Source]]:
     """Sources of one origin together: those that ask for the same words."""
     groups: dict[tuple[str, str, str], list[Source]] = {}
     for source in sources:
-        own = source.attribution or source.name
+        own = source.attribution or source.producer or source.name
         groups.setdefault((own, source.licence, source.link), []).append(source)
     return list(groups.values())
 
@@ -257,41 +302,11 @@ def _matrices(scores: Sequence[Score]) -> list[Matrix]:
         cells = {(score.model, score.lead): score for score in mine}
         models = dict.fromkeys(score.model for score in mine)
         rows = tuple((model, tuple(cells.get((model, lead)) for lead in leads)) for model in models)
-        found.append(Matrix(f"{variable}{under(scenario)}", leads, rows))
+        found.append(Matrix(f"{variable}{under(scenario)}", mine[0].lead_units, leads, rows))
     return found
-
-
-def _score_table(scores: Sequence[Score]) -> Table:
-    columns = ("model", "variable", "scenario", "lead", "fair CRPS", "CRPS", "RMSE", "spread/error", "cases")
-    return Table(columns, tuple(_score_row(score) for score in scores))
-
-
-def _score_row(score: Score) -> tuple[str, ...]:
-    numbers = (score.crps_fair, score.crps, score.rmse, score.spread_skill[0])
-    texts = [f"{number:.3g}" for number in numbers]
-    return (score.model, score.variable, score.scenario or "–", score.lead, *texts, str(score.cases))
 
 
 def _skill_class(score: Score) -> int:
     """Position of a skill among the classes of the palette."""
     inner = skill_classes().breaks[1:-1]
     return sum(score.skill[0] >= edge for edge in inner)
-
-
-def _model_table(cards: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ("model", "kind", "parameters", "training", "fingerprint", "notes")
-    return Table(columns, tuple(_model_row(card) for card in cards))
-
-
-def _model_row(card: Mapping[str, Any]) -> tuple[str, ...]:
-    notes = card.get("notes") or ""
-    text = "; ".join(f"{name}: {value}" for name, value in notes.items()) if isinstance(notes, Mapping) else str(notes)
-    parameters, seconds = card.get("parameters"), card.get("seconds")
-    return (
-        str(card.get("name", "")),
-        str(card.get("kind", "")),
-        "–" if parameters is None else f"{int(parameters):,}",
-        "–" if seconds is None else f"{float(seconds):.1f} s",
-        str(card.get("fingerprint", "")),
-        text,
-    )

@@ -1,12 +1,15 @@
 """Reading ``scorecard.json``: the one place that knows its layout, and what its numbers allow one to say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 Verdict = Literal["better", "worse", "open", "unknown"]
+Interval = tuple[float, float, float]
+"""A number with the low and high end of its interval; NaN where not known."""
+
 _VERDICTS: tuple[Verdict, ...] = ("better", "worse", "open", "unknown")
 _PARTS = ("level", "region", "season", "month", "year")
 
@@ -28,6 +31,9 @@ class Score:
         spread_skill: 1 for a reliable ensemble; its low and high end; NaN where not known.
         cases: How many cases were scored.
         ranks: Counts or frequencies by rank; empty where not known.
+        lead_units: Of the leads; empty where they are called by their dates.
+        versus: By model, CRPS skill against it.
+        p_value: Of no difference from the reference (Diebold–Mariano); NaN where not known.
     """
 
     model: str
@@ -35,13 +41,16 @@ class Score:
     scenario: str
     lead: str
     leads: tuple[int, int] | None
-    skill: tuple[float, float, float]
+    skill: Interval
     crps: float
     crps_fair: float
     rmse: float
-    spread_skill: tuple[float, float, float]
+    spread_skill: Interval
     cases: int
     ranks: tuple[float, ...]
+    lead_units: str
+    versus: Mapping[str, Interval]
+    p_value: float
 
     @property
     def has_interval(self) -> bool:
@@ -51,10 +60,15 @@ class Score:
     @property
     def verdict(self) -> Verdict:
         """Whether the interval of the skill lies above zero, below, or on both sides."""
-        value, low, high = self.skill
-        if not np.isfinite(value):
-            return "unknown"
-        return "better" if low > 0 else "worse" if high < 0 else "open"
+        return verdict_of(self.skill)
+
+
+def verdict_of(skill: Interval) -> Verdict:
+    """Whether the interval of a skill lies above zero, below, or on both sides."""
+    value, low, high = skill
+    if not np.isfinite(value):
+        return "unknown"
+    return "better" if low > 0 else "worse" if high < 0 else "open"
 
 
 def read_scores(scorecard: Mapping[str, Any]) -> list[Score]:
@@ -65,6 +79,22 @@ def read_scores(scorecard: Mapping[str, Any]) -> list[Score]:
         for variable, rows in variables.items()
         for row in rows
     ]
+
+
+def calibrated_name(model: str) -> str:
+    """What a model's calibrated members are called beside its raw ones."""
+    return f"{model}, calibrated"
+
+
+def calibrated_scores(scorecard: Mapping[str, Any], part: str) -> list[Score]:
+    """The same of calibrated members, named so; the reference is judged uncalibrated, and already there.
+
+    Args:
+        scorecard: The ``calibrated`` part of a scorecard; empty where nothing is calibrated.
+        part: ``models``, or ``overall`` for all leads pooled.
+    """
+    models = {model: rows for model, rows in scorecard.get(part, {}).items() if model != scorecard["reference"]}
+    return [replace(score, model=calibrated_name(score.model)) for score in read_scores({"models": models})]
 
 
 def tally(scores: Sequence[Score]) -> dict[Verdict, int]:
@@ -81,26 +111,50 @@ def pooled_ranks(scores: Sequence[Score]) -> np.ndarray:
     return np.asarray(total / np.sum(total))
 
 
+def summary(card: Mapping[str, Any]) -> str:
+    """A table of skill by model, variable and lead, in Markdown, for the page of a run."""
+    rows = [
+        f"| {score.model} | {score.variable} | {score.scenario} | {score.lead} | {_skill_text(score)} |"
+        for score in read_scores(card)
+    ]
+    head = [f"CRPS skill against {card['reference']}", "", "| model | variable | scenario | lead | skill |"]
+    return "\n".join([*head, "|---|---|---|---|---|", *rows])
+
+
+def _skill_text(score: Score) -> str:
+    value, low, high = score.skill
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})" if score.has_interval else f"{value:.3f}"
+
+
 def _score(model: str, variable: str, row: Mapping[str, Any]) -> Score:
     parts = [f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in _PARTS if name in row]
-    skill = "crps_skill" if row.get("crps_skill") is not None else "crps_fair_skill"
     return Score(
         model=model,
         variable=", ".join([variable, *(part for part in parts if part != "all")]),
         scenario=str(row.get("scenario") or ""),
         lead=str(row.get("lead", "")).replace("-", "–"),
         leads=(int(row["lead_first"]), int(row["lead_last"])) if "lead_first" in row else None,
-        skill=_interval(row, skill),
+        skill=_skill(row),
         crps=_number(row.get("crps")),
         crps_fair=_number(row.get("crps_fair")),
         rmse=_number(row.get("rmse")),
         spread_skill=_interval(row, "spread_skill"),
         cases=int(row.get("cases") or 0),
         ranks=tuple(float(count) for count in row.get("rank_histogram") or () if count is not None),
+        lead_units=str(row.get("lead_units") or ""),
+        versus={str(other): _skill(theirs) for other, theirs in (row.get("versus") or {}).items()},
+        p_value=_number(row.get("p_value")),
     )
 
 
-def _interval(row: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+def _skill(row: Mapping[str, Any]) -> Interval:
+    """CRPS skill, or the fair one where ensembles of different size have no other."""
+    return _interval(row, "crps_skill" if row.get("crps_skill") is not None else "crps_fair_skill")
+
+
+def _interval(row: Mapping[str, Any], name: str) -> Interval:
     return _number(row.get(name)), _number(row.get(f"{name}_low")), _number(row.get(f"{name}_high"))
 
 

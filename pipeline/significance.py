@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scores.stats.statistical_tests import diebold_mariano as _diebold_mariano
 
 from pipeline.errors import TercileError
 
@@ -95,6 +94,8 @@ def diebold_mariano(difference: Floats) -> float:
         Diebold and Mariano (1995), doi:10.1080/07350015.1995.10524599; Hering and Genton (2011),
         doi:10.1198/TECH.2011.10136, for the autocovariance; Student's t as in Harvey et al. (1997).
     """
+    from scores.stats.statistical_tests import diebold_mariano as _diebold_mariano  # takes a second to load
+
     difference = np.asarray(difference, float)
     if difference.size < FEWEST_CASES or not np.any(difference):
         return float("nan")

@@ -22,7 +22,7 @@ from pipeline.errors import TercileError
 from pipeline.field_sums import sum_starts
 from pipeline.kernels import SUMS
 from pipeline.matching import SPACE, at_valid_times, check_grid, check_labels, check_units
-from pipeline.scores import crps_ensemble, ensemble_variance, spread_correction, squared_error
+from pipeline.scores import spread_correction
 from pipeline.significance import FEWEST_CASES, block_bootstrap, block_length, bootstrap_interval, diebold_mariano
 
 Row = dict[str, Any]
@@ -72,35 +72,6 @@ def score_ensemble(
     name = str(forecast.name or "value")
     units = forecast.attrs.get("units", observation.attrs.get("units", ""))
     return statistics.expand_dims(variable=[name]).assign_coords(units=("variable", [units]))
-
-
-def score_maps(forecast: xr.DataArray, observation: xr.DataArray) -> xr.Dataset:
-    """Sums over the initial times at each cell, lazily; divide by ``cases`` for maps of mean scores.
-
-    Sums of parts add up, and a skill map is ``1 - maps["crps"] / reference["crps"]`` where the cases are the same.
-
-    Args:
-        forecast: As for ``score_ensemble``.
-        observation: As for ``score_ensemble``; a case that it or a member lacks is left out of that cell.
-
-    Returns:
-        ``crps_fair``, ``crps``, ``squared_error``, ``variance`` and ``cases``, dims ``([scenario], lead_time, [level],
-        latitude, longitude)``.
-
-    Raises:
-        TercileError: As ``score_ensemble``.
-    """
-    if "time" in observation.dims:
-        observation = at_valid_times(observation, forecast["valid_time"].compute())
-    known = observation.notnull()
-    fields = {
-        "crps_fair": crps_ensemble(forecast, observation),
-        "crps": crps_ensemble(forecast, observation, fair=False),
-        "squared_error": squared_error(forecast, observation),
-        "variance": ensemble_variance(forecast).where(known),
-    }
-    cases = fields["crps"].notnull().sum("init_time")
-    return xr.Dataset({name: field.sum("init_time") for name, field in fields.items()} | {"cases": cases})
 
 
 def merge(*statistics: xr.Dataset) -> xr.Dataset:
@@ -212,6 +183,24 @@ def scorecard(
     return {"reference": reference, **asdict(bootstrap), "models": models}
 
 
+def lead_rows(dataset: xr.Dataset, lead_blocks: int | None = None) -> list[tuple[slice, Row]]:
+    """Which leads a row pools, and how it names them.
+
+    Args:
+        dataset: Has the dims ``init_time`` and ``lead_time``.
+        lead_blocks: As for ``scorecard``.
+    """
+    leads = dataset["lead_time"]
+    width = lead_blocks or (_POOLED_LEADS if dataset.sizes["init_time"] == 1 else 1)
+    rows: list[tuple[slice, Row]] = []
+    for start in range(0, leads.size, width):
+        first, last = int(leads[start]), int(leads[start : start + width][-1])
+        name = f"{first}-{last}" if last > first else f"{first}"
+        span = {"lead": name, "lead_first": first, "lead_last": last, "lead_units": leads.attrs.get("units", "")}
+        rows.append((slice(start, start + width), span))
+    return rows
+
+
 def _by_start(observation: xr.DataArray, forecast: xr.DataArray, *, what: str) -> xr.DataArray:
     """The observation by initial and lead time, NaN where a valid time is not in it, and checked to fit."""
     if "time" in observation.dims:
@@ -282,21 +271,16 @@ class _Cases:
 
 def _by_label(statistics: xr.Dataset, lead_blocks: int | None) -> Rows:
     """The cases of each row, by what the row is about."""
-    width = lead_blocks or (_POOLED_LEADS if statistics.sizes["init_time"] == 1 else 1)
-    leads = statistics["lead_time"]
     dims = [dim for dim in statistics["weight"].dims if dim not in ("init_time", "lead_time")]
     ordered = statistics[list(SUMS)].to_dataarray("sum").transpose(*dims, "init_time", "lead_time", "sum").values
     rows = {}
-    for start in range(0, leads.size, width):
-        block = slice(start, start + width)
+    for block, span in lead_rows(statistics, lead_blocks):
         pooled = pool(statistics.isel(lead_time=block), ("init_time", "lead_time"))
-        first, last = int(leads[block][0]), int(leads[block][-1])
-        span = (("lead", f"{first}-{last}" if last > first else f"{first}"), ("lead_first", first))
         for place in np.ndindex(*(statistics.sizes[dim] for dim in dims)):
             one = pooled.isel(dict(zip(dims, place, strict=True)))
             about = [(name, one[name].item()) for name in [*map(str, dims), "units"] if name in one.coords]
             cases = _Cases(statistics["init_time"].to_index(), ordered[place][:, block], one, one.sizes["rank"] - 1)
-            rows[*about, *span, ("lead_last", last), ("lead_units", leads.attrs.get("units", ""))] = cases
+            rows[*about, *span.items()] = cases
     return rows
 
 
@@ -304,15 +288,15 @@ def _scores(cases: _Cases, bootstrap: Bootstrap) -> Row:
     """Every score of one row, pooled over its cases."""
     result = finish(cases.pooled)
     corrected = spread_correction(cases.members)
-    pairs = _table(cases.sums)[:, [_VARIANCE, _SQUARED_ERROR]]
-    ratio = _interval(lambda s: np.sqrt(corrected * s[..., 0] / s[..., 1]), pairs, bootstrap)
+    pairs = case_table(cases.sums)[:, [_VARIANCE, _SQUARED_ERROR]]
+    ratio = case_interval(lambda s: np.sqrt(corrected * s[..., 0] / s[..., 1]), pairs, bootstrap)
     return {
         "members": cases.members,
         "cases": int((cases.sums[..., 0] > 0).sum()),
         "cells": int(result["cells"]),
         "missing": int(result["missing"]),
         **{name: _plain(result[name].item()) for name in _SCORES},
-        **_flat("spread_skill", ratio),
+        **flat("spread_skill", ratio),
         "rank_histogram": [_plain(value) for value in result["rank_frequency"].values],
     }
 
@@ -324,30 +308,34 @@ def _compare(own: _Cases, other: _Cases | None, bootstrap: Bootstrap) -> Row:
     place = other.starts.get_indexer(own.starts)
     mine, theirs = own.sums[place >= 0], other.sums[place[place >= 0]]
     paired = np.isclose(mine[..., 0], theirs[..., 0]) & (mine[..., 0] > 0)
-    both = _table(np.where(paired[..., None], np.concatenate([mine, theirs], axis=-1), 0.0))
+    both = case_table(np.where(paired[..., None], np.concatenate([mine, theirs], axis=-1), 0.0))
     fair, plain = (both[:, [column, column + len(SUMS)]] for column in (_CRPS_FAIR, _CRPS))
-    plain_skill = _interval(_skill, plain, bootstrap)
+    plain_skill = case_interval(skill_of, plain, bootstrap)
     if own.members != other.members:
         sizes = f"{own.members} and {other.members}"
         plain_skill = _nothing(f"ensembles of {sizes} members, and the plain CRPS depends on their size")
     means = fair / both[:, [0, len(SUMS)]]
     return {
-        **_flat("crps_skill", plain_skill),
-        **_flat("crps_fair_skill", _interval(_skill, fair, bootstrap)),
+        **flat("crps_skill", plain_skill),
+        **flat("crps_fair_skill", case_interval(skill_of, fair, bootstrap)),
         "p_value": _plain(diebold_mariano(means[:, 0] - means[:, 1])),
         "unpaired": int((own.sums[..., 0] > 0).sum()) - int(paired.sum()),
     }
 
 
-def _table(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One row for each counted case in the order of time: initial times where there are ten, else valid times."""
+def case_table(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One row for each counted case in the order of time: initial times where there are ten, else valid times.
+
+    Args:
+        sums: Dims ``(init_time, lead_time, column)``; the first column is the weight, 0 where nothing was counted.
+    """
     by_start = sums.sum(axis=1)
     few = (by_start[:, 0] > 0).sum() < FEWEST_CASES
     table = sums.reshape(-1, sums.shape[-1]) if few else by_start
     return table[table[:, 0] > 0]
 
 
-def _interval(
+def case_interval(
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], table: NDArray[np.float64], bootstrap: Bootstrap
 ) -> Interval:
     """A function of the summed table with its interval, or the reason why there is none."""
@@ -366,11 +354,13 @@ def _interval(
     return value, _plain(low), _plain(high), None
 
 
-def _skill(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+def skill_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``1 - score / the other's score`` from sums ``(..., 2)`` of both."""
     return np.asarray(1 - sums[..., 0] / sums[..., 1])
 
 
-def _flat(name: str, interval: Interval) -> Row:
+def flat(name: str, interval: Interval) -> Row:
+    """A value with its interval, as the columns ``name``, ``name_low``, ``name_high`` and ``name_reason``."""
     return dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_reason"), interval, strict=True))
 
 
@@ -380,7 +370,7 @@ def _nothing(reason: str) -> Interval:
 
 def _not_compared(reason: str) -> Row:
     nothing = _nothing(reason)
-    return {**_flat("crps_skill", nothing), **_flat("crps_fair_skill", nothing), "p_value": None, "unpaired": 0}
+    return {**flat("crps_skill", nothing), **flat("crps_fair_skill", nothing), "p_value": None, "unpaired": 0}
 
 
 def _plain(value: float | NDArray[np.float64]) -> float | None:

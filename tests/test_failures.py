@@ -70,3 +70,12 @@ def test_bad_input_is_named():
         check_memorisation(GOOD[:1], TRAINED, HELD_OUT)
     with pytest.raises(ValueError, match=r"shape \(60, 20\)"):
         check_drift(np.zeros((60, 20)))
+
+
+def test_components_fitted_to_few_fields_raise_no_false_alarm():
+    """In-sample components of 40 fields with 35 equal directions hold three times their share of the variance."""
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        assert not check_coverage(rng.normal(size=(300, 35)), rng.normal(size=(40, 35))).raised
+    with pytest.raises(ValueError, match="at least 6"):
+        check_coverage(GOOD, HELD_OUT[:4])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 
+from pipeline.charts import lead_chart, loss_curves, rank_histogram, spectrum_chart
 from pipeline.coastline import coastline
 from pipeline.errors import TercileError
 from pipeline.figures import (
@@ -21,10 +22,7 @@ from pipeline.figures import (
     fan_chart,
     field_map,
     latitude_text,
-    lead_chart,
     longitude_text,
-    loss_curves,
-    rank_histogram,
     reliability_diagram,
 )
 from pipeline.palette import (
@@ -43,7 +41,6 @@ from pipeline.summaries import (
     at_place,
     base_band,
     by_season,
-    event_reliability,
     exceedance_curve,
     fan,
     subjects,
@@ -224,14 +221,14 @@ def test_map_shows_the_values_in_classes_with_a_legend_for_each_meaning():
     values = np.linspace(0, 100, 48).reshape(6, 8)
     values[0, 0] = np.nan
     field = grid(values)
-    figure = field_map(field, classes=probability_classes(), quantity="share (%)", title="tas, E1", no_skill=field > 60)
+    figure = field_map(field, classes=probability_classes(), quantity="share (%)", title="tas, E1", hatched=field > 60)
     axes, bar = figure.axes
     mesh = next(item for item in axes.collections if hasattr(item, "get_coordinates"))
     np.testing.assert_array_equal(np.ma.filled(mesh.get_array(), np.nan).reshape(values.shape), values)
     assert bar.get_xlabel() == "share (%)"
     assert [label.get_text() for label in bar.get_xticklabels()] == ["0", "10", "33", "50", "66", "90", "100"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no skill shown", "no data"]
-    assert len([patch for patch in axes.patches if patch.get_hatch()]) == 2
+    assert [patch.get_facecolor()[3] for patch in axes.patches if patch.get_hatch()] == [0, 1]  # values show through
     assert axes.get_title(loc="left") == "tas, E1"
 
 
@@ -258,7 +255,7 @@ def test_maps_of_any_shape_keep_their_title_and_legend_inside(rows, columns, ste
         "longitude": np.arange(columns) * step,
     }
     field = xr.DataArray(values, dims=("latitude", "longitude"), coords=coords)
-    assert fits(field_map(field, classes=probability_classes(), quantity="share (%)", title="tas", no_skill=field > 40))
+    assert fits(field_map(field, classes=probability_classes(), quantity="share (%)", title="tas", hatched=field > 40))
     assert fits(field_map(field.fillna(0), classes=probability_classes(), quantity="share (%)", title="tas"))
 
 
@@ -304,17 +301,29 @@ def test_lead_chart_keeps_values_intervals_and_neutral_line():
 
 
 def test_rank_histogram_of_equal_frequencies_is_one_everywhere():
-    axes = rank_histogram(np.full(51, 1 / 51), colour=STYLES[0].colour).axes[0]
-    bars = [bar.get_height() for bar in axes.patches]
-    assert len(bars) == 11
-    np.testing.assert_allclose(bars, 1.0)
+    frequencies = {"even": np.full(51, 1 / 51), "narrow": np.r_[0.3, np.full(49, 0.4 / 49), 0.3]}
+    axes = rank_histogram(frequencies, quantity="tas", look=styles(list(frequencies))).axes[0]
+    even, narrow = (line[:, 1] for line in lines_of(axes) if len(line) == 11)
+    np.testing.assert_allclose(even, 1.0)
+    assert narrow[0] > 3 * narrow[5]
+    assert axes.get_ylim()[1] > narrow.max()
+
+
+def test_spectrum_chart_draws_the_ratio_of_each_model_on_logarithmic_axes():
+    ratios = {"linear": np.array([[0.5, 0.4], [1.0, 2.0], [1.5, 4.0]]), "smooth": np.full((3, 2), 0.1)}
+    figure = spectrum_chart(ratios, quantity="tas", axis="waves", banded="linear", look=styles(list(ratios)))
+    axes = figure.axes[0]
+    assert any(np.array_equal(line[:, 1], [1.0, 2.0]) for line in lines_of(axes))
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_ylim()[0] < 0.1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["linear, 5–95 %", "linear", "smooth"]
 
 
 def test_reliability_diagram_draws_the_recalibrated_curve():
     rng = np.random.default_rng(0)
     share = xr.DataArray(rng.integers(0, 11, 4000) / 10)
     table = reliability(tabulate(share, (rng.uniform(size=4000) < share).astype(float)), draws=50)
-    axes = reliability_diagram({"linear": table}, banded="linear", look=styles(["linear"])).axes[0]
+    axes = reliability_diagram({"linear": table}, quantity="tas", banded="linear", look=styles(["linear"])).axes[0]
     assert any(
         np.allclose(line[:, 1], 100 * table["recalibrated"])
         for line in lines_of(axes)
@@ -455,14 +464,6 @@ def test_units_that_people_read_and_levels_by_themselves():
         plain.forecast.isel(lead_time=0),
         0.01 * (ensemble["tas"][:, 0, 0] - plain.mean).transpose(*plain.forecast[:, 0].dims),
     )
-
-
-def test_reliability_uses_only_the_years_no_fit_has_seen():
-    (subject,) = subjects(*yearly(), reference=(1980, 1999))
-    assert event_reliability(subject, "A", quantile=0.9, years=(2050, 2060)) is None
-    table = event_reliability(subject, "A", quantile=0.9, years=(2002, 2003))
-    assert float(table["cases"].sum()) == 2 * 12
-    assert 0 <= float(table["base_rate"]) <= 1
 
 
 def test_a_reference_outside_of_the_record_or_no_common_variable_is_refused():

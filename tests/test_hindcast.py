@@ -14,6 +14,7 @@ from flows.starts import hindcasts
 from flows.system import System
 from pipeline.ensembles import open_background, open_ensemble
 from pipeline.errors import TercileError
+from pipeline.issued import ask
 from pipeline.periods import dates
 from pipeline.products import open_calibration
 from pipeline.scores import crps_ensemble
@@ -179,3 +180,23 @@ def test_the_card_of_a_folds_model_says_what_it_has_not_seen(learnt):
         json.loads(path.read_text()) for path in sorted((learnt.model_folder(MODEL) / "folds").glob("*/card.json"))
     ]
     assert [card["left_out"] for card in cards] == ["1990-1992-gap3", "1993-1995-gap3", "1996-1997-gap3"]
+
+
+def test_the_best_of_the_hindcasts_issues_and_may_speak_of_probability(learnt):
+    """An AR(1) field is forecast by persistence; climatology is the worse of the two."""
+    experiment = load_experiment(
+        str(learnt.workspace.root.parent / "small.yaml"), overrides=["forecast.model=best", "hindcast.starts=20"]
+    )
+    assert System(experiment, learnt.workspace).issuing == MODEL
+    answer = ask(learnt.workspace, "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > p66")
+    payload = answer.to_json()
+    assert payload["calibration"]["state"] == "calibrated"
+    assert 1 < payload["skill"]["cases"] <= hindcasts(learnt, MODEL).init_times.size  # starts of the same season
+
+
+def test_the_best_cannot_be_chosen_without_hindcasts(tmp_path):
+    monthly_record().to_netcdf(tmp_path / "record.nc")
+    path = tmp_path / "small.yaml"
+    path.write_text(experiment_text(tmp_path / "record.nc", hindcast={"models": []}))
+    with pytest.raises(TercileError, match="`model: best` is chosen on hindcasts"):
+        load_experiment(str(path), overrides=["forecast.model=best"])

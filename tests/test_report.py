@@ -1,11 +1,10 @@
 import json
 import re
+from functools import cache
 from html.parser import HTMLParser
 
-import cftime
 import numpy as np
 import pytest
-import xarray as xr
 
 from pipeline.errors import TercileError
 from pipeline.grid import area_weights
@@ -13,7 +12,8 @@ from pipeline.palette import skill_classes
 from pipeline.report import Report, Source, render, write_report
 from pipeline.scoreboard import pooled_ranks, read_scores, tally
 from pipeline.verification import Bootstrap, score_ensemble, scorecard
-from pipeline.wording import answer_cards, percent, verdict_sentences
+from pipeline.wording import answer_cards, percent
+from tests.reported_systems import evidence_on, monthly, past, projection
 from tests.test_figures import contrast
 
 LEADS = ("1-10", "11-20")
@@ -56,33 +56,6 @@ class Page(HTMLParser):
         ]
 
 
-def projection(seed=0, variables=("tas",)):
-    """Twenty years under two scenarios that are one until 2000, on a small grid with a masked corner."""
-    rng = np.random.default_rng(seed)
-    space = {"latitude": [20.0, 30, 40, 50], "longitude": np.arange(230.0, 280, 10)}
-    valid = np.array([[cftime.Datetime360Day(2000 + n, 6, 1) for n in range(20)]])
-    warming = np.stack([0.15 * np.arange(20), 0.05 * np.arange(20)])[:, None, :, None, None, None]
-    values = 282 + warming + rng.normal(0, 0.5, (2, 1, 20, 10, 4, 5))
-    values[..., 0, 0] = np.nan
-    dims = ("scenario", "init_time", "lead_time", "member", "latitude", "longitude")
-    coords = {"scenario": ["A1B", "E1"], "lead_time": ("lead_time", np.arange(1, 21), {"units": "years"}), **space}
-    attrs = {"units": "K", "long_name": "near-surface air temperature"}
-    fields = {name: (dims, values.astype("float32"), attrs) for name in variables}
-    return xr.Dataset(fields, coords=coords).assign_coords(valid_time=(("init_time", "lead_time"), valid))
-
-
-def past(seed=1, variables=("tas",)):
-    rng = np.random.default_rng(seed)
-    example = projection()
-    time = [cftime.Datetime360Day(year, 6, 1) for year in range(1960, 2020)]
-    values = 282 + rng.normal(0, 0.5, (2, 60, 4, 5))
-    values[1, :40] = values[0, :40]
-    values[..., 0, 0] = np.nan
-    coords = {name: example[name] for name in ("scenario", "latitude", "longitude")} | {"time": time}
-    dims = ("scenario", "time", "latitude", "longitude")
-    return xr.Dataset({name: (dims, values.astype("float32")) for name in variables}, coords=coords)
-
-
 def score(scenario, lead, skill, low, high):
     first, last = map(int, lead.split("-"))
     numbers = {
@@ -96,7 +69,7 @@ def score(scenario, lead, skill, low, high):
     }
     interval = {"crps_skill": skill, "crps_skill_low": low, "crps_skill_high": high}
     ranks = [2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3]
-    return {"scenario": scenario, "lead": lead, **numbers, **interval, "rank_histogram": ranks}
+    return {"scenario": scenario, "lead": lead, **numbers, **interval, "rank_histogram": ranks, "p_value": 0.04}
 
 
 SCORECARD = {
@@ -161,12 +134,19 @@ CARD = {
 }
 
 
+@cache
+def evidence():
+    """Evidence on both models; the record is known to the last lead."""
+    ensembles = {name: projection(seed) for seed, name in enumerate(MODELS)}
+    return evidence_on(ensembles, past(), reference="climatology", years=(1960, 1999), lead_blocks=10)
+
+
 def make_report(**changes):
     fields = {
         "title": "Temperature <b>under</b> A1B & E1",
         "experiment": "small",
         "purpose": "Annual means of one climate model.",
-        "sources": [Source("Met Office UM 6.05", "Contains Met Office data.", "Open Government Licence", "https://example.org/ogl")],
+        "sources": [Source("A1B", "Contains Met Office data.", "OGL", "https://example.org/ogl", "Met Office")],
         "ensembles": {name: projection(seed).chunk(member=5) for seed, name in enumerate(MODELS)},
         "record": past(),
         "reference": (1960, 1999),
@@ -176,7 +156,7 @@ def make_report(**changes):
         "cards": [CARD],
         "warnings": ["E1 is given its own warming."],
         "points": {"40 N 105 W": (40.0, -105.0)},
-        "judged": {"E1": (2000, 2019)},
+        "evidence": evidence(),
         "record_name": "climate model run",
         "stage_seconds": {"ingest": 1.5, "train": 61.25},
         "provenance": {"snapshot": "4N7Z"},
@@ -197,7 +177,7 @@ def page(text):
 def small_report(**changes):
     """One model, no scores: what a test of the page's words needs."""
     return make_report(
-        **{"ensembles": {"linear": projection()}, "points": {}, "judged": {}, "scorecard": {}, **changes}
+        **{"ensembles": {"linear": projection()}, "points": {}, "evidence": {}, "scorecard": {}, **changes}
     )
 
 
@@ -319,7 +299,7 @@ def test_text_in_the_scorecard_has_contrast():
 def test_table_of_scores_holds_every_row(page):
     rows = [text for _, text in page.all("tr")]
     assert sum(text.startswith("linear tas") for text in rows) == 4
-    assert "linear tas E1 2010–2019 0.311 0.322 0.544 0.93 20" in rows
+    assert "linear tas E1 2010–2019 0.311 0.322 0.544 0.93 20 0.04" in rows
 
 
 def test_fan_table_equals_quantiles_of_the_area_mean(page):
@@ -347,7 +327,7 @@ def test_page_says_what_it_is_and_where_not_to_trust_it(page):
     panel = next(text for attrs, text in page.all("div") if attrs.get("class") == "panel trust")
     assert "linear was better than climatology at 2 of 4 leads" in panel
     assert "E1 is given its own warming." in panel
-    assert "one source (Met Office UM 6.05)" in panel
+    assert "one source (Met Office)" in panel
     assert "With 10 members" in panel
     assert "25.9 %" in panel  # 1 - 0.05**(1/10)
     about = page.all("section", id="trust")[0][1]
@@ -359,7 +339,7 @@ def test_licences_times_and_provenance_are_there(page):
     origin = page.all("section", id="origin")[0][1]
     for words in (
         "Contains Met Office data.",
-        "Open Government Licence",
+        "Licence: OGL.",
         "Natural Earth, public domain",
         "4N7Z",
         "61.2",
@@ -370,30 +350,6 @@ def test_licences_times_and_provenance_are_there(page):
     assert "12,345" in models
     assert "modes: 8" in models
     assert "train ends at 0.25; validate ends at 0.75" in models
-
-
-def monthly(variables=("sst", "pr")):
-    rng = np.random.default_rng(5)
-    time = xr.date_range("1990-01-01", periods=156, freq="MS")
-    space = {"latitude": [-5.0, 0, 5], "longitude": [0.0, 120, 240]}
-    season = 300 + 3 * np.sin(2 * np.pi * time.month.values / 12)[:, None, None]
-    values = season + rng.normal(size=(156, 3, 3))
-    record = xr.Dataset(
-        {name: (("time", "latitude", "longitude"), values) for name in variables}, coords={"time": time, **space}
-    )
-    starts = [120, 132, 144]
-    valid = np.stack([time[start : start + 6] for start in starts])
-    forecast = np.stack([values[start : start + 6, None] + rng.normal(size=(6, 8, 3, 3)) for start in starts])
-    dims = ("init_time", "lead_time", "member", "latitude", "longitude")
-    attrs = {
-        "sst": {"units": "K", "long_name": "sea surface temperature"},
-        "pr": {"units": "kg m-2 s-1", "long_name": "precipitation"},
-    }
-    ensemble = xr.Dataset(
-        {name: (dims, forecast, attrs[name]) for name in variables},
-        coords={"lead_time": ("lead_time", np.arange(1, 7), {"units": "months"}), **space},
-    ).assign_coords(valid_time=(("init_time", "lead_time"), valid))
-    return ensemble, record.isel(time=slice(0, 147))
 
 
 def test_unforced_systems_with_several_variables_and_starts():
@@ -409,9 +365,10 @@ def test_unforced_systems_with_several_variables_and_starts():
         "points": {},
         "answers": [],
         "cards": [],
-        "no_skill": {"sst": abs(ensemble["latitude"] - ensemble["longitude"] * 0) > 3},
+        "evidence": evidence_on(
+            {"climatology": ensemble, "linear": ensemble}, record, reference="climatology", years=(1990, 1999)
+        ),
         "scorecard": {"reference": "climatology", "models": {"linear": {"sst": rows}}},
-        "judged": {"": (2002, 2002)},
     }
     page = Page(render(make_report(**changes)))
     names = {attrs["id"] for attrs, _ in page.all("figure")}
@@ -420,7 +377,9 @@ def test_unforced_systems_with_several_variables_and_starts():
         "figure-fan-pr-area-mean",
         "figure-change-pr",
         "figure-exceedance-sst",
-        "figure-reliability-sst",
+        "figure-reliability-sst-below",
+        "figure-skillmap-pr-linear-1-6",
+        "figure-spectrum-sst",
     } <= names
     captions = " ".join(text for _, text in page.all("figcaption"))
     assert "2002-01 to 2002-03" in captions
@@ -453,9 +412,7 @@ def test_answers_with_nothing_known_still_make_a_card():
         "question": {"text": "prob x"},
     }
     level = {"headline": {"text": "302 K.", "value": 302.0}, "question": {"reads_as": "Which value?"}}
-    text = render(
-        make_report(answers=[bare, level, {}], ensembles={"linear": projection()}, points={}, scorecard={}, judged={})
-    )
+    text = render(small_report(answers=[bare, level, {}]))
     cards = answer_cards([bare, level])
     assert cards[0].parts[0].value is None
     assert cards[1].parts[0].value is None  # a value in K has no place on a line of chances
@@ -546,14 +503,64 @@ def test_sources_of_one_origin_are_named_together():
     page = Page(render(small_report(sources=same)))
     assert "one source (A1B and E1)" in page.all("section", id="trust")[0][1]
     assert (
-        "A1B, E1 : Contains Met Office data. Licence: Open Government Licence."
+        "A1B : Contains Met Office data. Licence: Open Government Licence. Here as A1B, E1."
         in page.all("section", id="origin")[0][1]
     )
 
 
-def test_verdicts_count_leads_and_name_the_reference():
-    (sentence,) = verdict_sentences(read_scores(SCORECARD), reference="climatology")
-    assert sentence == (
-        "linear on tas: better than climatology. Of 4 leads and scenarios, better at 2, worse at 1, "
-        "no difference shown at 1; mean CRPS skill 0.03."
-    )
+def test_where_the_issuing_model_showed_no_skill_maps_are_hatched(page):
+    figure = next(text for attrs, text in page.all("figure") if attrs["id"] == "figure-change-tas-e1")
+    assert "Hatched: linear was not shown to be better than climatology" in figure
+    assert "which is given the same warming" in figure
+    assert "Hatched" not in render(small_report())
+
+
+def test_the_track_record_says_where_whether_shares_come_true_and_how_alike_trajectories_are(page):
+    names = {attrs["id"] for attrs, _ in page.all("figure")}
+    assert {
+        "figure-skillmap-tas-a1b-linear-1-20",
+        "figure-skillmap-tas-e1-linear-11-20",
+        "figure-reliability-tas-e1-above",
+        "figure-spectrum-tas-a1b",
+        "figure-ranks-tas-a1b",
+    } <= names
+    assert not any("skillmap" in name and "climatology" in name for name in names)
+    diagram = next(text for attrs, text in page.all("figure") if attrs["id"] == "figure-reliability-tas-e1-above")
+    assert "in the upper third of what its warming leads one to expect" in diagram
+
+
+def test_checks_that_were_raised_are_said_of_the_issuing_model_and_on_every_card():
+    raised = {"name": "mode collapse", "value": 0.1, "limit": 0.25, "raised": True, "meaning": "component 1 is lost"}
+    card = {"checks": {"linear": [raised]}, "models_warnings": {"linear": ["mode collapse: component 1 is lost."]}}
+    page = Page(render(small_report(scorecard=card)))
+    assert "A check of linear was raised: mode collapse" in page.all("section", id="trust")[0][1]
+    models = page.all("section", id="models")[0][1]
+    assert models.count("component 1 is lost") == 2
+    passed = {**card, "models_warnings": {"linear": []}}
+    assert "A check" not in render(small_report(scorecard=passed))
+
+
+def test_calibrated_members_stand_in_the_scorecard_under_their_own_name():
+    rows = {"tas": [score("A1B", lead, 0.3, 0.2, 0.4) for lead in LEADS]}
+    after = {"reference": "climatology", "models": {"climatology": rows, "linear": rows}, "overall": {"linear": rows}}
+    page = Page(render(small_report(scorecard={**SCORECARD, "calibrated": after})))
+    heads = [text for attrs, text in page.all("th", scope="row")]
+    assert "linear, calibrated" in heads
+    assert "climatology, calibrated" not in heads
+    assert "linear, calibrated on tas: under A1B better than climatology" in page.all("section", id="record")[0][1]
+
+
+def test_what_is_said_of_the_issuing_model_is_said_of_the_members_it_issues():
+    versus = {"climatology": {"crps_skill": 0.3, "crps_skill_low": 0.2, "crps_skill_high": 0.4}}
+    worse = {"climatology": {"crps_skill": -0.3, "crps_skill_low": -0.4, "crps_skill_high": -0.2}}
+    raw = {"linear": {"tas": [score("E1", "1-20", -0.3, -0.4, -0.2) | {"versus": worse}]}}
+    after = {"linear": {"tas": [score("E1", "1-20", 0.3, 0.2, 0.4) | {"versus": versus}]}}
+    both = {"models": after, "overall": after, "reference": "climatology"}
+    card = {"reference": "climatology", "models": raw, "overall": raw, "calibrated": both}
+    calibrated = {"linear": projection().assign_attrs(calibration={"version": 1})}
+    trust = Page(render(small_report(scorecard=card, ensembles=calibrated))).all("section", id="trust")[0][1]
+    assert "and calibrated on its hindcasts" in trust
+    assert "it was better than climatology (the reference)." in trust
+    assert "linear was better than climatology at 1 of 1 leads" in trust
+    drawn = Page(render(small_report(scorecard=card))).all("section", id="trust")[0][1]
+    assert "it was worse than climatology (the reference). Prefer climatology (the reference)." in drawn

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy.stats import norm
 
 from pipeline import field_sums, scores
-from pipeline.verification import Bootstrap, finish, merge, pool, score_ensemble, score_maps, scorecard, split
+from pipeline.verification import Bootstrap, finish, merge, pool, score_ensemble, scorecard, split
 
 CALENDAR = "360_day"
 
@@ -354,17 +354,3 @@ def test_bad_input_is_named():
         score_ensemble(forecast, truth, weights=weights.isel(latitude=slice(2)))
     with pytest.raises(ValueError, match=r"reference: 'x' is not among the models \['a'\]"):
         scorecard({"a": score_ensemble(forecast, truth, weights=weights)}, reference="x")
-
-
-# --- maps -------------------------------------------------------------------------------------------------------------
-
-
-def test_maps_add_up_to_the_area(case):
-    forecast, truth, weights, _ = case
-    maps = score_maps(forecast.chunk(init_time=3), truth.isel(time=slice(0, 9)))
-    assert maps["crps"].chunks is not None
-    partial = score_ensemble(forecast, truth.isel(time=slice(0, 9)), weights=weights)
-    for name in ("crps_fair", "crps", "squared_error", "variance"):
-        area = (maps[name] * weights).sum(("latitude", "longitude"))
-        np.testing.assert_allclose(area, pool(partial, ("init_time", "variable", "region"))[name], rtol=1e-6)
-    np.testing.assert_array_equal(maps["cases"].isel(latitude=0, longitude=0), [9, 8, 7])

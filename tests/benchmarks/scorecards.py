@@ -1,0 +1,75 @@
+"""Run every ready experiment that needs no network, and write their scorecards to ``docs/scorecards.md``.
+
+    python -m tests.benchmarks.scorecards [--workspaces workspaces] [--into docs/scorecards.md]
+
+An experiment that is up to date in its workspace is not run again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.experiment import load_experiment, ready_experiments
+from pipeline.scoreboard import Score, read_scores
+
+HEAD = """# Scorecards
+
+`make scorecards` runs the ready experiments that need no network and writes this page. CRPS skill in percent against
+the reference model on years that no fit has seen, with its 90 % interval from a paired block bootstrap; **bold** where
+the interval leaves out 0. Behind it the spread–skill ratio. The CRPS is the plain one, at equal ensemble size.
+"""
+
+
+def main() -> None:
+    """Run, read, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workspaces", type=Path, default=Path("workspaces"))
+    parser.add_argument("--into", type=Path, default=Path("docs/scorecards.md"))
+    options = parser.parse_args()
+    parts = [HEAD]
+    for name in ready_experiments():
+        if any(source.kind != "sample" for source in load_experiment(name).sources.values()):
+            continue
+        folder = options.workspaces / name
+        subprocess.run([sys.executable, "-m", "flows.cli", "run", name, "--workspace", str(folder)], check=True)
+        parts.append(page(name, json.loads((folder / "reports" / "scorecard.json").read_text())))
+    options.into.write_text("\n".join(parts))
+
+
+def page(name: str, card: Mapping[str, Any]) -> str:
+    """One experiment's tables."""
+    parts = [f"## {name}\n"]
+    for title, part in (("Members as drawn", card), ("Calibrated members", card.get("calibrated", {"models": {}}))):
+        scores = [score for score in read_scores(part) if score.cases]
+        for variable, scenario in dict.fromkeys((score.variable, score.scenario) for score in scores):
+            mine = [score for score in scores if (score.variable, score.scenario) == (variable, scenario)]
+            parts += [f"**{title}: {variable}{f' under {scenario}' if scenario else ''}**\n", table(mine), ""]
+    return "\n".join(parts)
+
+
+def table(scores: Sequence[Score]) -> str:
+    """Models by leads."""
+    leads = list(dict.fromkeys(score.lead for score in scores))
+    cells = {(score.model, score.lead): cell(score) for score in scores}
+    models = dict.fromkeys(score.model for score in scores)
+    rows = [[model, *(cells.get((model, lead), "") for lead in leads)] for model in models]
+    lines = [["model", *(f"lead {lead}" for lead in leads)], ["---"] * (1 + len(leads)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(score: Score) -> str:
+    """Skill with its interval, and spread–skill."""
+    value, low, high = (100 * number for number in score.skill)
+    ratio = f"{score.spread_skill[0]:.2f}"
+    if value != value:  # the reference itself
+        return f"reference · {ratio}"
+    text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"**{text}** · {ratio}" if low > 0 or high < 0 else f"{text} · {ratio}"
+
+
+if __name__ == "__main__":
+    main()
