@@ -7,7 +7,7 @@ TORCH  := 2.13.0
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test lint types contract check bench soak clean help
+.PHONY: demo test lint types contract check bench scorecards soak clean help
 
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -44,6 +44,10 @@ check: lint types contract  ## linters, types and the import contract
 
 bench: $(VENV)/.installed  ## measure the bounds, as ratios in one run
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_scores.py
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_ingest.py
+
+scorecards: $(VENV)/.installed  ## run the ready experiments that need no network, and write docs/scorecards.md
+	@$(BIN)/python -m tests.benchmarks.scorecards
 
 soak: $(VENV)/.installed  ## the long tests too
 	@$(BIN)/python -m pytest -m slow --timeout 3600

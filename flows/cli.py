@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -49,49 +49,174 @@ def _stage(stage: str, help_text: str) -> None:
         _run(name, workspace, settings, as_json, (stage,))
 
 
-_stage("ingest", "Read the sources, put them through the gates, and bring the archive up to date.")
+@app.command("ingest")
+def ingest_command(
+    name: Name,
+    workspace: Folder = None,
+    settings: Settings = None,
+    as_json: Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched and written; works without a network.")
+    ] = False,
+) -> None:
+    """Read the sources, put them through the gates, and bring the archive up to date."""
+    if not dry_run:
+        _run(name, workspace, settings, as_json, ("ingest",))
+        return
+    with _clear_errors():
+        from flows.experiment import load_experiment
+        from flows.ingest_plan import plan_ingest
+
+        plans = plan_ingest(load_experiment(name, overrides=settings or ()))
+        print(
+            json.dumps([plan.to_json() for plan in plans], indent=2)
+            if as_json
+            else "\n".join(line for plan in plans for line in plan.lines())
+        )
+
+
+@app.command("archive")
+def archive_command(
+    name: Annotated[str | None, typer.Argument(help="Experiment whose workspace is meant.")] = None,
+    workspace: Folder = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every value again; exit code 4 where one has changed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole inventory as JSON.")] = False,
+) -> None:
+    """Show what the archive holds: variables, time, gaps, ingests, snapshots, sizes."""
+    with _clear_errors():
+        from pipeline.inventory import take_inventory
+
+        found = take_inventory(_workspace(workspace, name), verify=verify)
+        print(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.lines()))
+        if not found.is_sound:
+            raise typer.Exit(4)
+
+
 _stage("train", "Fit the background and every model that has no card for today's settings and data.")
 _stage("hindcast", "Refit each model without each part of its training years, and forecast what it has not seen.")
 _stage("calibrate", "Learn from the hindcasts how members must be changed before they are asked for probabilities.")
 _stage("forecast", "Draw the members that are not yet stored, and name the model that issues.")
-_stage("verify", "Score every ensemble against what happened: reports/scorecard.json.")
 _stage("report", "Write reports/index.html, one page that needs no network.")
+
+
+@app.command("verify")
+def verify_command(
+    name: Annotated[str | None, typer.Argument(help="As for run; not needed with --compare.")] = None,
+    workspace: Folder = None,
+    settings: Settings = None,
+    as_json: Json = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--compare", help="Two verified workspaces: paired differences by model, variable and lead."),
+    ] = None,
+) -> None:
+    """Score every ensemble against what happened: reports/scorecard.json. Or compare two runs."""
+    if compare is None:
+        if name is None:
+            raise typer.BadParameter("give the name of an experiment, or --compare A B.")
+        _run(name, workspace, settings, as_json, ("verify",))
+        return
+    with _clear_errors():
+        from flows.compare import show
+        from pipeline.comparison import compare_runs
+        from pipeline.workspace import Workspace
+
+        found = compare_runs(*[Workspace(folder) for folder in compare])
+        print(json.dumps(found, indent=2)) if as_json else show(found)
 
 
 @app.command("ask")
 def ask_command(
     question: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="For example: prob tas.mean(over=point(40, -105)).mean(time=2050..2059) > 300 K scenario E1"
         ),
-    ],
+    ] = None,
     workspace: Folder = None,
     level: Annotated[float, typer.Option(min=50, max=99, help="Level of the interval, %.")] = 90,
     explain: Annotated[
         bool, typer.Option("--explain", help="Restate the question with everything resolved; reads no member.")
     ] = False,
     partial: Annotated[bool, typer.Option("--partial", help="A region's part on the grid will do.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not wait until its skill is measured.")] = False,
+    batch: Annotated[Path | None, typer.Option(help="A YAML file of questions by name.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Each member, or each place, as CSV.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the answer into this PNG file.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings become exit code 4.")] = False,
 ) -> None:
-    """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate and provenance."""
+    """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate, skill and provenance."""
     with _clear_errors():
-        from pipeline.issued import ask, explain_question
+        from flows.asking import ask_all, read_batch
+        from pipeline.issued import explain_question
 
+        if (question is None) == (batch is None):
+            raise typer.BadParameter("give one question, or --batch FILE.")
         folder = _workspace(workspace, None)
-        if explain:
+        if explain and question is not None:
             found = explain_question(folder, question)
             print(json.dumps(found, indent=2, default=str) if as_json else found["reads_as"])
             return
-        answer = ask(folder, question, level=level / 100, partial=partial)
-        print(json.dumps(answer.to_json(), indent=2, default=str) if as_json else answer.text)
-        warnings = answer.to_json().get("warnings", [])
-        if as_json:
-            for warning in warnings:
-                print(f"note: {warning['text']}", file=sys.stderr)
-        if strict and warnings:
-            raise typer.Exit(4)
+        code = ask_all(
+            folder,
+            {"": question} if question is not None else read_batch(Path(str(batch))),
+            form="json" if as_json else "csv" if as_csv else "card",
+            plot=plot,
+            strict=strict,
+            level=level / 100,
+            partial=partial,
+            skill="pending" if quick else "now",
+        )
+        if code:
+            raise typer.Exit(code)
+
+
+@app.command("serve")
+def serve_command(
+    workspace: Folder = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8360,
+    token: Annotated[
+        str | None, typer.Option(envvar="TERCILE_TOKEN", help="What clients must show as a bearer token.")
+    ] = None,
+) -> None:
+    """Answer questions over HTTP, with a page to ask them on."""
+    with _clear_errors():
+        import uvicorn
+
+        from pipeline.issued import open_issued
+        from pipeline.service import LOOPBACK, create_app
+
+        folder = _workspace(workspace, None)
+        open_issued(folder)
+        if token is None and host not in LOOPBACK:
+            print(f"error: {host} can be reached from outside: set TERCILE_TOKEN.", file=sys.stderr)
+            raise typer.Exit(2)
+        print(f"tercile: http://{host}:{port}/")
+        app = create_app(folder, token=token)
+        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, limit_concurrency=512)
+
+
+@app.command("export")
+def export_command(
+    destination: Annotated[Path, typer.Argument(help="The NetCDF file to write.")],
+    workspace: Folder = None,
+    model: Annotated[str | None, typer.Option(help="Which model; by default the one that issues.")] = None,
+    hindcast: Annotated[bool, typer.Option("--hindcast", help="Its hindcasts instead of its forecasts.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Members as drawn, even where they can be calibrated.")] = False,
+) -> None:
+    """Write members as one CF NetCDF file."""
+    with _clear_errors():
+        from pipeline.export import export_members
+
+        kind: Literal["hindcast", "forecast"] = "hindcast" if hindcast else "forecast"
+        folder = _workspace(workspace, None)
+        print(export_members(folder, destination, model=model, kind=kind, calibrated=False if raw else None))
 
 
 @app.command("deploy")

@@ -15,11 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.config import AnyModelConfig
 from pipeline.background import BackgroundConfig, WarmingConfig
+from pipeline.checks import GateConfig, check_settings
 from pipeline.errors import TercileError
-from pipeline.names import VARIABLES, Variable, nearest
+from pipeline.names import VARIABLES, Variable, known_variable, nearest
 from pipeline.sources import Source
 
 Years = Annotated[tuple[int, int], Field(description="first and last year, both included, by the label of the period")]
+
+
+BEST = "best"
+"""Name that stands for the model that did best on its hindcasts."""
 
 
 class Part(BaseModel):
@@ -93,7 +98,7 @@ class ForecastConfig(Part):
     """What is drawn.
 
     Attributes:
-        model: The model that issues.
+        model: The model that issues: its name, or ``best`` for the one with the least CRPS on its hindcasts.
         scenarios: Groups to project, in a forced system; None where one group is forecast from its own states.
         init_times: Ends of the last input periods: ``latest``, a list of ISO dates, or regular ones.
     """
@@ -167,6 +172,7 @@ class Experiment(Part):
     description: str = ""
     sources: dict[str, Source] = Field(min_length=1)
     variables: dict[str, VariableConfig] = Field(min_length=1)
+    gates: dict[str, GateConfig] = Field(default_factory=dict, description="gates of the archive set otherwise")
     split: Split
     reference: Span = Field(description="the record that anomalies, percentiles and base rates come from")
     background: BackgroundConfig = BackgroundConfig.model_validate({})
@@ -190,6 +196,16 @@ class Experiment(Part):
         data = dict(data)
         if isinstance(data.get("variables"), list):
             data["variables"] = {name: {} for name in data["variables"]}
+        if isinstance(data.get("sources"), dict) and isinstance(data.get("variables"), dict):
+            wanted = {"variables": list(data["variables"])}
+            data["sources"] = {
+                group: wanted | source if isinstance(source, dict) else source
+                for group, source in data["sources"].items()
+            }
+        if isinstance(data.get("gates"), dict):
+            data["gates"] = {
+                gate: {"severity": value} if isinstance(value, str) else value for gate, value in data["gates"].items()
+            }
         groups = list(data.get("sources") or {})
         split = data.get("split")
         if isinstance(split, dict) and len(groups) == 1:
@@ -200,15 +216,19 @@ class Experiment(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name in (self.forecast.model, self.verify.reference, *(self.hindcast.models or [])):
+        check_settings(self.gates)
+        issuing = [] if self.forecast.model == BEST else [self.forecast.model]
+        for name in (*issuing, self.verify.reference, *(self.hindcast.models or [])):
             if name not in self.models:
                 raise ValueError(f"no model '{name}'.{nearest(name, self.models)}")
+        if self.forecast.model == BEST and not self.hindcast_models:
+            raise ValueError("forecast: `model: best` is chosen on hindcasts, and `hindcast.models` is empty")
         spans = [*self.split.train, *self.split.validate_, *self.split.test, self.reference]
         for group in [*(span.group for span in spans), *(self.forecast.scenarios or [])]:
             if group not in self.sources:
                 raise ValueError(f"no source '{group}'.{nearest(group, self.sources)}")
         for name, config in self.variables.items():
-            if name not in VARIABLES and None in (config.standard_name, config.units, config.valid_range):
+            if known_variable(name) is None and None in (config.standard_name, config.units, config.valid_range):
                 raise ValueError(
                     f"variable '{name}' is not known.{nearest(name, VARIABLES)} "
                     "Or describe it: standard_name, units, valid_range."
@@ -224,7 +244,7 @@ class Experiment(Part):
         """Full description of each variable."""
         found = {}
         for name, config in self.variables.items():
-            known = VARIABLES.get(name)
+            known = known_variable(name)
             given = {key: value for key, value in config.model_dump().items() if value is not None}
             base = {"name": name, "long_name": name} if known is None else vars(known)
             found[name] = Variable(**{**base, **given})

@@ -64,11 +64,8 @@ def pending_forecast(experiment: Experiment, workspace: Workspace) -> list[str]:
 def pending_verify(experiment: Experiment, workspace: Workspace) -> list[str]:
     """The scorecard, where it was made from other ensembles, truth or settings."""
     wanted = System(experiment, workspace).verify_hash
-    return (
-        []
-        if manifest(workspace).get("verify") == wanted and (workspace.reports / "scorecard.json").exists()
-        else ["scorecard"]
-    )
+    are_there = all((workspace.reports / name).exists() for name in ("scorecard.json", "evidence.nc"))
+    return [] if are_there and manifest(workspace).get("verify") == wanted else ["scorecard"]
 
 
 def pending_report(experiment: Experiment, workspace: Workspace) -> list[str]:

@@ -15,7 +15,7 @@ import cftime
 import numpy as np
 import xarray as xr
 
-from flows.experiment import Experiment, Span
+from flows.experiment import BEST, Experiment, Span
 from pipeline.archive import open_archive
 from pipeline.background import TrendConfig, WarmingConfig
 from pipeline.calibration import VERSION as CALIBRATION_VERSION
@@ -23,6 +23,7 @@ from pipeline.ensembles import EnsembleWriter, Layout
 from pipeline.errors import TercileError
 from pipeline.pathway import warming_pathway
 from pipeline.periods import dates, future_periods, infer_cadence, seconds, years
+from pipeline.products import open_calibration
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -211,9 +212,31 @@ class System:
         hashes = self.groups[span.group]["content_hash"].values[self.mask(span.group, [span])]
         return _digest([span.model_dump(), hashes.tolist(), list(self.experiment.variables)])
 
+    @cached_property
+    def issuing(self) -> str:
+        """The model that issues: the one the experiment names, or the one with the least CRPS on hindcasts left out.
+
+        Raises:
+            TercileError: It is to be chosen, and nothing has been learnt from hindcasts yet.
+        """
+        if self.experiment.forecast.model != BEST:
+            return self.experiment.forecast.model
+        scores = {}
+        for name in self.experiment.hindcast_models:
+            learnt = open_calibration(self.workspace, model=name, fingerprint=self.fingerprint(name))
+            if learnt is not None:
+                rows = [row for rows in learnt.attrs["about"]["learnt"].values() for row in rows]
+                scores[name] = float(np.mean([row["crps"] for row in rows]))
+        if not scores:
+            raise TercileError(
+                "forecast: `model: best` is chosen on hindcasts, and there are none: the training record is too short, "
+                "or `tercile calibrate` has not run. Name a model instead."
+            )
+        return min(scores, key=lambda name: scores[name])
+
     def issue(self) -> dict[str, Any]:
         """What answers need to know of the forecast that is issued."""
-        experiment, model = self.experiment, self.experiment.forecast.model
+        experiment, model = self.experiment, self.issuing
         groups = experiment.forecast.scenarios or [experiment.lead_group]
         return {
             "experiment": experiment.name,

@@ -7,10 +7,10 @@ sibling ``…_reason``; absence never means that something passed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -21,8 +21,12 @@ from pipeline.events import parse
 from pipeline.events.tree import Question
 from pipeline.explain import restated
 from pipeline.fields import answer_field
+from pipeline.formats import as_csv, as_netcdf
 from pipeline.probability import Inquiry
 from pipeline.shares import answer_shares
+
+if TYPE_CHECKING:
+    from pipeline.plots import Plots
 
 SCHEMA = "answer/1"
 
@@ -34,10 +38,12 @@ class Answer:
     Attributes:
         payload: The answer as plain data.
         members: What was counted or measured, one value for each member and sample; for maps and series their chances.
+        inquiry: The question before its data, for what is drawn beside the answer.
     """
 
     payload: Mapping[str, Any]
     members: xr.Dataset
+    inquiry: Inquiry = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain dictionaries, lists, strings and numbers, ready for JSON."""
@@ -52,6 +58,21 @@ class Answer:
     def text(self) -> str:
         """The card for a terminal."""
         return card_text(self.payload)
+
+    @property
+    def plot(self) -> Plots:
+        """Its figures: ``map``, ``plume``, ``exceedance``, ``reliability`` and ``compare``."""
+        from pipeline.plots import Plots  # loads matplotlib
+
+        return Plots(self)
+
+    def to_csv(self) -> str:
+        """Members or field as CSV text, below a header that says what they are."""
+        return as_csv(self)
+
+    def to_netcdf(self) -> bytes:
+        """Members or field as a CF NetCDF file."""
+        return as_netcdf(self)
 
     def __str__(self) -> str:
         """The card for a terminal."""
@@ -68,7 +89,7 @@ def answer(
     reference: xr.Dataset,
     catalogue: Catalogue,
     level: float = 0.9,
-    skill: Mapping[str, Any] | None = None,
+    skill: Mapping[str, Any] | Callable[[Inquiry], Mapping[str, Any] | None] | None = None,
     raw: xr.Dataset | None = None,
     partial: bool = False,
 ) -> Answer:
@@ -84,7 +105,8 @@ def answer(
             cadence; the only source of anomalies, relative thresholds and base rates.
         catalogue: Names, provenance and calibration state.
         level: Coverage of the intervals, 0.5 to 0.999.
-        skill: The track record of this question; at least ``{"verdict": …}``.
+        skill: The track record of this question, at least ``{"verdict": …}``; or a function that finds it, if it can,
+            for the question before its data.
         raw: The members before calibration, where ``ensemble`` is calibrated.
         partial: Whether to use what is on the grid of a region that is not wholly on it; the answer then says so.
 
@@ -101,8 +123,8 @@ def answer(
     asked = parse(question) if isinstance(question, str) else question
     setting: dict[str, Any] = {"reference": reference, "catalogue": catalogue, "partial": partial}
     inquiry = Inquiry.of(asked, ensemble=ensemble, **setting)
-    track = skill or _no_track_record(catalogue)
     resolved = restated(inquiry)
+    track = (skill(inquiry) if callable(skill) else skill) or _no_track_record(asked, catalogue)
     if asked.ask == "prob":
         earlier = None if raw is None else Inquiry.of(asked, ensemble=raw, **setting)
         found, members = answer_shares(inquiry, level=level, skill=track, raw=earlier)
@@ -110,6 +132,7 @@ def answer(
         found, members = answer_field(inquiry, level=level)
     else:
         found, members = answer_distribution(inquiry, level=level)
+    found["warnings"] = [*inquiry.notes, *found["warnings"]]
     payload = {
         "schema": SCHEMA,
         "headline": found.pop("headline"),
@@ -120,14 +143,16 @@ def answer(
         "provenance": _provenance(inquiry, catalogue),
         "timing_ms": {"total": round(1e3 * (perf_counter() - began), 1)},
     }
-    return Answer(payload, members.assign_attrs(ask_text=resolved["text"], reads_as=resolved["reads_as"]))
+    return Answer(payload, members.assign_attrs(ask_text=resolved["text"], reads_as=resolved["reads_as"]), inquiry)
 
 
-def _no_track_record(catalogue: Catalogue) -> dict[str, Any]:
+def _no_track_record(question: Question, catalogue: Catalogue) -> dict[str, Any]:
     """What can be said of skill when nobody measured it."""
+    if question.ask != "prob":
+        return {"verdict": "not_measured", "reason": "Skill is measured for one event at a time: ask 'prob'."}
     if catalogue.kind == "projection":
         return {"verdict": "not_applicable", "reason": "A scenario run has no past forecasts to be judged by."}
-    return {"verdict": "not_measured", "reason": "This question was not replayed on past forecasts."}
+    return {"verdict": "not_measured", "reason": "No past forecasts are stored to replay this question on."}
 
 
 def _provenance(inquiry: Inquiry, catalogue: Catalogue) -> dict[str, Any]:

@@ -23,6 +23,14 @@ SMALLEST_VARIANCE = 1e-12
 """Below this share of the area's mean variance a cell counts as constant and is masked."""
 
 
+EXPERIENCE = 2.0
+"""How far a covariate changes the variance, in its deviations over the training years; beyond, it stays as it is.
+
+A straight ramp reaches 1.7 of them. The mean follows a forcing further, but a small trend of the variance, followed
+far, would make a projection the surer the less is known of it.
+"""
+
+
 class WarmingConfig(BaseModel):
     """A warming pathway as covariate: smoothed mean of the area against reference years."""
 
@@ -136,7 +144,8 @@ class Background:
         coefficients = self.variance[name]
         seasonal = np.tensordot(_design(phase, covariates[:, :0], self.harmonics[1]), coefficients, axes=1)
         seasonal = np.maximum(seasonal, 0.1 * coefficients[0])
-        change = np.clip(1 + self.scaled(covariates) @ self.spread[name], 0.5, 2.0)
+        seen = np.clip(self.scaled(covariates), -EXPERIENCE, EXPERIENCE)
+        change = np.clip(1 + seen @ self.spread[name], 0.5, 2.0)
         return seasonal * change.reshape(-1, *[1] * (seasonal.ndim - 1))
 
 

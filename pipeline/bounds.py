@@ -213,12 +213,11 @@ def _nothing(values: Bounds) -> Bounds:
 
 def _over_time(values: Array, verb: str, seconds: Array, is_rate: bool) -> Array:
     """One group of steps to one sample."""
-    lengths = seconds.reshape(1, 1, -1, 1, 1)
     match verb:
         case "mean":
-            return np.asarray(_total(values * lengths) / lengths.sum())
+            return np.asarray(_weighted(values, seconds) / seconds.sum())
         case "sum":
-            return _total(values * lengths if is_rate else values)
+            return _weighted(values, seconds) if is_rate else _total(values)
         case "count":
             return _total(values)
         case "run":
@@ -227,6 +226,15 @@ def _over_time(values: Array, verb: str, seconds: Array, is_rate: bool) -> Array
             return np.asarray(values.max(axis=STEP, keepdims=True))
         case _:
             return np.asarray(values.min(axis=STEP, keepdims=True))
+
+
+def _weighted(values: Array, weights: Array) -> Array:
+    """The weighted total over time, step by step, so that no second copy of the values is made."""
+    total = np.multiply(values[:, :, :1], weights[0], dtype=np.float64)
+    part = np.empty_like(total)
+    for step in range(1, weights.size):
+        total += np.multiply(values[:, :, step : step + 1], weights[step], out=part)
+    return total
 
 
 def _total(values: Array) -> Array:

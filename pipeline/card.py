@@ -120,10 +120,19 @@ def _facts(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     means = resolved.get("window_means")
     return [
         *([("window", f"{means}; {resolved['window'][0]} to {resolved['window'][1]}")] if means else []),
-        ("skill", str(skill["verdict"]).replace("_", " ")),
+        ("skill", _skill(skill)),
         ("calibration", str(calibration["state"]).replace("_", " ")),
         ("from", f"{payload['provenance']['forecast']}, scenario {payload['provenance']['scenario']}"),
     ]
+
+
+def _skill(skill: Mapping[str, Any]) -> str:
+    """The verdict with its score."""
+    verdict = str(skill["verdict"]).replace("_", " ")
+    if skill.get("value") is None:
+        return verdict
+    ends = f"{skill['low']:.2f} to {skill['high']:.2f}"
+    return f"{verdict}: Brier skill {skill['value']:.2f} ({ends}) in {skill['hindcasts']} past forecasts"
 
 
 def _row(name: str, text: str) -> str:

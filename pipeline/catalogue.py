@@ -87,7 +87,8 @@ class Catalogue:
         known = {known: info for info in self.variables.values() for known in info.names()}
         if name in known:
             return known[name]
-        close = nearest(name, known)
+        like = nearest(name, known)
+        close = known[like].name if like else None  # our name of what was meant, not an alias of it
         hint = f" Did you mean {close}?" if close else ""
         have = ", ".join(info.described() for info in self.variables.values())
         raise QuestionError(

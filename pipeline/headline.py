@@ -160,6 +160,8 @@ def _why_no_probability(skill: Mapping[str, Any], calibration: Mapping[str, Any]
         )
     if skill.get("verdict") == "skilful":
         return "A share of members."
+    if skill.get("verdict") == "pending":
+        return "A share of calibrated members; the skill of this question is being measured, so not yet a probability."
     return "A share of calibrated members; the skill of this question has not been measured, so not a probability."
 
 

@@ -1,50 +1,223 @@
 """Questions to the forecast that a workspace issues: everything an answer needs is in its stores."""
 
-from typing import Any
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
+import icechunk
 import xarray as xr
 
 from pipeline.answers import Answer, answer
+from pipeline.archive import open_archive
 from pipeline.catalogue import Catalogue
-from pipeline.ensembles import open_ensemble
+from pipeline.direct import calibrated_direct, open_direct
+from pipeline.ensembles import BACKGROUND, Kind
+from pipeline.errors import TercileError
+from pipeline.events import question_id
 from pipeline.events.parse import parse_region
 from pipeline.events.tree import Question
 from pipeline.explain import explain
-from pipeline.products import open_reference, read_issue
+from pipeline.geojson import FILE as GEOJSON
+from pipeline.geojson import areas_of_geojson
+from pipeline.probability import Inquiry
+from pipeline.products import CALIBRATION, REFERENCE, open_calibration, read_issue
 from pipeline.regions import Area, area_of
-from pipeline.workspace import Workspace
+from pipeline.remembered import recall, remember
+from pipeline.workspace import STORES, Workspace
+
+Skill = Literal["now", "pending"]
+PENDING = {"verdict": "pending", "reason": "This question is being replayed on past forecasts."}
 
 
-def ask(workspace: Workspace, question: str | Question, *, level: float = 0.9, partial: bool = False) -> Answer:
+@dataclass(frozen=True)
+class Issued:
+    """The issued forecast of a workspace, opened at one state of its stores.
+
+    Attributes:
+        workspace: Where.
+        snapshots: Ids of the states of the stores.
+        issue: What the products say of the model that issues.
+        ensemble: Its members, lazy; calibrated ones where a calibration has been learnt.
+        raw: The members as they were drawn, where ``ensemble`` is calibrated.
+        reference: The record that says what is usual, lazy.
+        catalogue: Names, provenance and calibration state.
+    """
+
+    workspace: Workspace
+    snapshots: Mapping[str, str]
+    issue: Mapping[str, Any]
+    ensemble: xr.Dataset
+    raw: xr.Dataset | None
+    reference: xr.Dataset
+    catalogue: Catalogue
+
+    def ask(
+        self, question: str | Question, *, level: float = 0.9, partial: bool = False, skill: Skill = "now"
+    ) -> Answer:
+        """As :func:`ask`."""
+
+        def track_record(inquiry: Inquiry) -> Mapping[str, Any] | None:
+            return self.track_record(inquiry, level=level, skill=skill)
+
+        return answer(question, **self.setting, raw=self.raw, level=level, partial=partial, skill=track_record)
+
+    def explain(self, question: str | Question) -> dict[str, Any]:
+        """As :func:`explain_question`."""
+        return explain(question, **self.setting)
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What an answer is made from."""
+        return {"ensemble": self.ensemble, "reference": self.reference, "catalogue": self.catalogue}
+
+    @cached_property
+    def hindcasts(self) -> xr.Dataset | None:
+        """The stored hindcasts of the model that issues, if there are any, calibrated as the forecast is."""
+        drawn = _stored(self.workspace, self.issue, "hindcast")
+        if drawn is None or self.raw is None:
+            return drawn
+        return _calibrated(self.workspace, self.issue, "hindcast", drawn)
+
+    def track_record(self, inquiry: Inquiry, *, level: float, skill: Skill) -> Mapping[str, Any] | None:
+        """The skill of a ``prob`` question, from the cache if it was measured before; None where no hindcast is."""
+        if inquiry.question.ask != "prob" or self.hindcasts is None:
+            return None
+        key = {
+            "question": question_id(inquiry.question),
+            "init_time": inquiry.init_time,
+            "level": level,
+            "partial": inquiry.members.partial,
+            "calibration": inquiry.members.catalogue.calibration,
+            **self.snapshots,
+        }
+        if skill == "pending":
+            return recall(self.workspace, "skill", key) or PENDING
+        return remember(self.workspace, "skill", key, lambda: self._replayed(inquiry, level))
+
+    def _replayed(self, inquiry: Inquiry, level: float) -> dict[str, Any]:
+        from pipeline.replay import not_measured, replay
+
+        hindcasts, group = self.hindcasts, str(self.issue["reference"]["group"])
+        if hindcasts is None:
+            raise TercileError("ensembles: there is no hindcast to replay a question on.")
+        if "scenario" in hindcasts.dims:
+            names = [str(name) for name in hindcasts["scenario"].values]
+            shared = [name for name in inquiry.scenarios if name in names] or (names if len(names) == 1 else [])
+            if not shared:
+                return not_measured(f"The hindcasts are of {', '.join(names)}, not of {', '.join(inquiry.scenarios)}.")
+            hindcasts, group = hindcasts.sel(scenario=shared[0], drop=True), shared[0]
+        truth = open_archive(self.workspace, group=group)
+        truth = truth.isel(realization=0, drop=True) if "realization" in truth.dims else truth
+        folds = self.catalogue.calibration.get("folds", [])
+        return replay(inquiry, hindcasts=hindcasts, truth=truth, folds=folds, level=level)
+
+
+def ask(
+    workspace: Workspace | str | Path,
+    question: str | Question,
+    *,
+    level: float = 0.9,
+    partial: bool = False,
+    skill: Skill = "now",
+) -> Answer:
     """Answer a question from the issued ensemble.
 
     Args:
-        workspace: Where a forecast has been issued.
+        workspace: Where a forecast has been issued, as a workspace or its folder.
         question: Text in the question language, or its tree.
         level: Coverage of the intervals.
         partial: Whether the part of a region that lies on the grid will do.
+        skill: ``now`` replays the question on the stored hindcasts where nobody has yet; ``pending`` does not wait for
+            that, and the answer may then not say that its number is a probability.
 
     Raises:
         QuestionError: It cannot be answered as it was put; the error says what would do.
         TercileError: Nothing has been issued yet.
     """
-    return answer(question, **_setting(workspace), level=level, partial=partial)
+    return open_issued(workspace).ask(question, level=level, partial=partial, skill=skill)
 
 
-def explain_question(workspace: Workspace, question: str | Question) -> dict[str, Any]:
+def explain_question(workspace: Workspace | str | Path, question: str | Question) -> dict[str, Any]:
     """A question restated in plain words with everything resolved; no member is read."""
-    return explain(question, **_setting(workspace))
+    return open_issued(workspace).explain(question)
 
 
-def _setting(workspace: Workspace) -> dict[str, Any]:
+def open_issued(workspace: Workspace | str | Path) -> Issued:
+    """The issued forecast as it was last committed; opened once for each state of the stores.
+
+    Raises:
+        TercileError: Nothing has been issued yet.
+    """
+    workspace = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
+    snapshots = {name: _repository(workspace, name).lookup_branch("main") for name in STORES if workspace.exists(name)}
+    own = workspace.root / GEOJSON
+    if own.exists():
+        snapshots["regions"] = hashlib.sha256(own.read_bytes()).hexdigest()[:16]
+    return _opened(workspace, tuple(snapshots.items()))
+
+
+def _stored(workspace: Workspace, issue: Mapping[str, Any], kind: Kind) -> xr.Dataset | None:
+    return open_direct(workspace.reader("ensembles"), f"{issue['model']}/{issue['fingerprint']}/{kind}")
+
+
+@lru_cache(maxsize=8)
+def _repository(workspace: Workspace, store: str) -> icechunk.Repository:
+    return workspace.repository(store)
+
+
+@lru_cache(maxsize=4)
+def _opened(workspace: Workspace, snapshots: tuple[tuple[str, str], ...]) -> Issued:
     issue = read_issue(workspace)
-    ensemble = open_ensemble(workspace, model=issue["model"], fingerprint=issue["fingerprint"])
-    catalogue = _catalogue(workspace, issue, ensemble)
-    return {"ensemble": ensemble, "reference": open_reference(workspace), "catalogue": catalogue}
+    drawn, reference = _stored(workspace, issue, "forecast"), open_direct(workspace.reader("products"), REFERENCE)
+    if drawn is None or reference is None:
+        raise TercileError(f"{workspace.root}: what '{issue['model']}' issued is not there. Run `tercile forecast`.")
+    learnt = open_calibration(workspace, model=issue["model"], fingerprint=issue["fingerprint"])
+    ensemble = drawn if learnt is None else _calibrated(workspace, issue, "forecast", drawn)
+    own = areas_of_geojson((workspace.root / GEOJSON).read_text()) if "regions" in dict(snapshots) else {}
+    catalogue = _catalogue(issue, ensemble, dict(snapshots), _state(learnt), own)
+    return Issued(workspace, dict(snapshots), issue, ensemble, None if learnt is None else drawn, reference, catalogue)
 
 
-def _catalogue(workspace: Workspace, issue: dict[str, Any], ensemble: xr.Dataset) -> Catalogue:
+def _calibrated(workspace: Workspace, issue: Mapping[str, Any], kind: Kind, drawn: xr.Dataset) -> xr.Dataset:
+    """The calibrated members.
+
+    Raises:
+        TercileError: The background they were drawn about is not stored.
+    """
+    path = f"{issue['model']}/{issue['fingerprint']}"
+    learnt = open_direct(workspace.reader("products"), f"{CALIBRATION}/{path}")
+    expected, deviation = (open_direct(workspace.reader("ensembles"), f"{path}/{kind}/{part}") for part in BACKGROUND)
+    if expected is None or deviation is None or learnt is None:
+        raise TercileError(f"ensembles: '{path}' has no background, so it cannot be calibrated.")
+    return calibrated_direct(drawn, (expected, deviation), learnt)
+
+
+def _state(learnt: xr.Dataset | None) -> dict[str, Any]:
+    """The calibration as answers tell it."""
+    if learnt is None:
+        return {"state": "uncalibrated"}
+    about = learnt.attrs["about"]
+    return {
+        "state": "calibrated",
+        "method": "member by member: mean and spread changed by what hindcasts taught",
+        "fitted_on": f"{about['hindcasts']} hindcasts",
+        "folds": about["folds"],
+        "id": about["content"],
+    }
+
+
+def _catalogue(
+    issue: dict[str, Any],
+    ensemble: xr.Dataset,
+    snapshots: Mapping[str, str],
+    calibration: Mapping[str, Any],
+    own: Mapping[str, Area],
+) -> Catalogue:
     nowhere = Catalogue.of(ensemble)
+    named = {name: _titled(name, area_of(parse_region(text), nowhere)) for name, text in issue["regions"].items()}
     years = issue["reference"]["years"]
     model = {
         "name": issue["model"],
@@ -54,12 +227,13 @@ def _catalogue(workspace: Workspace, issue: dict[str, Any], ensemble: xr.Dataset
     return Catalogue.of(
         ensemble,
         aliases={name: tuple(row["aliases"]) for name, row in issue["variables"].items()},
-        regions={name: _titled(name, area_of(parse_region(text), nowhere)) for name, text in issue["regions"].items()},
+        regions={**named, **own},
         reference=f"{issue['reference']['group']}:{years[0]}-{years[1]}",
+        calibration=calibration,
         provenance={
             "experiment": issue["experiment"],
             "model": model,
-            "snapshot": workspace.snapshot("ensembles"),
+            "snapshot": snapshots["ensembles"],
             "data": issue["data"],
             "pathways": issue["pathways"],
             "seed_root": issue["seed"],

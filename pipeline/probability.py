@@ -19,6 +19,7 @@ from pipeline.climate import Climate, Sample
 from pipeline.evaluate import evaluate
 from pipeline.events.errors import QuestionError, nearest
 from pipeline.events.tree import Expression, Question
+from pipeline.freshness import begun, overdue, stored_members
 from pipeline.intervals import Estimate, effective_trials, proportion_interval
 from pipeline.trajectories import Need, Record, Trajectories, ensemble_trajectories
 from pipeline.windows import Timeline, timeline_of
@@ -102,6 +103,7 @@ class Inquiry:
         scenarios: Names along the scenario axis; empty in a store without.
         init_time: When the forecast began, as an ISO date.
         count_members: How many members there are.
+        notes: Warnings about the forecast itself.
     """
 
     question: Question
@@ -111,6 +113,7 @@ class Inquiry:
     scenarios: tuple[str, ...]
     init_time: str
     count_members: int
+    notes: tuple[dict[str, str], ...] = ()
 
     @classmethod
     def of(
@@ -138,14 +141,23 @@ class Inquiry:
         for name in ("latitude", "longitude"):
             if not np.array_equal(ensemble[name].values, reference[name].values):
                 raise ValueError(f"reference: its {name} differs from the ensemble's; give it on the same grid")
-        one = _one_forecast(ensemble, question.forecast)
+        one, incomplete = stored_members(_one_forecast(ensemble, question.forecast), partial=partial)
+        late = overdue(ensemble) if question.forecast in (None, "latest") and "init_time" in ensemble.dims else None
+        notes = {"members_incomplete": incomplete, "stale_forecast": late}
         timeline = timeline_of(one)
         scenarios = _scenarios(one, question)
         members = ensemble_trajectories(one, timeline, catalogue, scenarios, partial=partial)
         record = Record.of(reference, like=timeline, catalogue=catalogue, partial=partial)
         climate = Climate(record, timeline, evaluate)
         return cls(
-            question, timeline, members, climate, scenarios, timeline.begins or timeline.name(0), one.sizes["member"]
+            question,
+            timeline,
+            members,
+            climate,
+            scenarios,
+            timeline.begins or timeline.name(0),
+            one.sizes["member"],
+            tuple({"code": code, "text": text} for code, text in notes.items() if text),
         )
 
     @property
@@ -239,7 +251,7 @@ def _one_forecast(ensemble: xr.Dataset, forecast: str | None) -> xr.Dataset:
     if "init_time" not in ensemble.dims:
         return ensemble
     if forecast is None or forecast == "latest":
-        return ensemble.isel(init_time=-1)
+        return ensemble.isel(init_time=int(begun(ensemble)[-1]) if begun(ensemble).size else -1)
     wanted = forecast.removeprefix("fc-")
     starts = [moment.isoformat() for moment in ensemble["init_time"].to_index()]
     found = [index for index, start in enumerate(starts) if start.startswith(wanted)]

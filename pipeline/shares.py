@@ -39,7 +39,7 @@ def answer_shares(
     earlier = None if raw is None else count(raw, level=level)
     base, why_no_base = _base(inquiry, level)
     margin = margin_of(inquiry)
-    warnings = _warnings(inquiry, tallies, base) + margin.warnings(tallies)
+    warnings = _warnings(inquiry, tallies, base) + _skill_warnings(skill) + margin.warnings(tallies)
     answers = []
     for index, tally in enumerate(tallies):
         scenario = inquiry.scenarios[index] if inquiry.scenarios else None
@@ -167,7 +167,7 @@ def _compared(inquiry: Inquiry, tallies: list[Tally], answers: list[Payload], le
     gap = f"{100 * (p - q):+.0f} points"
     low, high = (f"{100 * (end or 0.0):+.0f}" for end in difference)
     text = (
-        f"{_of_members(p)} under {one}, {_of_members(q)} under {other}: {gap} "
+        f"{_of_members(p)} under {one}, {_of_members(q).lower()} under {other}: {gap} "
         f"({100 * level:g} % interval {low} to {high}). {answers[0]['headline']['text']} "
         f"{answers[1]['headline']['text']}"
     )
@@ -214,6 +214,16 @@ def _warnings(inquiry: Inquiry, tallies: list[Tally], base: BaseRate | None) -> 
         found.append(_warning("base_rate_thin", text))
     found.extend(_region_warnings(inquiry))
     return found
+
+
+def _skill_warnings(skill: Mapping[str, Any]) -> list[dict[str, str]]:
+    """That the question's record shows no skill, or that there is no record."""
+    verdict = skill.get("verdict")
+    if verdict in ("no_evidence", "worse_than_climatology"):
+        return [_warning("no_skill", "Past forecasts of this event were no better than its usual odds.")]
+    if verdict == "not_measured":
+        return [_warning("skill_not_measured", str(skill.get("reason", "Its skill was not measured.")))]
+    return []
 
 
 def _region_warnings(inquiry: Inquiry) -> list[dict[str, str]]:

@@ -4,18 +4,17 @@ Everything is an anomaly: a value minus the record's mean over the reference yea
 season's own cycle is neither a signal nor a spread. NaN propagates: a cell or a lead with a missing member is missing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.errors import TercileError
-from pipeline.grid import area_mean, area_weights
+from pipeline.grid import area_mean
 from pipeline.periods import seconds
-from pipeline.reliability import reliability as diagram
-from pipeline.reliability import tabulate
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The levels of a fan, from low to high."""
@@ -39,6 +38,7 @@ class Subject:
         record: Anomalies, dims ``([scenario], time, latitude, longitude)``.
         reference: Anomalies over the reference years, dims ``(time, latitude, longitude)``.
         mean: Mean over the reference years, ``(latitude, longitude)``, in the units of the store.
+        labels: ``variable``, and ``level`` where there is one: what finds its scores.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Subject:
     record: xr.DataArray
     reference: xr.DataArray
     mean: xr.DataArray
+    labels: Mapping[str, Any]
 
     @property
     def is_wetness(self) -> bool:
@@ -134,41 +135,6 @@ def exceedance_curve(values: NDArray[np.floating]) -> tuple[NDArray[np.float64],
     return np.quantile(values, 1 - chance / 100), chance
 
 
-def event_reliability(
-    subject: Subject, scenario: str | None, *, quantile: float, years: tuple[int, int]
-) -> xr.Dataset | None:
-    """Reliability of the share of members above a quantile of the reference, over all cells and judged valid times.
-
-    Years are not independent of one another and cells even less: the band counts one independent case a valid time.
-
-    Args:
-        subject: Forecast and the record that judges it.
-        scenario: Which, in a forced system.
-        quantile: Of the reference years at that time of year; 1 is their highest value.
-        years: First and last year that no fit has seen.
-
-    Returns:
-        As ``pipeline.reliability.reliability``; None where no valid time of those years is in the record.
-    """
-    forecast, record = subject.forecast, subject.record
-    if scenario is not None:
-        if "scenario" not in record.dims:
-            return None
-        forecast, record = (array.sel(scenario=scenario, drop=True) for array in (forecast, record))
-    year = forecast["valid_time"].dt.year.values
-    known = np.isin(forecast["valid_time"].values, record["time"].values) & (years[0] <= year) & (year <= years[1])
-    if not known.any():
-        return None
-    forecast = forecast.isel(lead_time=np.flatnonzero(known))
-    truth = record.sel(time=forecast["valid_time"].values).rename(time="lead_time").drop_vars("lead_time")
-    limit = by_season(
-        subject.reference, forecast["valid_time"], lambda years: years.quantile(quantile, "time", skipna=False)
-    )
-    share = (forecast > limit).where(forecast.notnull()).mean("member", skipna=False)
-    outcome = (truth > limit).where(truth.notnull() & limit.notnull())
-    return diagram(tabulate(share, outcome, weights=area_weights(share)), independent=float(known.sum()))
-
-
 def by_season(
     record: xr.DataArray, valid_time: xr.DataArray, statistic: Callable[[xr.DataArray], xr.DataArray]
 ) -> xr.DataArray:
@@ -212,14 +178,17 @@ def _step_days(time: xr.DataArray) -> float:
     return float(np.median(np.diff(seconds(time[:25])))) / 86_400
 
 
-def _levels(forecast: xr.DataArray, record: xr.DataArray) -> list[tuple[str, xr.DataArray, xr.DataArray]]:
+def _levels(
+    forecast: xr.DataArray, record: xr.DataArray
+) -> list[tuple[str, dict[str, Any], xr.DataArray, xr.DataArray]]:
     name = str(forecast.name)
     if "level" not in forecast.dims:
-        return [(name, forecast, record)]
+        return [(name, {"variable": name}, forecast, record)]
     units = forecast["level"].attrs.get("units", "")
     return [
         (
             f"{name} at {level:g} {units}".strip(),
+            {"variable": name, "level": level},
             forecast.sel(level=level, drop=True),
             record.sel(level=level, drop=True),
         )
@@ -227,7 +196,9 @@ def _levels(forecast: xr.DataArray, record: xr.DataArray) -> list[tuple[str, xr.
     ]
 
 
-def _subject(name: str, forecast: xr.DataArray, record: xr.DataArray, *, reference: tuple[int, int]) -> Subject:
+def _subject(
+    name: str, labels: Mapping[str, Any], forecast: xr.DataArray, record: xr.DataArray, *, reference: tuple[int, int]
+) -> Subject:
     factor, units = _DISPLAY.get(forecast.attrs.get("units", ""), (1.0, forecast.attrs.get("units", "")))
     label = forecast.attrs.get("long_name", str(forecast.name))
     year = record["time"].dt.year
@@ -249,4 +220,5 @@ def _subject(name: str, forecast: xr.DataArray, record: xr.DataArray, *, referen
         anomaly(record, record["time"]),
         anomaly(past, past["time"]),
         past.mean("time", skipna=False),
+        labels,
     )

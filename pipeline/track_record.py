@@ -1,22 +1,20 @@
-"""The track record in figures: skill and spread by lead, ranks, reliability, and the losses of training."""
+"""The track record in figures: skill and spread by lead, ranks, and the losses of training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from pipeline.captions import Illustration, Setting, Table, amount, illustrate, under
-from pipeline.figures import lead_chart, loss_curves, rank_histogram, reliability_diagram
+from pipeline.captions import Illustration, Setting, illustrate, under
+from pipeline.charts import lead_chart, loss_curves, rank_histogram
 from pipeline.scoreboard import Score, pooled_ranks
-from pipeline.summaries import Subject, event_reliability
 
 Pick = Callable[[Score], tuple[float, float, float]]
 _NAN = float("nan")
 
 
 def skill_charts(scores: Sequence[Score], setting: Setting, *, reference: str) -> list[Illustration]:
-    """CRPS skill against the reference by lead, for each variable and scenario."""
+    """CRPS skill against the reference by lead, for each variable and scenario that was judged."""
     return [
         _by_lead(
             ("skill", *group),
@@ -27,12 +25,12 @@ def skill_charts(scores: Sequence[Score], setting: Setting, *, reference: str) -
             neutral=0.0,
             meaning="above 0 is better; a bar that crosses 0 shows no difference",
         )
-        for group, mine in _grouped([score for score in scores if score.model != reference]).items()
+        for group, mine in _grouped(scores, lambda score: score.model != reference and np.isfinite(score.skill[0]))
     ]
 
 
 def spread_charts(scores: Sequence[Score], setting: Setting) -> list[Illustration]:
-    """Spread over error by lead, for each variable and scenario."""
+    """Spread over error by lead, for each variable and scenario that was judged."""
     return [
         _by_lead(
             ("spread", *group),
@@ -43,39 +41,26 @@ def spread_charts(scores: Sequence[Score], setting: Setting) -> list[Illustratio
             neutral=1.0,
             meaning="below 1 the ensemble is too sure of itself, above 1 too unsure",
         )
-        for group, mine in _grouped(scores).items()
+        for group, mine in _grouped(scores, lambda score: np.isfinite(score.spread_skill[0]))
     ]
 
 
 def rank_histograms(scores: Sequence[Score], setting: Setting) -> list[Illustration]:
-    """One for each variable, scenario and model, pooled over leads."""
+    """For each variable and scenario all models in one, pooled over leads."""
     found = []
-    for (variable, scenario), mine in _grouped(scores).items():
-        for model in dict.fromkeys(score.model for score in mine):
-            frequency = pooled_ranks([score for score in mine if score.model == model])
-            if frequency.size:
-                caption = (
-                    f"{model}, {variable}{under(scenario)}: the truth lay outside of all {frequency.size - 1} members "
-                    f"in {100 * (frequency[0] + frequency[-1]):.1f} % of cases; {200 / frequency.size:.1f} % is "
-                    "expected."
-                )
-                figure = rank_histogram(frequency, colour=setting.look[model].colour)
-                found.append(illustrate(figure, "ranks", variable, scenario, model, caption=caption))
-    return found
-
-
-def reliability_diagrams(by_model: Mapping[str, Sequence[Subject]], setting: Setting) -> list[Illustration]:
-    """For each variable and judged scenario, all models in one diagram; none where no truth is known."""
-    found = []
-    for place, subject in enumerate(by_model[setting.model]):
-        for scenario, years in setting.judged.items():
-            known = {
-                model: event_reliability(mine[place], scenario or None, quantile=setting.quantile, years=years)
-                for model, mine in by_model.items()
-            }
-            tables = {model: table for model, table in known.items() if table is not None}
-            if tables:
-                found.append(_reliability(subject, setting, scenario, tables))
+    for (variable, scenario), mine in _grouped(scores, lambda score: bool(score.ranks)):
+        models = dict.fromkeys(score.model for score in mine)
+        ranks = {model: pooled_ranks([score for score in mine if score.model == model]) for model in models}
+        known = {model: frequency for model, frequency in ranks.items() if frequency.size}
+        if known:
+            about = f"{variable}{under(scenario)}"
+            outside = ", ".join(f"{model} {100 * (ends[0] + ends[-1]):.1f} %" for model, ends in known.items())
+            expected = 200 / next(iter(known.values())).size
+            caption = (
+                f"{about}: cases in which the truth lay outside of all members: {outside}; expected {expected:.1f} %."
+            )
+            figure = rank_histogram(known, quantity=about, look=setting.look)
+            found.append(illustrate(figure, "ranks", variable, scenario, caption=caption))
     return found
 
 
@@ -84,12 +69,12 @@ def loss_charts(cards: Sequence[Mapping[str, Any]]) -> list[Illustration]:
     return [_loss(str(card["name"]), card["curve"]) for card in cards if card.get("curve")]
 
 
-def _grouped(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
-    """Scores by variable and scenario, in their order."""
+def _grouped(scores: Sequence[Score], wanted: Callable[[Score], bool]) -> list[tuple[tuple[str, str], list[Score]]]:
+    """The wanted scores by variable and scenario, in the order of all; groups without any are left out."""
     groups: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
-        groups.setdefault((score.variable, score.scenario), []).append(score)
-    return groups
+        groups.setdefault((score.variable, score.scenario), []).extend([score] if wanted(score) else [])
+    return [(group, mine) for group, mine in groups.items() if mine]
 
 
 def _by_lead(
@@ -112,21 +97,6 @@ def _by_lead(
         curves, leads=leads, axis=setting.lead, quantity=f"{about}: {quantity}", neutral=neutral, look=setting.look
     )
     return illustrate(figure, *name, caption=f"{about}, {quantity.split(' (')[0]}: {meaning}.")
-
-
-def _reliability(subject: Subject, setting: Setting, scenario: str, tables: Mapping[str, xr.Dataset]) -> Illustration:
-    years = "–".join(map(str, setting.judged[scenario]))
-    happened = 100 * float(next(iter(tables.values()))["base_rate"])
-    caption = (
-        f"{subject.label.capitalize()}{under(scenario)} above each cell's {setting.limit}: how often it came true for "
-        f"each share of members that said so, over all cells and the years {years}, which no fit has seen. It came "
-        f"true in {happened:.0f} % of cases. Below the diagonal the members say it too often."
-    )
-    scores = ("brier", "miscalibration", "discrimination", "roc_area")
-    rows = tuple((name, *[amount(float(table[score])) for score in scores]) for name, table in tables.items())
-    numbers = Table(("model", "Brier score", "miscalibration", "discrimination", "ROC area"), rows)
-    figure = reliability_diagram(tables, banded=setting.model, look=setting.look)
-    return illustrate(figure, "reliability", subject.name, scenario, caption=caption, table=numbers)
 
 
 def _loss(name: str, rows: Sequence[Mapping[str, float | None]]) -> Illustration:

@@ -88,6 +88,11 @@ class Trajectories:
             )
         return self._regions[region]
 
+    @property
+    def widest(self) -> int:
+        """Cells that the widest region asked for so far spans."""
+        return max((cells.weights.size for cells in self._regions.values()), default=1)
+
     def groups(self, window: Window) -> tuple[tuple[int, int], ...]:
         """The steps of a window, one group for each sample."""
         groups = resolve(window, self.timeline).groups
@@ -112,12 +117,19 @@ def ensemble_trajectories(
     """
 
     def read(name: str, need: Need) -> Array:
-        array = _cut(ensemble[name].isel(lead_time=slice(need.start, need.stop)), need.cells)
+        array = cut(ensemble[name].isel(lead_time=slice(need.start, need.stop)), need.cells)
         array = array.sel(scenario=list(scenarios)) if scenarios else array.expand_dims("scenario")
         return np.asarray(array.transpose("scenario", "member", "lead_time", "latitude", "longitude").values)
 
-    rows = max(ensemble.chunksizes.get("latitude", (1,)))
-    return Trajectories(read, timeline, catalogue, *_grid(ensemble), partial=partial, rows_stored=rows)
+    return Trajectories(
+        read, timeline, catalogue, *_grid(ensemble), partial=partial, rows_stored=_rows_stored(ensemble)
+    )
+
+
+def _rows_stored(ensemble: xr.Dataset) -> int:
+    """Rows of the grid that one chunk holds."""
+    held = [array.encoding.get("preferred_chunks", {}).get("latitude", 1) for array in ensemble.data_vars.values()]
+    return max([*held, *ensemble.chunksizes.get("latitude", ())], default=1)
 
 
 @dataclass
@@ -188,12 +200,12 @@ class Record:
         key = (name, None if cells is None else cells.region)
         if key not in self._held:
             array = self.data[name].transpose("time", "latitude", "longitude")
-            self._held[key] = np.asarray(_cut(array, cells).values)
+            self._held[key] = np.asarray(cut(array, cells).values)
         return self._held[key]
 
 
-def _cut(array: xr.DataArray, cells: Cells | None) -> xr.DataArray:
-    """The rows and columns of a region."""
+def cut(array: xr.DataArray, cells: Cells | None) -> xr.DataArray:
+    """The rows and columns of a region, or the whole grid."""
     if cells is None:
         return array
     rows = slice(int(cells.rows[0]), int(cells.rows[-1]) + 1)

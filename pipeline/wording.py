@@ -65,15 +65,6 @@ def percent(share: float | None) -> str:
     return "more than 99 %" if share >= 0.995 else f"{100 * share:.0f} %"
 
 
-def verdict_sentences(scores: Sequence[Score], *, reference: str) -> list[str]:
-    """For each model and variable: at how many leads it was better or worse than the reference, of those judged."""
-    pairs = dict.fromkeys((score.model, score.variable) for score in scores if score.model != reference)
-    return [
-        _verdict(*pair, [score for score in scores if (score.model, score.variable) == pair], reference)
-        for pair in pairs
-    ]
-
-
 def trust_sentences(
     scores: Sequence[Score],
     *,
@@ -84,30 +75,14 @@ def trust_sentences(
     answers: Sequence[Mapping[str, Any]],
     warnings: Sequence[str],
 ) -> list[str]:
-    """Where the numbers should not be trusted, the weightiest first."""
+    """Where the numbers should not be trusted, the weightiest first; ``scores`` are those of the issuing model."""
     return [
-        _skill_sentence([score for score in scores if score.model == issuing], issuing, reference),
+        _skill_sentence(scores, issuing, reference),
         *warnings,
         *_calibration_sentences(answers),
         *_source_sentences(sources),
         _members_sentence(members),
     ]
-
-
-def _verdict(model: str, variable: str, scores: Sequence[Score], reference: str) -> str:
-    count = tally(scores)
-    judged = len(scores) - count["unknown"]
-    if not judged:
-        return f"{model} on {variable}: could not be judged."
-    mean = np.nanmean([score.skill[0] for score in scores])
-    word = (
-        "better" if count["better"] > count["worse"] else "worse" if count["worse"] > count["better"] else "no better"
-    )
-    return (
-        f"{model} on {variable}: {word} than {reference}. Of {judged} leads and scenarios, better at "
-        f"{count['better']}, worse at {count['worse']}, no difference shown at {count['open']}; mean CRPS skill "
-        f"{'−' if mean < 0 else ''}{abs(mean):.2f}."
-    )
 
 
 def _remedy(scores: Sequence[Score], reference: str) -> str:

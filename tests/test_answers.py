@@ -166,7 +166,7 @@ def test_a_condition_leaves_members_out():
     assert members["excluded"] > 0
     assert members["event"] + members["not"] + members["excluded"] == 40
     assert 10 <= payload["base_rate"]["years"] <= 15
-    assert [warning["code"] for warning in payload["warnings"]] == ["uncalibrated", "given_few"]
+    assert [warning["code"] for warning in payload["warnings"]] == ["uncalibrated", "given_few", "skill_not_measured"]
     assert refusal(f"{WARM} given pr.mean(over=west).sum(time=DJF 2004) > 9 m").code == "given_too_rare"
 
 
@@ -297,7 +297,7 @@ def test_mostly_masked_regions_are_refused_and_partly_masked_ones_warn():
 )
 def test_thresholds_far_out_warn(threshold, code):
     payload = ask(f"tas.mean(over=west).mean(time=DJF 2004) > {threshold}").to_json()
-    codes = {warning["code"] for warning in payload["warnings"]} - {"uncalibrated"}
+    codes = {warning["code"] for warning in payload["warnings"]} - {"uncalibrated", "skill_not_measured"}
     assert codes == ({code} if code else set())
 
 

@@ -52,6 +52,17 @@ def test_spread_by_season_is_recovered():
     np.testing.assert_allclose(found, sd[:12], rtol=0.08)
 
 
+def test_a_trend_of_the_variance_ends_with_experience():
+    """Noise that shrinks as a ramp rises: beyond the record it stays as small as it was at two deviations."""
+    fields, ramp = data(years=80), np.linspace(0, 1, 960)
+    noise = np.random.default_rng(0).standard_normal((960, 4, 6))
+    fields["sst"].values[:, 1:, 1:] = 288 + (1.5 - ramp)[:, None, None] * noise
+    background = fit(fields, ramp[:, None], harmonics=0, spread_harmonics=0, covariate={"kind": "trend"})
+    beyond = ramp.mean() + ramp.std() * np.array([[1.0], [2.0], [3.0], [30.0]])
+    deviation = background.deviation("sst", np.zeros(4), beyond)[:, 1, 1]
+    assert deviation[0] > deviation[1] == deviation[2] == deviation[3] > 0
+
+
 def test_round_trip_of_arrays():
     background = fit(data(), harmonics=2)
     again = Background.from_arrays(background.arrays(), transforms=SST)

@@ -7,6 +7,14 @@ from difflib import get_close_matches
 
 from pipeline.errors import TercileError
 
+NO_SUCH_FORECAST, REFUSED = 3, 4
+_EXIT_CODES = {
+    "unknown_forecast": NO_SUCH_FORECAST,
+    **dict.fromkeys(
+        ("too_few_members", "mostly_masked", "members_unknown", "members_incomplete", "given_too_rare"), REFUSED
+    ),
+}
+
 
 class QuestionError(TercileError):
     """A question that cannot be answered as it was put.
@@ -35,6 +43,11 @@ class QuestionError(TercileError):
         self.where = where
         self.did_you_mean = did_you_mean
         self.try_ = tuple(try_)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with: 3 no such forecast, 4 an answer that is refused, 2 a wrong question."""
+        return _EXIT_CODES.get(self.code, 2)
 
     def to_dict(self) -> dict[str, object]:
         """The error as a problem document's members."""

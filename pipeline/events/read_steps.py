@@ -77,13 +77,37 @@ def from_yaml(text: str) -> Question:
     Raises:
         QuestionError: Text that is not YAML, or not a question.
     """
-    try:
-        plain = yaml.load(text, Loader=yaml.BaseLoader)  # builds only text, lists and mappings
-    except (yaml.YAMLError, RecursionError) as error:
-        raise QuestionError("parse", f"This is not YAML: {error}") from error
+    plain = _plain_yaml(text)
     if not isinstance(plain, str | Mapping):
         raise QuestionError("parse", "A question in YAML is a mapping with 'event:', or one string.")
     return from_steps(plain)
+
+
+def batch_from_yaml(text: str) -> dict[str, Question]:
+    """Several questions from YAML: a mapping of names to questions, or a list of them.
+
+    Raises:
+        QuestionError: Text that is not YAML, or a question that cannot be read; ``where`` is its name.
+    """
+    plain = _plain_yaml(text)
+    named = dict(enumerate(plain, start=1)) if isinstance(plain, list) else plain
+    if not isinstance(named, Mapping) or not named:
+        raise QuestionError("parse", "A file of questions is a mapping of names to questions, or a list of them.")
+    found = {}
+    for name, question in named.items():
+        try:
+            found[str(name)] = from_steps(question)
+        except QuestionError as error:
+            raise QuestionError(error.code, f"{name}: {error.text}", where=str(name), try_=error.try_) from error
+    return found
+
+
+def _plain_yaml(text: str) -> object:
+    """Text, lists and mappings, and nothing else."""
+    try:
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise QuestionError("parse", f"This is not YAML: {error}") from error
 
 
 def from_url(query: str) -> Question:

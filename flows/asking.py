@@ -1,0 +1,81 @@
+"""``tercile ask``: one question or a file of them, printed as cards, JSON or CSV, or drawn."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.answers import Answer
+from pipeline.events import Question, QuestionError, batch_from_yaml, parse
+from pipeline.issued import Issued, Skill, open_issued
+from pipeline.workspace import Workspace, write_whole
+
+REFUSED = 4
+
+
+def ask_all(
+    workspace: Workspace,
+    questions: Mapping[str, str | Question],
+    *,
+    form: str,
+    plot: Path | None,
+    strict: bool,
+    **settings: Any,
+) -> int:
+    """Answer questions and print the answers; refusals go to stderr and do not stop the others.
+
+    Args:
+        workspace: Whose issued forecast is asked.
+        questions: By name; the name is not shown where there is one alone.
+        form: ``card``, ``json`` or ``csv``.
+        plot: File that gets a picture; of several questions each gets the name in its file's.
+        strict: Whether a warning counts as a refusal.
+        settings: ``level``, ``partial`` and ``skill``.
+
+    Returns:
+        The exit code: that of the worst refusal, 0 where all were answered.
+    """
+    issued, codes, whole = open_issued(workspace), [0], dict[str, Any]()
+    for name, question in questions.items():
+        try:
+            answer = _answered(issued, question, **settings)
+        except QuestionError as error:
+            codes.append(error.exit_code)
+            whole[name] = {"problem": error.to_dict()}
+            print(f"error: {f'{name}: ' if len(questions) > 1 else ''}{error}", file=sys.stderr)
+            continue
+        whole[name] = answer.to_json()
+        _show(answer, name if len(questions) > 1 else "", form, plot)
+        if strict and answer.to_json()["warnings"]:
+            codes.append(REFUSED)
+    if form == "json" and (len(questions) > 1 or max(codes) == 0 or strict):
+        print(json.dumps(whole if len(questions) > 1 else next(iter(whole.values())), indent=2, default=str))
+    return max(codes)
+
+
+def read_batch(path: Path) -> dict[str, Question]:
+    """The questions of a YAML file, by name."""
+    return batch_from_yaml(path.read_text(encoding="utf-8"))
+
+
+def _answered(issued: Issued, question: str | Question, *, level: float, partial: bool, skill: Skill) -> Answer:
+    asked = parse(question) if isinstance(question, str) else question
+    return issued.ask(asked, level=level, partial=partial, skill=skill)
+
+
+def _show(answer: Answer, name: str, form: str, plot: Path | None) -> None:
+    """Print one answer, and draw it where that is asked for."""
+    if form == "csv":
+        print(answer.to_csv(), end="")
+    elif form == "card":
+        print(f"{name}\n{answer.text}\n" if name else answer.text)
+    if form != "card":
+        for warning in answer.to_json()["warnings"]:
+            print(f"note: {warning['text']}", file=sys.stderr)
+    if plot is not None:
+        from pipeline.plots import answer_png
+
+        write_whole(plot.with_stem(f"{plot.stem}-{name}") if name else plot, answer_png(answer))

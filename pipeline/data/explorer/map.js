@@ -1,0 +1,130 @@
+// The map: one canvas with coastlines, a cell cursor for mouse and keyboard, and a legend of classes.
+
+import { element, percent } from "./charts.js";
+
+const CLASSES = {
+  probability: { breaks: [0, 0.1, 0.33, 0.5, 0.66, 0.9, 1.0001], colours: ["#fce236", "#c4b468", "#928c78", "#656870", "#34456c", "#00224e"], text: (a, b) => `${Math.round(100 * a)}–${Math.round(100 * b)} %` },
+  difference: {
+    breaks: [-1.01, -0.4, -0.2, -0.05, 0.05, 0.2, 0.4, 1.01],
+    colours: ["#2166ac", "#67a9cf", "#c9dfec", "#ffffff", "#fbd3bd", "#e58368", "#b2182b"],
+    text: (a, b) => (a < 0 && b > 0 ? "as usual, ±5 points" : `${points(Math.max(a, -1))} to ${points(Math.min(b, 1))} points`),
+  },
+};
+
+const points = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${Math.abs(Math.round(100 * share))}`;
+
+export class FieldMap {
+  constructor(target, { legend, place, onAsk }) {
+    Object.assign(this, { target, legend, place, onAsk, cell: null, coverage: null, colour: "difference" });
+    this.canvas = document.createElement("canvas");
+    target.append(this.canvas);
+    this.canvas.addEventListener("click", (event) => this.point(event, true));
+    this.canvas.addEventListener("pointermove", (event) => this.point(event, false));
+    target.addEventListener("keydown", (event) => this.key(event));
+    fetch("/explorer/coastline.json").then((reply) => reply.json()).then((data) => { this.lines = data.lines; this.draw(); });
+  }
+
+  show(coverage, colour) {
+    Object.assign(this, { coverage, colour });
+    const { x, y } = coverage.domain.axes;
+    Object.assign(this, { x: x.values, y: y.values });
+    if (!this.cell || this.cell[0] >= this.y.length || this.cell[1] >= this.x.length) this.cell = [Math.floor(this.y.length / 2), Math.floor(this.x.length / 2)];
+    this.draw();
+    this.tell();
+  }
+
+  value(row, column) {
+    const at = row * this.x.length + column, { probability, base_rate: base } = this.coverage.ranges;
+    const share = probability.values[at];
+    if (this.colour === "probability") return share;
+    return share === null || base.values[at] === null ? null : share - base.values[at];
+  }
+
+  edges() {
+    const dx = (this.x.at(-1) - this.x[0]) / Math.max(1, this.x.length - 1) || 1, dy = (this.y.at(-1) - this.y[0]) / Math.max(1, this.y.length - 1) || 1;
+    return { west: this.x[0] - dx / 2, north: this.y.at(-1) + dy / 2, dx, dy };
+  }
+
+  draw() {
+    if (!this.coverage) return;
+    const rows = this.y.length, columns = this.x.length, { west, north, dx, dy } = this.edges();
+    const width = this.target.clientWidth || 320, middle = (this.y[0] + this.y.at(-1)) / 2;
+    const stretch = Math.min(2, 1 / Math.cos((Math.min(70, Math.abs(middle)) * Math.PI) / 180));
+    const height = Math.min(1.2 * width, ((rows * dy) / (columns * dx)) * width * stretch), ratio = window.devicePixelRatio || 1;
+    Object.assign(this.canvas, { width: width * ratio, height: height * ratio });
+    this.canvas.style.height = `${height}px`;
+    const pen = this.canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const w = width / columns, h = height / rows, { breaks, colours } = CLASSES[this.colour];
+    for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
+      const value = this.value(row, column), x = column * w, y = height - (row + 1) * h;
+      if (value === null) {
+        pen.fillStyle = "#ffffff"; pen.fillRect(x, y, w + 0.5, h + 0.5);
+        pen.fillStyle = "#8a8a8a"; pen.fillRect(x + w / 2 - 0.5, y + h / 2 - 0.5, 1, 1);
+      } else {
+        let level = 0;
+        while (level < colours.length - 1 && value >= breaks[level + 1]) level++;
+        pen.fillStyle = colours[level]; pen.fillRect(x, y, w + 0.5, h + 0.5);
+      }
+    }
+    this.coast(pen, (longitude) => ((longitude - west) / dx) * w, (latitude) => ((north - latitude) / dy) * h, width);
+    const [row, column] = this.cell;
+    pen.strokeStyle = "#ffffff"; pen.lineWidth = 5; pen.strokeRect(column * w - 3, height - (row + 1) * h - 3, w + 6, h + 6);
+    pen.strokeStyle = "#1a1a1a"; pen.lineWidth = 2; pen.strokeRect(column * w - 3, height - (row + 1) * h - 3, w + 6, h + 6);
+    this.explain();
+  }
+
+  coast(pen, px, py, width) {
+    for (const turn of [-360, 0, 360]) for (const line of this.lines || []) {
+      const flat = line.flat();
+      if (Math.max(px(flat[0] + turn), px(flat[flat.length - 2] + turn)) < -width || px(flat[0] + turn) > 2 * width) continue;
+      for (const [colour, thick] of [["#ffffff", 2.2], ["#1a1a1a", 0.9]]) {
+        pen.beginPath();
+        for (let at = 0; at < flat.length; at += 2) pen.lineTo(px(flat[at] + turn), py(flat[at + 1]));
+        pen.strokeStyle = colour; pen.lineWidth = thick; pen.stroke();
+      }
+    }
+  }
+
+  explain() {
+    const { breaks, colours, text } = CLASSES[this.colour];
+    const entry = (fill, words, extra) => {
+      const box = document.createElement("span"), patch = element("svg", { viewBox: "0 0 22 18", "aria-hidden": "true" });
+      patch.append(element("rect", { x: 1, y: 1, width: 20, height: 16, fill, stroke: "#595959", "stroke-dasharray": extra || "" }));
+      box.append(patch, words);
+      return box;
+    };
+    this.legend.replaceChildren(...colours.map((colour, at) => entry(colour, text(breaks[at], breaks[at + 1]))), entry("#fff", "no data", "1 2"));
+  }
+
+  point(event, chosen) {
+    if (!this.coverage) return;
+    const box = this.canvas.getBoundingClientRect();
+    const column = Math.floor(((event.clientX - box.left) / box.width) * this.x.length), row = this.y.length - 1 - Math.floor(((event.clientY - box.top) / box.height) * this.y.length);
+    if (row < 0 || column < 0 || row >= this.y.length || column >= this.x.length) return;
+    if (chosen) { this.cell = [row, column]; this.draw(); this.ask(); }
+    this.tell(row, column);
+  }
+
+  key(event) {
+    const steps = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    if (!this.coverage) return;
+    if (event.key in steps) {
+      const [dy, dx] = steps[event.key];
+      this.cell = [Math.min(this.y.length - 1, Math.max(0, this.cell[0] + dy)), Math.min(this.x.length - 1, Math.max(0, this.cell[1] + dx))];
+      this.draw();
+      this.tell();
+      event.preventDefault();
+    } else if (event.key === "Enter") { this.ask(); event.preventDefault(); }
+    else if (event.key === "Escape") this.target.blur();
+  }
+
+  ask() { this.onAsk(this.y[this.cell[0]], ((this.x[this.cell[1]] + 540) % 360) - 180); }
+
+  tell(row = this.cell[0], column = this.cell[1]) {
+    const at = row * this.x.length + column, { probability, base_rate: base } = this.coverage.ranges;
+    const share = probability.values[at], north = this.y[row], east = ((this.x[column] + 540) % 360) - 180;
+    const place = `${Math.abs(north).toFixed(1)}° ${north < 0 ? "S" : "N"}, ${Math.abs(east).toFixed(1)}° ${east < 0 ? "W" : "E"}`;
+    this.place.textContent = share === null ? `${place}: no data` : `${place}: members with the event ${percent(share)}; usual odds ${percent(base.values[at])}`;
+  }
+}

@@ -1,0 +1,66 @@
+// The question as a sentence with blanks, and as text: each follows the other.
+
+const BLANKS = ["verb", "variable", "anomaly", "region", "span", "window", "operator", "threshold", "scenario", "versus"];
+const SYMBOLS = { above: ">", at_least: ">=", below: "<", at_most: "<=" };
+const byId = (id) => document.getElementById(id);
+
+export function blanks() {
+  return Object.fromEntries(BLANKS.map((id) => [id, byId(id).value.trim()]));
+}
+
+export function toText(parts) {
+  const number = `${parts.variable}${parts.anomaly ? ".anom" : ""}.${parts.verb}(over=${parts.region})`;
+  const limit = `${SYMBOLS[parts.operator]} ${parts.threshold}`;
+  const late = parts.span === "any" || parts.span === "all";
+  const event = late ? `(${number} ${limit}).${parts.span}(time=${parts.window})` : `${number}.${parts.span}(time=${parts.window}) ${limit}`;
+  const versus = parts.versus && parts.versus !== parts.scenario ? ` vs ${parts.versus}` : "";
+  return `prob ${event}${parts.scenario ? ` scenario ${parts.scenario}${versus}` : ""}`;
+}
+
+export function fromSteps(steps, scenarios) {
+  // The blanks that spell these steps, or null where no blanks do.
+  const left = [...steps], found = { anomaly: "", scenario: scenarios[0] || "", versus: scenarios[1] || "" };
+  const take = (key) => (left.length && key in left[0] ? left.shift()[key] : undefined);
+  found.variable = take("var");
+  if (take("anom") !== undefined) found.anomaly = "anom";
+  for (const verb of ["mean", "max", "min"]) if (left.length && left[0][verb]?.over) { found.verb = verb; found.region = take(verb).over; break; }
+  for (const verb of ["mean", "max", "min"]) if (!found.span && left.length && left[0][verb]?.time) { found.span = verb; found.window = take(verb).time; }
+  for (const word of Object.keys(SYMBOLS)) if (left.length && word in left[0]) { found.operator = word; found.threshold = take(word); break; }
+  for (const verb of ["any", "all"]) if (!found.span && left.length && left[0][verb]?.time) { found.span = verb; found.window = take(verb).time; }
+  const whole = !left.length && ["variable", "verb", "region", "span", "window", "operator", "threshold"].every((key) => typeof found[key] === "string");
+  return whole ? found : null;
+}
+
+export function fill(parts) {
+  for (const id of BLANKS) byId(id).value = parts[id] ?? "";
+}
+
+export function offer(catalog) {
+  // What can stand in the blanks.
+  const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text ?? value });
+  byId("variable").replaceChildren(...catalog.variables.map((info) => option(info.name, info.long_name || info.name)));
+  const regions = { ...catalog.regions.own, ...catalog.regions.index, ...catalog.regions.countries };
+  byId("regions").replaceChildren(...Object.entries(regions).map(([name, title]) => option(name, title)));
+  byId("windows").replaceChildren(...windows(catalog).map((text) => option(text)));
+  byId("thresholds").replaceChildren(...["p90", "p66.7", "p33.3", "p10", "record", "1 sigma"].map((text) => option(text)));
+  if (catalog.scenarios.length) {
+    byId("scenarios").hidden = false;
+    byId("scenario").replaceChildren(...catalog.scenarios.map((name) => option(name)));
+    byId("versus").replaceChildren(option("", "nothing"), ...catalog.scenarios.map((name) => option(name)));
+  }
+}
+
+function windows(catalog) {
+  const { labels, units, count } = catalog.lead;
+  if (units === "years") return [`${labels[Math.floor(count / 2)].slice(0, 4)}..${labels[Math.min(count - 1, Math.floor(count / 2) + 9)].slice(0, 4)}`, "all"];
+  if (units === "months") return [`lead 1..${Math.min(3, count)}`, ...labels.map((label) => label.slice(0, 7)), "all"];
+  return [`lead 1..${Math.min(7, count)}`, "all"];
+}
+
+export function firstQuestion(catalog) {
+  const region = Object.keys(catalog.regions.own)[0] || "globe";
+  return toText({
+    verb: "mean", variable: catalog.variables[0].name, anomaly: "", region, span: "mean", window: windows(catalog)[0],
+    operator: "above", threshold: "p66.7", scenario: catalog.scenarios[0] || "", versus: "",
+  });
+}

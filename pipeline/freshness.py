@@ -1,0 +1,66 @@
+"""How complete and how old a forecast is: a run that still goes on, and one whose successor is overdue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.events.errors import QuestionError
+from pipeline.periods import seconds
+
+LEAST_STORED = 0.8
+DAY = 86_400.0
+
+
+def begun(ensemble: xr.Dataset) -> NDArray[np.int64]:
+    """Rows of the initial times of which anything is stored; all where the store does not say."""
+    if "done" not in ensemble:
+        return np.arange(ensemble.sizes["init_time"])
+    others = [dim for dim in ensemble["done"].dims if dim != "init_time"]
+    return np.flatnonzero(ensemble["done"].any(others).values)
+
+
+def stored_members(ensemble: xr.Dataset, *, partial: bool) -> tuple[xr.Dataset, str | None]:
+    """One forecast with the members that are stored in every scenario, and a sentence where some are not yet.
+
+    Args:
+        ensemble: One initial time, with ``done`` by ``block`` where the store says what is finished.
+        partial: Whether fewer than four in five will do.
+
+    Raises:
+        QuestionError: ``members_incomplete``.
+    """
+    if "done" not in ensemble:
+        return ensemble, None
+    done = ensemble["done"]
+    blocks = done.all([dim for dim in done.dims if dim != "block"]).values
+    total = ensemble.sizes["member"]
+    stored = np.repeat(blocks, ensemble.attrs["block"])[:total]
+    if stored.all():
+        return ensemble, None
+    text = f"{stored.sum()} of {total} members are stored; run still going."
+    if stored.mean() < LEAST_STORED and not (partial and stored.sum() > 1):
+        raise QuestionError("members_incomplete", text, try_=("--partial",))
+    return ensemble.isel(member=np.flatnonzero(stored)), text
+
+
+def overdue(ensemble: xr.Dataset, *, now: datetime | None = None) -> str | None:
+    """A sentence where the newest forecast is older than forecasts have been apart; None where it is not.
+
+    Args:
+        ensemble: All initial times, with ``issued_at``.
+        now: The time to judge by, with a time zone; the present by default.
+    """
+    if "issued_at" not in ensemble or ensemble.sizes["init_time"] < 2:
+        return None
+    apart = float(np.median(np.diff(seconds(ensemble["init_time"])))) / DAY
+    issued = int(seconds(ensemble["issued_at"]).max())
+    epoch = datetime(1850, 1, 1, tzinfo=UTC)
+    age = ((now or datetime.now(UTC)) - epoch).total_seconds() / DAY - issued / DAY
+    late = age - apart
+    if late < 1:
+        return None
+    return f"Newest forecast is {age:.0f} days old; the next was due {late:.0f} days ago."

@@ -1,0 +1,255 @@
+"""The service: ``/v1/ask``, ``/v1/explain``, ``/v1/view``, ``/v1/catalog``, ``/healthz``, and the page at ``/``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, Header, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.events import QuestionError, from_steps, parse, question_text
+from pipeline.events.tree import Question
+from pipeline.issued import Skill
+from pipeline.regions import country_names, index_regions
+from pipeline.service.desk import Desk
+from pipeline.service.formats import MEDIA, Format, dumped, wanted, written
+from pipeline.service.guard import Guard
+from pipeline.service.limits import Limits
+from pipeline.service.problems import MEDIA as PROBLEM
+from pipeline.service.problems import Problem, ServiceError, install
+from pipeline.views import exceedance, map_question, plume
+from pipeline.workspace import Workspace
+
+SCRIPTS = ("main.js", "card.js", "charts.js", "map.js", "sentence.js")
+PAGE = {
+    "/": "explorer/index.html",
+    "/explorer/style.css": "explorer/style.css",
+    "/explorer/coastline.json": "coastline.json",
+    **{f"/explorer/{name}": f"explorer/{name}" for name in SCRIPTS},
+}
+TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "json": "application/json"}
+
+QuestionText = Annotated[
+    str,
+    Query(
+        max_length=20_000,
+        description="A question in the event language.",
+        examples=["prob tas.mean(over=globe).mean(time=lead 1) > p66"],
+    ),
+]
+Level = Annotated[float, Query(ge=50, le=99, description="Level of the intervals, %.")]
+Partial = Annotated[bool, Query(description="The part of a region that lies on the grid will do.")]
+Waits = Annotated[Skill, Query(description="`pending` answers at once, `now` waits until the skill is measured.")]
+Form = Annotated[Format | None, Query(alias="format", description="Overrides the Accept header.")]
+
+
+class Asked(BaseModel):
+    """A question by its steps, or as text, with how to answer it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: dict[str, Any] | str = Field(description="Steps as in YAML, or one string in the text form.")
+    level: float = Field(90.0, ge=50, le=99)
+    partial: bool = False
+    skill: Skill = "pending"
+
+
+def create_app(workspace: Workspace, *, token: str | None = None, limits: Limits | None = None) -> FastAPI:
+    """The service of one workspace.
+
+    Args:
+        workspace: Whose issued forecast is asked.
+        token: What clients must show; None for a service that this machine alone can reach.
+        limits: Bounds of requests.
+    """
+    bounds = limits or Limits()
+    desk = Desk(workspace, bounds)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        desk.close()
+
+    app = FastAPI(
+        title="tercile",
+        description="How likely is it? Questions to an ensemble of possible climate futures.",
+        version=version("tercile"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses={
+            code: {"model": Problem, "content": {PROBLEM: {}}, "description": text}
+            for code, text in {
+                401: "A token is needed.",
+                403: "Not from this machine.",
+                404: "No such forecast.",
+                406: "No such form of an answer.",
+                409: "The run still goes on.",
+                413: "Too large.",
+                422: "A question that cannot be answered as it was put.",
+                503: "Busy, or nothing issued yet.",
+            }.items()
+        },
+    )
+    install(app)
+    app.add_middleware(Guard, token=token, body=bounds.body, open_paths=(*PAGE, "/healthz"))
+    _add_page(app)
+    _add_questions(app, desk)
+    return app
+
+
+def _add_questions(app: FastAPI, desk: Desk) -> None:
+    """The routes that ask."""
+
+    async def answered(request: Request, question: Question, form: Format, settings: dict[str, Any]) -> Response:
+        tag = await desk.run(lambda: desk.tag(question, form=form, **settings))
+        if _matches(request.headers.get("if-none-match", ""), tag):
+            return Response(status_code=304, headers={"ETag": tag})
+
+        def work() -> tuple[Response, bool]:
+            answer = desk.answer(question, **settings)
+            return written(answer, form, cells=desk.limits.cells), answer.to_json()["skill"]["verdict"] == "pending"
+
+        response, is_pending = await desk.run(work)
+        if not is_pending:
+            response.headers.update({"ETag": tag, "Cache-Control": "no-cache"})
+        response.headers["Vary"] = "Accept"
+        return response
+
+    forms: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The answer.", "content": {media: {} for media in MEDIA.values()}},
+        304: {"description": "Not changed."},
+    }
+
+    @app.get("/v1/ask", summary="Answer a question", responses=forms, response_class=Response)
+    async def ask(
+        request: Request,
+        q: QuestionText,
+        level: Level = 90.0,
+        partial: Partial = False,
+        skill: Waits = "pending",
+        form: Form = None,
+        accept: Annotated[str, Header()] = "*/*",
+    ) -> Response:
+        settings = {"level": level / 100, "partial": partial, "skill": skill}
+        return await answered(request, parse(q), wanted(accept, form), settings)
+
+    @app.post("/v1/ask", summary="Answer a question, or a list of them", response_class=Response)
+    async def ask_steps(asked: Annotated[Asked | list[Asked], Body()]) -> Response:
+        batch = asked if isinstance(asked, list) else [asked]
+        if len(batch) > desk.limits.batch:
+            raise ServiceError(413, "too_big", f"One request asks at most {desk.limits.batch} questions.")
+
+        def work() -> list[dict[str, Any]]:
+            return [_one(desk, each, is_batch=isinstance(asked, list)) for each in batch]
+
+        found = await desk.run(work)
+        return Response(dumped(found if isinstance(asked, list) else found[0]), media_type="application/json")
+
+    @app.get("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
+    async def explain(q: QuestionText) -> Response:
+        return await _restated(desk, parse(q))
+
+    @app.post("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
+    async def explain_steps(asked: Asked) -> Response:
+        return await _restated(desk, from_steps(asked.question))
+
+    @app.get("/v1/view", summary="What is drawn beside an answer", response_class=Response)
+    async def view(q: QuestionText) -> Response:
+        question = parse(q)
+
+        def work() -> str:
+            answer = desk.answer(question, level=0.9, partial=False, skill="pending")
+            event = answer.members.get("event")
+            whole = None if event is None else event.transpose(..., "member")
+            return dumped(
+                {
+                    "exceedance": exceedance(answer.inquiry),
+                    "plume": plume(answer.inquiry),
+                    "event": None if whole is None or "sample" in whole.dims else whole.values.tolist(),
+                }
+            )
+
+        return Response(await desk.run(work), media_type="application/json")
+
+    @app.get("/v1/catalog", summary="What can be asked about", response_class=Response)
+    async def catalog() -> Response:
+        return Response(dumped(await desk.run(lambda: _catalog(desk))), media_type="application/json")
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page and its parts, which hold no data."""
+    for path, name in PAGE.items():
+        content = files("pipeline").joinpath(f"data/{name}").read_bytes()
+        media = TYPES[name.rsplit(".", 1)[1]]
+
+        def part(content: bytes = content, media: str = media) -> Response:
+            return Response(content, media_type=media, headers={"Cache-Control": "no-cache"})
+
+        app.add_api_route(path, part, include_in_schema=False)
+
+    @app.get("/healthz", summary="Whether the service is up")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+
+def _one(desk: Desk, asked: Asked, *, is_batch: bool) -> dict[str, Any]:
+    """The answer to one question of a body; in a batch a refusal is a row like any other."""
+    try:
+        question = from_steps(asked.question)
+        return desk.answer(question, level=asked.level / 100, partial=asked.partial, skill=asked.skill).to_json()
+    except QuestionError as error:
+        if not is_batch:
+            raise
+        return {"problem": error.to_dict()}
+
+
+async def _restated(desk: Desk, question: Question) -> Response:
+    found = await desk.run(lambda: desk.issued().explain(question))
+    wide = map_question(question)
+    found["related"] = {"map": None if wide is None else question_text(wide)}
+    return Response(dumped(found), media_type="application/json")
+
+
+def _catalog(desk: Desk) -> dict[str, Any]:
+    """Variables, regions, scenarios and times of the issued forecast."""
+    issued = desk.issued()
+    ensemble = issued.ensemble
+    labels = ensemble["valid_time"].isel(init_time=-1).values
+    return {
+        "title": issued.issue["title"],
+        "experiment": issued.issue["experiment"],
+        "kind": issued.catalogue.kind,
+        "variables": [vars(info) for info in issued.catalogue.variables.values()],
+        "regions": {
+            "own": {name: area.title for name, area in issued.catalogue.regions.items()},
+            "index": {name: area.title for name, area in index_regions().items()},
+            "countries": {name: area.title for name, area in country_names().items() if not name.startswith("iso")},
+        },
+        "scenarios": [str(name) for name in ensemble["scenario"].values] if "scenario" in ensemble.dims else [],
+        "forecasts": [f"fc-{str(start)[:10]}" for start in ensemble["init_time"].values],
+        "lead": {
+            "units": ensemble["lead_time"].attrs.get("units"),
+            "count": ensemble.sizes["lead_time"],
+            "labels": [str(label)[:10] for label in labels],
+        },
+        "members": ensemble.sizes["member"],
+        "grid": {name: [float(ensemble[name][0]), float(ensemble[name][-1])] for name in ("latitude", "longitude")},
+        "events": issued.issue["events"],
+        "reference": issued.catalogue.reference,
+        "calibration": dict(issued.catalogue.calibration),
+        "attribution": issued.issue["attributions"],
+        "snapshot": issued.snapshots["ensembles"],
+    }
+
+
+def _matches(header: str, tag: str) -> bool:
+    """Whether an ``If-None-Match`` header names this tag, weakly compared."""
+    return header.strip() == "*" or tag.removeprefix("W/") in {
+        part.strip().removeprefix("W/") for part in header.split(",")
+    }

@@ -1,0 +1,110 @@
+"""The desk behind the service: answers from the last commit, a few at a time, and skill measured meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from pipeline.answers import Answer
+from pipeline.errors import TercileError
+from pipeline.events import question_id
+from pipeline.events.tree import Question
+from pipeline.issued import Issued, Skill, open_issued
+from pipeline.service.limits import Limits
+from pipeline.service.problems import ServiceError
+from pipeline.workspace import Workspace
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Answers questions for the service.
+
+    Args:
+        workspace: Whose issued forecast is asked.
+        limits: How much at once.
+    """
+
+    def __init__(self, workspace: Workspace, limits: Limits) -> None:
+        self.workspace, self.limits = workspace, limits
+        self._workers = ThreadPoolExecutor(limits.at_once, thread_name_prefix="answer")
+        self._replayer = ThreadPoolExecutor(1, thread_name_prefix="replay")
+        self._replaying: set[str] = set()
+        self._waiting = 0
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Work in a thread, when it is its turn.
+
+        Raises:
+            ServiceError: Too many wait already, or it takes too long.
+        """
+        if self._waiting >= self.limits.waiting:
+            raise ServiceError(503, "busy", "Too many questions at once; ask again.", {"Retry-After": "2"})
+        self._waiting += 1
+        future = asyncio.get_running_loop().run_in_executor(self._workers, work)
+        future.add_done_callback(self._one_less)
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), self.limits.seconds)
+        except TimeoutError:
+            text = f"This takes more than {self.limits.seconds:g} s. Ask for a smaller region or a shorter window."
+            raise ServiceError(503, "too_slow", text, {"Retry-After": "10"}) from None
+
+    def issued(self) -> Issued:
+        """What is issued now: the last commit."""
+        return open_issued(self.workspace)
+
+    def answer(self, question: Question, *, level: float, partial: bool, skill: Skill) -> Answer:
+        """An answer; where its skill is pending, the replay begins beside it."""
+        issued = self.issued()
+        self._check_size(issued, question)
+        found = issued.ask(question, level=level, partial=partial, skill=skill)
+        if found.to_json()["skill"].get("verdict") == "pending":
+            self._replay(issued, question, level, partial)
+        return found
+
+    def tag(self, question: Question, **settings: Any) -> str:
+        """An entity tag: changes when anything that the answer depends on does."""
+        key = json.dumps([question_id(question), self.issued().snapshots, settings], sort_keys=True)
+        return f'W/"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
+
+    def close(self) -> None:
+        """Let the workers go."""
+        for pool in (self._workers, self._replayer):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _one_less(self, _: object) -> None:
+        self._waiting -= 1
+
+    def _check_size(self, issued: Issued, question: Question) -> None:
+        """Refuse a map that would read too much; every other question reads its own cells alone."""
+        if question.ask != "map":
+            return
+        sizes = issued.ensemble.sizes
+        scenarios = max(1, len(question.scenarios))
+        each = sizes["latitude"] * sizes["longitude"] * sizes["lead_time"] * sizes["member"]
+        if 4 * each * scenarios > self.limits.read:
+            text = f"This map reads {4 * each * scenarios / 1e9:.1f} GB. Ask for it with `tercile ask`, not here."
+            raise ServiceError(413, "too_big", text)
+
+    def _replay(self, issued: Issued, question: Question, level: float, partial: bool) -> None:
+        key = f"{question_id(question)} {level} {partial} {issued.snapshots}"
+        if key in self._replaying or len(self._replaying) >= self.limits.waiting:
+            return
+        self._replaying.add(key)
+
+        def work() -> None:
+            try:
+                issued.ask(question, level=level, partial=partial, skill="now")
+            except TercileError as error:
+                log.info("no skill of %s: %s", question_id(question), error)
+            finally:
+                self._replaying.discard(key)
+
+        self._replayer.submit(work)

@@ -1,0 +1,26 @@
+"""How much one client may ask of the service."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one request and of all together.
+
+    Attributes:
+        body: Bytes of a request's body; a polygon of 10,000 vertices needs about 250,000.
+        batch: Questions in one request.
+        read: Bytes of members that one answer may read, before compression.
+        cells: Values of one response, over all its variables.
+        seconds: How long an answer may take before the client is told to ask for less.
+        at_once: Answers that are worked on at the same time.
+        waiting: Requests that may wait for their turn.
+    """
+
+    body: int = 1_000_000
+    batch: int = 32
+    read: int = 4_000_000_000
+    cells: int = 2_000_000
+    seconds: float = 30.0
+    at_once: int = 4
+    waiting: int = 256

@@ -1,0 +1,180 @@
+"""An answer's other faces: figures, files, the command line's options and its server."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+from flows.cli import app
+from pipeline.errors import TercileError
+from pipeline.events import parse, question_text
+from pipeline.formats import as_coverage
+from pipeline.issued import ask
+from pipeline.plots import answer_png
+from pipeline.views import exceedance, map_question, plume
+from tests.issued_system import build
+from tests.test_answers import ask as ask_toy
+from tests.test_answers import projection
+
+WARM = "prob sst.anom.mean(over=middle).mean(time=lead 1..2) > 0.5 K"
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("faces") / "w", first=1930)
+
+
+@pytest.fixture(scope="module")
+def answer(workspace):
+    return ask(workspace, WARM)
+
+
+def run(workspace, *arguments):
+    return CliRunner().invoke(app, ["ask", *arguments, "--workspace", str(workspace.root)])
+
+
+def test_the_curve_and_the_plume_hold_the_members_that_were_counted(answer):
+    curve, course = exceedance(answer.inquiry), plume(answer.inquiry)
+    values = np.array(curve["values"][""])
+    assert (values > 0.5).sum() == answer.to_json()["members"]["event"]
+    assert np.array(course["members"][""])[:, :2].mean(axis=1) == pytest.approx(values, abs=0.02)
+    usual = np.array(curve["reference"])
+    assert (usual > curve["thresholds"][0]).mean() == answer.to_json()["base_rate"]["value"]
+    assert curve["units"] == course["units"] == "K"
+    assert len(course["low"]) == len(course["dates"]) == 6
+    assert np.all(np.array(course["low"]) < np.array(course["high"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "has_curve", "has_plume"),
+    [
+        ("prob (sst.mean(over=middle) > p66).any(time=lead 1..3)", False, True),
+        ("prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %", False, False),
+        ("dist of sst.mean(over=middle).mean(time=lead 1)", True, True),
+        ("prob (sst.mean(over=middle) > p66).run(time=lead 1..5) >= 2 months", False, True),
+    ],
+)
+def test_only_what_can_be_drawn_is(workspace, text, has_curve, has_plume):
+    inquiry = ask(workspace, text).inquiry
+    assert (exceedance(inquiry) is not None, plume(inquiry) is not None) == (has_curve, has_plume)
+
+
+@pytest.mark.parametrize(
+    ("text", "everywhere"),
+    [
+        (WARM, "map of sst.anom.mean(time=lead 1..2) > 0.5 K"),
+        ("prob (sst > p66).any(over=middle).any(time=lead 1)", "map of (sst > p66).any(time=lead 1..1)"),
+        ("prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %", None),
+    ],
+)
+def test_a_question_without_its_regions_is_a_map(text, everywhere):
+    found = map_question(parse(text))
+    assert (None if found is None else question_text(found)) == everywhere
+
+
+def test_figures_are_made_and_refused_in_words(workspace, answer):
+    for draw in (answer.plot.exceedance, answer.plot.plume, answer.plot.reliability):
+        assert isinstance(draw(), Figure)
+    other = ask(workspace, WARM.replace("1..2", "5..6"))
+    lines = answer.plot.compare(other).axes[0].get_lines()
+    assert len(lines) == 3  # this, the other, and the reference
+    with pytest.raises(TercileError, match="only a 'map of …' question"):
+        answer.plot.map()
+    with pytest.raises(TercileError, match="no one number behind"):
+        ask(workspace, "prob (sst.mean(over=middle) > p66).any(time=lead 1..3)").plot.exceedance()
+    with pytest.raises(TercileError, match="has not been measured"):
+        ask_toy("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC").plot.reliability()
+
+
+def test_scenarios_are_drawn_together():
+    answer = ask_toy("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC scenario high vs low", projection())
+    assert len(answer.plot.exceedance().axes[0].get_lines()) == 4
+    assert set(plume(answer.inquiry)["members"]) == {"high", "low"}
+    maps = ask_toy("map of tas.mean(time=DJF 2004) > 5.1 degC scenario high vs low", projection())
+    collection = as_coverage(maps)
+    assert [each["id"] for each in collection["coverages"]] == ["high", "low"]
+
+
+def test_csv_and_netcdf_hold_the_members(answer, tmp_path):
+    text = answer.to_csv()
+    assert text.startswith(f"# question: {answer.to_json()['question']['text']}\n# reads as: In what share")
+    table = pd.read_csv(io.StringIO(text), comment="#")
+    assert table["event"].sum() == answer.to_json()["members"]["event"]
+    path = tmp_path / "answer.nc"
+    path.write_bytes(answer.to_netcdf())
+    with xr.open_dataset(path) as data:
+        assert data["event"].sum() == table["event"].sum()
+        assert data.attrs["provenance_experiment"] == "perfect"
+
+
+def test_a_picture_carries_its_question(answer):
+    assert answer_png(answer).startswith(PNG)
+
+
+def test_a_file_of_questions_is_answered_in_one_call(workspace, tmp_path):
+    path = tmp_path / "questions.yaml"
+    steps = "steps:\n  event:\n  - {var: sst}\n  - anom: {}\n  - mean: {over: middle}\n"
+    path.write_text(f"text: {WARM}\n{steps}  - mean: {{time: lead 1..2}}\n  - {{above: 0.5 K}}\n")
+    found = run(workspace, "--batch", str(path), "--json")
+    assert found.exit_code == 0
+    answers = json.loads(found.stdout)
+    assert answers["text"]["probability"] == answers["steps"]["probability"]
+    cards = run(workspace, "--batch", str(path), "--plot", str(tmp_path / "answer.png"))
+    assert cards.stdout.startswith("text\n")
+    assert (tmp_path / "answer-text.png").read_bytes().startswith(PNG)
+    path.write_text(f"good: {WARM}\nfar: prob sst.mean(over=middle).mean(time=lead 9) > 300 K\n")
+    mixed = run(workspace, "--batch", str(path), "--json")
+    assert mixed.exit_code == 2
+    assert json.loads(mixed.stdout)["far"]["problem"]["code"] == "beyond_horizon"
+    assert "far: lead 9" in mixed.stderr
+    path.write_text("bad: prob sst.mean(over\n")
+    assert "bad: Expected" in run(workspace, "--batch", str(path)).stderr
+
+
+def test_the_command_writes_csv_and_pictures_and_need_not_wait(workspace, tmp_path):
+    found = run(workspace, WARM, "--csv")
+    assert found.stdout.count("\n") == 7 + 1 + 20
+    picture = tmp_path / "answer.png"
+    assert run(workspace, WARM, "--plot", str(picture)).exit_code == 0
+    assert picture.read_bytes().startswith(PNG)
+    quick = run(workspace, WARM.replace("0.5", "0.45"), "--quick")
+    assert "skill       pending" in quick.stdout
+    slow = run(workspace, WARM)
+    assert "skill       skilful: Brier skill" in slow.stdout
+    assert run(workspace, WARM, "--batch", "x.yaml").exit_code == 2
+
+
+def test_refusals_end_with_their_codes(workspace):
+    assert run(workspace, f"{WARM} forecast 1850-01-01").exit_code == 3
+    assert run(workspace, "value of sst.mean(over=middle).mean(time=lead 1) exceeded with 1 %").exit_code == 4
+    assert run(workspace, WARM, "--strict").exit_code == 4  # it is uncalibrated
+
+
+def test_serve_answers_on_the_loopback_and_wants_a_token_elsewhere(workspace):
+    command = [sys.executable, "-m", "flows.cli", "serve", "--workspace", str(workspace.root)]
+    outside = subprocess.run([*command, "--host", "0.0.0.0"], capture_output=True, text=True, check=False)
+    assert outside.returncode == 2
+    assert "set TERCILE_TOKEN" in outside.stderr
+    server = subprocess.Popen([*command, "--port", "8397"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout.readline() == "tercile: http://127.0.0.1:8397/\n"
+        for _ in range(100):
+            try:
+                page = httpx.get("http://127.0.0.1:8397/", trust_env=False)
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        assert "How likely is it?" in page.text
+    finally:
+        server.terminate()
+        assert server.wait(20) in (0, -15)

@@ -1,0 +1,210 @@
+"""Every refusal and warning of the specification, word for word as the person reads it."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline.events import QuestionError
+from pipeline.freshness import overdue
+from tests.asking import forecast, record
+from tests.test_answers import WARM, ask, projection
+
+MEAN = "tas.mean(over=west).mean(time={})"
+MARCH = MEAN.format("2004-03")
+
+REFUSALS = {
+    "unknown_variable": (
+        "temp.mean(over=west).mean(time=2004-01) > 1 K",
+        "No variable 'temp'. This store has tas (near-surface air temperature, K), pr (precipitation, kg m-2 s-1).",
+    ),
+    "unknown_region": (
+        "tas.mean(over=nino3.4).mean(time=2004-01) > 1 K",
+        "No region 'nino3.4'. Did you mean nino34? Others near: nino12, nino3, nino4. Or give box(lat=…, lon=…), "
+        "point(lat, lon) or polygon(lat lon, …).",
+    ),
+    "unit_missing": (f"{MARCH} > 27", "27 of what? tas is in K. Write 27 degC or 300.15 K."),
+    "unit_wrong": (f"{MARCH} > 27 mm", "'27 mm' is a length; tas is a temperature (K)."),
+    "anomaly_offset": (
+        f"{MARCH} > 0.5 degC",
+        "0.5 degC on tas without .anom is an absolute 0.5 degC, far from every member. For '0.5 degC above normal' "
+        "write tas.anom.",
+    ),
+    "still_varies": (
+        "tas.mean(over=west) > 280 K",
+        "The event still varies in time: say time=<window> (.mean .any .all .count .run .first), or ask for a series.",
+    ),
+    "wrong_kind": (
+        "(tas > 280 K).mean(over=west) > 1",
+        ".mean() is for numbers; on a condition use .any .all .frac .count .run or .first.",
+    ),
+    "region_outside": (
+        "tas.mean(over=box(lat=70..85, lon=100..120)).mean(time=2004-01) > 280 K",
+        "box(lat=70..85, lon=100..120) lies outside the grid (lat -15..22.5, lon 90..170).",
+    ),
+    "beyond_horizon": (
+        f"{MEAN.format('DJF 2006')} > 280 K",
+        "DJF 2006 needs lead 27-29; this forecast ends at lead 9 (2004-06). Latest season wholly inside: AMJ 2004.",
+    ),
+    "before_init": (
+        f"{MEAN.format('2003-05')} > 280 K",
+        "2003-05 was before this forecast began (2003-10-01); its first step is 2003-10. Use the analysis, or an "
+        "earlier forecast.",
+    ),
+    "too_few_members": (
+        "value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 1 %",
+        "A 1-in-100 value cannot be read from 40 samples: the rarest that they resolve is about 1 in 40, and 5 cases "
+        "would need 500. Try a commoner value, or pool years (each …).",
+    ),
+    "ambiguous_P90": (
+        "value of tas.mean(over=west).mean(time=DJF 2004) exceeded with P90",
+        "'value P90' means opposite things in statistics and energy. Write 'exceeded with 10 %' or 'not exceeded with "
+        "90 %'.",
+    ),
+    "given_too_rare": (
+        f"{WARM} given tas.mean(over=west).mean(time=2004-01) > record",
+        "Only 3 of 40 members meet the 'given' condition; at least 10 are needed.",
+    ),
+    "percentile_too_fine": (f"{MARCH} > p99", "p99 of 30 reference years: the finest is p96."),
+    "unknown_forecast": (
+        f"{WARM} forecast 1999-01-01",
+        "No forecast '1999-01-01'. There are 1, from fc-2003-10-01 to fc-2003-10-01.",
+    ),
+    "unknown_scenario": (f"{WARM} scenario A1B", "No scenario 'A1B'; this store has no scenarios."),
+    "parse": (
+        "prob tas.mean(over=west",
+        "Expected ')', found the end.\n  prob tas.mean(over=west\n                         ^",
+    ),
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_refused_in_these_words(code):
+    text, words = REFUSALS[code]
+    with pytest.raises(QuestionError) as caught:
+        ask(text)
+    assert (caught.value.code, caught.value.text) == (code, words)
+
+
+def test_masked_regions_are_refused_in_these_words():
+    ensemble, reference = forecast(members=20), record()
+    for dataset in (ensemble, reference):
+        dataset["tas"][..., :2, :2] = np.nan
+    with pytest.raises(QuestionError, match=r"^Only 35% of the west has data \(tas has none in the rest\)\.$"):
+        ask(WARM, ensemble, reference)
+
+
+def test_exit_codes_tell_wrong_from_missing_and_refused():
+    codes = {"unknown_forecast": 3, "too_few_members": 4, "given_too_rare": 4, "unknown_region": 2}
+    for code, expected in codes.items():
+        with pytest.raises(QuestionError) as caught:
+            ask(REFUSALS[code][0])
+        assert caught.value.exit_code == expected
+
+
+def warnings(payload):
+    return {warning["code"]: warning["text"] for warning in payload["warnings"]}
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "words"),
+    [
+        (
+            "threshold_looks_wrong",
+            f"{MEAN.format('DJF 2004')} > 30 K",
+            "30 K is far outside everything in 29 reference years (lowest 276.874 K). Is the unit right?",
+        ),
+        (
+            "threshold_never_seen",
+            f"{MEAN.format('DJF 2004')} > 7 degC",
+            "7 degC lies beyond all 29 reference years (highest 279.033 K); 0 of 40 samples have the event. There is "
+            "no record of this system being right so far out.",
+        ),
+        (
+            "region_smaller_than_cell",
+            "tas.mean(over=box(lat=-1..1, lon=119..121)).mean(time=DJF 2004) > 280 K",
+            "the box 1S to 1N, 119E to 121E covers 2% of one cell. You get that cell's climate.",
+        ),
+        ("uncalibrated", WARM, "The share of members was not calibrated on past forecasts."),
+        ("skill_not_measured", WARM, "No past forecasts are stored to replay this question on."),
+    ],
+)
+def test_warned_in_these_words(code, text, words):
+    assert warnings(ask(text).to_json())[code] == words
+
+
+def test_no_skill_is_warned_of_and_leads_the_answer():
+    skill = {"verdict": "no_evidence", "value": 0.02, "low": -0.09, "high": 0.11, "hindcasts": 24}
+    payload = ask(WARM, skill=skill).to_json()
+    assert warnings(payload)["no_skill"] == "Past forecasts of this event were no better than its usual odds."
+    assert payload["headline"]["text"].startswith("Usual odds ")
+    assert payload["headline"]["text"].endswith(
+        "This system has shown no skill for this kind of question (Brier skill 0.02, 90 % interval -0.09 to 0.11, 24 "
+        f"past forecasts). Its members say {100 * payload['probability']['raw']:.0f} %; we do not recommend using that "
+        "number."
+    )
+
+
+def test_an_event_that_no_member_has_is_a_bound():
+    payload = ask(f"{MEAN.format('DJF 2004')} > 8 degC", forecast(members=20)).to_json()
+    assert payload["headline"]["text"].startswith(
+        "Fewer than 1 in 7 (0 of 20 members; the true chance could be as high as 14 %)"
+    )
+
+
+def test_the_part_of_a_region_on_the_grid_is_used_only_when_allowed():
+    text = "tas.mean(over=box(lat=0..40, lon=100..120)).mean(time=DJF 2004) > 280 K"
+    with pytest.raises(QuestionError, match="lies 40% outside the grid"):
+        ask(text)
+    payload = ask(text, partial=True).to_json()
+    words = "40% of the box 0N to 40N, 100E to 120E is outside the grid; the rest was used."
+    assert warnings(payload)["region_partly_outside"] == words
+
+
+def running(stored, *, members=20, block=2, starts=1):
+    """A run of which so many members of the newest initial time are stored."""
+    ensemble = forecast(members=members, starts=starts, seed=4)
+    done = np.ones((starts, members // block), dtype="int8")
+    done[-1, stored // block :] = 0
+    ensemble["tas"][-1, :, stored:] = np.nan
+    return ensemble.assign(done=(("init_time", "block"), done)).assign_attrs(block=block)
+
+
+def test_an_unfinished_run_answers_from_what_is_stored_and_says_so():
+    payload = ask(WARM, running(18)).to_json()
+    assert warnings(payload)["members_incomplete"] == "18 of 20 members are stored; run still going."
+    assert payload["members"]["total"] == 18
+    assert payload["members"]["unknown"] == 0
+
+
+def test_too_little_of_a_run_is_refused_unless_a_part_will_do():
+    with pytest.raises(QuestionError) as caught:
+        ask(WARM, running(12))
+    assert (caught.value.code, caught.value.exit_code) == ("members_incomplete", 4)
+    assert caught.value.text == "12 of 20 members are stored; run still going."
+    assert ask(WARM, running(12), partial=True).to_json()["members"]["total"] == 12
+
+
+def test_a_run_of_which_nothing_is_stored_yet_leaves_the_one_before_it_in_force():
+    payload = ask(WARM, running(0, starts=2)).to_json()
+    assert payload["provenance"]["forecast"] == "fc-2003-10-01"
+    assert "members_incomplete" not in warnings(payload)
+
+
+def test_a_forecast_whose_successor_is_overdue():
+    issued = xr.DataArray(np.array(["2027-05-01", "2027-06-02"], dtype="datetime64[s]"), dims="init_time")
+    starts = np.array(["2027-05-01", "2027-06-02"], dtype="datetime64[s]")
+    ensemble = xr.Dataset({"issued_at": issued}, coords={"init_time": starts})
+    words = "Newest forecast is 41 days old; the next was due 9 days ago."
+    assert overdue(ensemble, now=datetime(2027, 7, 13, tzinfo=UTC)) == words
+    assert overdue(ensemble, now=datetime(2027, 6, 20, tzinfo=UTC)) is None
+
+
+def test_scenarios_are_named_where_there_are_several():
+    with pytest.raises(QuestionError) as caught:
+        ask(WARM, projection())
+    assert caught.value.text == "This store has high, low: say under which."
+    with pytest.raises(QuestionError) as caught:
+        ask(f"{WARM} scenario hihg", projection())
+    assert caught.value.text == "No scenario 'hihg'; this store has high, low. Did you mean high?"
