@@ -21,6 +21,7 @@ from pipeline.background import TrendConfig, WarmingConfig
 from pipeline.calibration import VERSION as CALIBRATION_VERSION
 from pipeline.ensembles import EnsembleWriter, Layout
 from pipeline.errors import TercileError
+from pipeline.judgement import VERSION as SCORECARD_VERSION
 from pipeline.pathway import warming_pathway
 from pipeline.periods import dates, future_periods, infer_cadence, seconds, years
 from pipeline.products import open_calibration
@@ -301,7 +302,8 @@ class System:
             self.groups[span.group]["content_hash"].values[self.mask(span.group, [span])].tolist()
             for span in split.test
         ]
-        return _digest([parts, truth, split.model_dump(mode="json"), self.experiment.verify.model_dump()])
+        settings = [split.model_dump(mode="json"), self.experiment.verify.model_dump(), self.experiment.regions]
+        return _digest([parts, truth, settings, SCORECARD_VERSION])
 
     @cached_property
     def report_hash(self) -> str:

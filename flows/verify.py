@@ -15,11 +15,14 @@ from flows.findings import failure_findings
 from flows.plan import remember
 from flows.progress import Reporter
 from flows.system import System
+from pipeline.catalogue import Catalogue
 from pipeline.ensembles import open_ensemble
+from pipeline.events import parse_region
 from pipeline.evidence import save_evidence
 from pipeline.judgement import Evidence, benchmark, judge, judged_card, lay_out, resident
 from pipeline.periods import infer_cadence
 from pipeline.products import open_calibration
+from pipeline.regions import region_weights
 from pipeline.scoreboard import summary
 from pipeline.workspace import Workspace, write_whole
 
@@ -67,14 +70,17 @@ def judge_models(system: System, reporter: Reporter) -> dict[str, dict[str, Evid
     if truth is None:
         return {}
     against = benchmark(truth, system.reference(), reference)
-    known = judge(reference, against, reference=None)
+    regions = judged_regions(system, reference)
+    known = judge(reference, against, reference=None, regions=regions)
     found = {kind: {base: known} for kind in KINDS}
     others = [(kind, name) for kind in KINDS for name in system.experiment.models if name != base]
     for position, (kind, name) in enumerate(others, start=1):
         if kind == "raw" or is_calibrated(system, name):
             raw = kind == "raw"
             ensemble = opened(system, name, calibrated=not raw)
-            found[kind][name] = judge(ensemble, against, reference=reference, lead_blocks=blocks, diagnosed=raw)
+            found[kind][name] = judge(
+                ensemble, against, reference=reference, regions=regions, lead_blocks=blocks, diagnosed=raw
+            )
         reporter.update("models", position, len(others))
     return {kind: judged for kind, judged in found.items() if kind == "raw" or len(judged) > 1}
 
@@ -101,6 +107,12 @@ def judging_truth(system: System) -> Mapping[str, xr.DataArray]:
             else next(iter(truth.values()))
         )
     return found
+
+
+def judged_regions(system: System, ensemble: xr.Dataset) -> xr.DataArray | None:
+    """Area weights of the experiment's regions; None where it names none."""
+    named = {name: parse_region(text) for name, text in system.experiment.regions.items()}
+    return region_weights(named, ensemble, Catalogue.of(ensemble)) if named else None
 
 
 def lead_blocks(system: System) -> int | None:

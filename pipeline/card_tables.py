@@ -1,12 +1,13 @@
-"""The tables of a report: every score, the diagnostics of trajectories, the checks, and the models."""
+"""The tables of a report: every score, its parts, patterns and tails, trajectories, checks, and the models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pipeline.captions import Table
-from pipeline.scoreboard import Score
+from pipeline.captions import Table, signed
+from pipeline.patterns import SCORES
+from pipeline.scoreboard import Score, read_scores
 
 
 def score_table(scores: Sequence[Score]) -> Table:
@@ -20,6 +21,32 @@ def _score_row(score: Score) -> tuple[str, ...]:
     texts = [f"{number:.3g}" for number in numbers]
     p_value = f"{score.p_value:.2g}" if np.isfinite(score.p_value) else "–"
     return (score.model, score.variable, score.scenario or "–", score.lead, *texts, str(score.cases), p_value)
+
+
+def parts_table(scorecard: Mapping[str, Any]) -> Table:
+    """Skill by region, season and year of each model, all leads pooled; the reference itself is left out."""
+    rows = [
+        (score.model, score.variable, score.scenario or "–", _interval(score.skill), f"{score.spread_skill[0]:.2f}",
+         str(score.cases))
+        for models in scorecard.get("parts", {}).values()
+        for score in read_scores({"models": models})
+        if score.model != scorecard["reference"] and score.cases
+    ]  # fmt: skip
+    return Table(("model", "variable, part", "scenario", "CRPS skill", "spread/error", "cases"), tuple(rows))
+
+
+def pattern_table(scorecard: Mapping[str, Any]) -> Table:
+    """Skill of whole patterns and of both tails, by model and lead; the reference itself is left out."""
+    card = scorecard.get("patterns", {"models": {}})
+    rows = [
+        (model, variable, str(row.get("scenario", "–")), row["lead"].replace("-", "–"),
+         *[_interval([_number(row[f"{score}_skill{end}"]) for end in ("", "_low", "_high")]) for score in SCORES])
+        for model, variables in card["models"].items()
+        for variable, found in variables.items()
+        for row in found
+        if row["energy_skill"] is not None
+    ]  # fmt: skip
+    return Table(("model", "variable", "scenario", "lead", *(score.replace("_", " ") for score in SCORES)), tuple(rows))
 
 
 def realism_table(scorecard: Mapping[str, Any]) -> Table:
@@ -92,6 +119,17 @@ def _side(place: float | None) -> str:
     if place is None:
         return "not known"
     return "too high" if place < 0.05 else "too low" if place > 0.95 else "like"
+
+
+def _interval(skill: Sequence[float]) -> str:
+    """A skill with its interval."""
+    value, low, high = skill
+    text = "–" if np.isnan(value) else signed(value)
+    return f"{text} ({signed(low)} to {signed(high)})" if np.isfinite([low, high]).all() else text
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _short(number: float | None) -> str:

@@ -1,6 +1,6 @@
 """What verification keeps beside the scorecard: ``reports/evidence.nc``, with a group for each kind and model.
 
-Sums of scores by initial and lead time, tables of terciles, sums of skill maps and spectra: enough to draw a report, to
+Sums of scores by initial and lead time, tables of terciles, sums of skill maps, spectra: enough to draw a report, to
 compare two runs case by case and to add days to come, without reading a member again.
 """
 
@@ -13,7 +13,7 @@ import xarray as xr
 from pipeline.errors import TercileError
 from pipeline.judgement import Evidence
 
-_PARTS = ("statistics", "terciles", "maps", "spectra")
+_PARTS = ("statistics", "terciles", "patterns", "maps", "spectra")
 
 
 def save_evidence(path: Path, evidence: Mapping[str, Mapping[str, Evidence]]) -> None:
@@ -45,7 +45,7 @@ def save_evidence(path: Path, evidence: Mapping[str, Mapping[str, Evidence]]) ->
 
 
 def read_evidence(path: Path, *, kind: str = "raw") -> dict[str, dict[str, xr.Dataset]]:
-    """The parts of each model: ``statistics``, ``terciles``, ``maps`` and ``spectra``, in memory.
+    """The parts of each model: ``statistics``, ``terciles``, ``patterns``, ``maps`` and ``spectra``, in memory.
 
     Args:
         path: Of the file.

@@ -15,7 +15,7 @@ from pipeline.errors import TercileError
 from pipeline.scores import check_pair
 
 Floats = NDArray[np.float64]
-Score = Callable[[Floats, Floats, Floats], float]
+Score = Callable[[Floats, Floats, Floats], Floats]
 
 
 def energy_score(
@@ -49,8 +49,9 @@ def energy_score(
     size = check_pair(forecast, observation, member_dim)
     scale = 1.0 / (size * (size - 1) if fair else size * size)
 
-    def score(members: Floats, truth: Floats, weight: Floats) -> float:
-        return float(_energy(members * np.sqrt(weight), truth * np.sqrt(weight), scale))
+    def score(members: Floats, truth: Floats, weight: Floats) -> Floats:
+        root = np.sqrt(weight)
+        return np.asarray(_energies(members * root[:, None], truth * root, scale))
 
     return _over_vectors(score, forecast, observation, dims=dims, weights=weights, member_dim=member_dim).rename(
         "energy score"
@@ -89,8 +90,8 @@ def variogram_score(
     """
     check_pair(forecast, observation, member_dim)
 
-    def score(members: Floats, truth: Floats, weight: Floats) -> float:
-        return float(_variogram(members, truth, weight, order))
+    def score(members: Floats, truth: Floats, weight: Floats) -> Floats:
+        return np.asarray(_variograms(members, truth, weight, order))
 
     return _over_vectors(score, forecast, observation, dims=dims, weights=weights, member_dim=member_dim).rename(
         "variogram score"
@@ -106,7 +107,7 @@ def _over_vectors(
     weights: xr.DataArray | None,
     member_dim: str,
 ) -> xr.DataArray:
-    """Apply ``score(members (member, element), truth (element), weight (element))`` to each vector."""
+    """Apply ``score(members (vector, element, member), truth (vector, element), weight (element))`` to all vectors."""
     lacking = [dim for dim in dims if dim not in observation.dims or dim not in forecast.dims]
     if lacking or not dims:
         raise TercileError(f"dims: forecast and observation must both have {list(dims)}; they lack {lacking}.")
@@ -116,11 +117,9 @@ def _over_vectors(
 
     def vectors(members: NDArray[np.floating], truth: NDArray[np.floating]) -> Floats:
         size, shape = members.shape[-len(dims) - 1], members.shape[: -len(dims) - 1]
-        flat = members.reshape(-1, size, area.size)[..., kept].astype(float)
-        truths = (
-            np.broadcast_to(truth, shape + truth.shape[-len(dims) :]).reshape(-1, area.size)[..., kept].astype(float)
-        )
-        return np.array([score(x, y, area[kept]) for x, y in zip(flat, truths, strict=True)]).reshape(shape)
+        flat = members.reshape(-1, size, area.size)[..., kept].swapaxes(-1, -2)
+        happened = np.broadcast_to(truth, shape + truth.shape[-len(dims) :]).reshape(-1, area.size)[..., kept]
+        return score(np.ascontiguousarray(flat, float), happened.astype(float), area[kept]).reshape(shape)
 
     whole = dict.fromkeys((member_dim, *dims), -1)
     return xr.apply_ufunc(
@@ -133,35 +132,49 @@ def _over_vectors(
     )
 
 
-@numba.njit(nogil=True, cache=True)
-def _distance(first: Floats, second: Floats) -> float:
-    total = 0.0
-    for j in range(first.size):
-        total += (first[j] - second[j]) ** 2
-    return np.sqrt(total)
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _energies(members: Floats, truth: Floats, scale: float) -> Floats:
+    """Mean distance to the truth less ``scale`` times the sum over unordered pairs, of each vector."""
+    vectors, elements, size = members.shape
+    found = np.empty(vectors)
+    distance = np.empty(size)
+    for vector in range(vectors):
+        field = members[vector]
+        error, spread = 0.0, 0.0
+        for i in range(-1, size):  # from the truth, and from member i to those before it
+            last = size if i < 0 else i
+            distance[:last] = 0.0
+            for j in range(elements):
+                origin = truth[vector, j] if i < 0 else field[j, i]
+                for k in range(last):
+                    distance[k] += (field[j, k] - origin) ** 2
+            total = np.sqrt(distance[:last]).sum()
+            if i < 0:
+                error = total / size
+            else:
+                spread += total
+        found[vector] = error - scale * spread
+    return found
 
 
-@numba.njit(nogil=True, cache=True)
-def _energy(members: Floats, truth: Floats, scale: float) -> float:
-    """Mean distance to the truth less ``scale`` times the sum over unordered pairs, ``(member, element)``."""
-    error, spread = 0.0, 0.0
-    for i in range(members.shape[0]):
-        error += _distance(members[i], truth)
-        for k in range(i):
-            spread += _distance(members[i], members[k])
-    return error / members.shape[0] - scale * spread
-
-
-@numba.njit(nogil=True, cache=True)
-def _variogram(members: Floats, truth: Floats, weight: Floats, order: float) -> float:
-    """Weighted mean over pairs of elements of the squared difference of variograms, ``(member, element)``."""
-    total, pairs = 0.0, 0.0
-    for a in range(truth.size):
-        for b in range(a):
-            expected = 0.0
-            for i in range(members.shape[0]):
-                expected += abs(members[i, a] - members[i, b]) ** order
-            both = weight[a] * weight[b]
-            pairs += both
-            total += both * (abs(truth[a] - truth[b]) ** order - expected / members.shape[0]) ** 2
-    return total / pairs
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _variograms(members: Floats, truth: Floats, weight: Floats, order: float) -> Floats:
+    """Weighted mean over pairs of elements of the squared difference of variograms, of each vector."""
+    vectors, elements, size = members.shape
+    found = np.empty(vectors)
+    for vector in range(vectors):
+        field, total, pairs = members[vector], 0.0, 0.0
+        for a in range(elements):
+            for b in range(a):
+                expected = 0.0
+                if order == 0.5:  # a root costs a fifth of a power
+                    for i in range(size):
+                        expected += np.sqrt(abs(field[a, i] - field[b, i]))
+                else:
+                    for i in range(size):
+                        expected += abs(field[a, i] - field[b, i]) ** order
+                both = weight[a] * weight[b]
+                pairs += both
+                total += both * (abs(truth[vector, a] - truth[vector, b]) ** order - expected / size) ** 2
+        found[vector] = total / pairs
+    return found

@@ -8,12 +8,14 @@ look at every cell with a share.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Protocol
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.events.errors import QuestionError
@@ -158,6 +160,27 @@ def cells_of(
     version = area.version if isinstance(region, Named) else None
     largest = min(1.0, float(shares.max()))
     return Cells(region, area.title, version, rows, columns, overlap[np.ix_(rows, columns)], covered, largest)
+
+
+def region_weights(regions: Mapping[str, Region], grid: xr.Dataset, gazetteer: Gazetteer) -> xr.DataArray:
+    """Area that each cell shares with each region, in mean cells, dims ``(region, latitude, longitude)``.
+
+    Args:
+        regions: By name; what lies outside the grid is left out.
+        grid: Has ``latitude`` and ``longitude``, ascending.
+        gazetteer: Where names are looked up.
+
+    Raises:
+        QuestionError: A region is unknown or lies wholly outside the grid.
+    """
+    latitude, longitude = grid["latitude"].values.astype(float), grid["longitude"].values.astype(float)
+    weights = np.zeros((len(regions), latitude.size, longitude.size))
+    for place, region in enumerate(regions.values()):
+        cells = cells_of(region, latitude, longitude, gazetteer, partial=True)
+        weights[place][np.ix_(cells.rows, cells.columns)] = cells.weights
+    mean = cell_areas(cell_edges(latitude, limit=90.0), cell_edges(longitude)).mean()
+    coords = {"region": list(regions), "latitude": grid["latitude"], "longitude": grid["longitude"]}
+    return xr.DataArray(weights / mean, dims=("region", "latitude", "longitude"), coords=coords)
 
 
 def area_of(region: Region, gazetteer: Gazetteer) -> Area:

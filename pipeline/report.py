@@ -10,7 +10,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import evidence_figures, illustrations, track_record
 from pipeline.captions import Illustration, Setting, is_annual, lead_unit, scenarios_of, signed, span_text, under
-from pipeline.card_tables import checks_table, model_table, realism_sentences, realism_table, score_table
+from pipeline.card_tables import (
+    checks_table,
+    model_table,
+    parts_table,
+    pattern_table,
+    realism_sentences,
+    realism_table,
+    score_table,
+)
 from pipeline.errors import TercileError
 from pipeline.figures import latitude_text, longitude_text
 from pipeline.illustrations import Place
@@ -158,6 +166,8 @@ def _context(report: Report) -> dict[str, Any]:
         "figures": _figures(report, by_model, setting, scores, baseline),
         "matrices": _matrices(scores),
         "score_table": score_table(scores),
+        "parts": parts_table(card),
+        "patterns": pattern_table(card),
         "realism": realism_table(card),
         "alike": realism_sentences(card),
         "checks": checks_table(card),

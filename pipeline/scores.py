@@ -56,8 +56,8 @@ def threshold_weighted_crps(
     forecast: xr.DataArray,
     observation: xr.DataArray,
     *,
-    lower: float = -np.inf,
-    upper: float = np.inf,
+    lower: float | xr.DataArray = -np.inf,
+    upper: float | xr.DataArray = np.inf,
     member_dim: str = "member",
     fair: bool = True,
 ) -> xr.DataArray:
@@ -69,8 +69,8 @@ def threshold_weighted_crps(
     Args:
         forecast: Members, dims ``(member, ...)``.
         observation: Truth, dims ``(...)``, in the units of ``forecast``.
-        lower: Values below count as equal to it; units of ``forecast``.
-        upper: Values above count as equal to it; units of ``forecast``.
+        lower: Values below count as equal to it; units of ``forecast``, one number or a field ``(...)``.
+        upper: Values above count as equal to it; the same.
         member_dim: Name of the ensemble dimension.
         fair: As in ``crps_ensemble``.
 
@@ -78,14 +78,15 @@ def threshold_weighted_crps(
         Score at each point, dims ``(...)``, in the units of ``forecast``.
 
     Raises:
-        TercileError: ``lower`` is not below ``upper``; and as in ``crps_ensemble``.
+        TercileError: ``lower`` is not everywhere below ``upper``; and as in ``crps_ensemble``.
 
     Source:
         Gneiting and Ranjan (2011), doi:10.1198/jbes.2010.08110; Allen, Ginsbourger and Ziegel (2023), chaining
         function, doi:10.1137/22M1532184.
     """
-    if not lower < upper:
-        raise TercileError(f"lower and upper: got {lower} and {upper}; the lower threshold must lie below the upper.")
+    if bool((xr.DataArray(lower) >= upper).any()):
+        got = " and ".join("a field" if isinstance(end, xr.DataArray) else str(end) for end in (lower, upper))
+        raise TercileError(f"lower and upper: got {got}; the lower threshold must lie below the upper.")
     check_pair(forecast, observation, member_dim)
     clipped = [array.clip(lower, upper, keep_attrs=True) for array in (forecast, observation)]
     return _describe(crps_ensemble(*clipped, member_dim=member_dim, fair=fair), forecast, "threshold-weighted CRPS")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.matching import SPACE
 from pipeline.reliability import relative_economic_value, reliability
-from pipeline.verification import Bootstrap, Row, case_interval, case_table, flat, lead_rows, skill_of
+from pipeline.verification import Bootstrap, Row, flat, paired_skill, places
 
 CATEGORIES = ("below", "above")
 COST_LOSS = (0.1, 0.2, 1 / 3, 0.5, 2 / 3, 0.8)
@@ -73,10 +73,11 @@ def tercile_card(
     rps = {model: _rps(part) for model, part in counts.items()}
     models: dict[str, dict[str, list[Row]]] = {}
     for model, part in counts.items():
-        for about, block, place in _places(part, lead_blocks):
-            own = rps[model].isel(place).isel(lead_time=block)
-            other = rps[reference].isel(place).isel(lead_time=block)
-            row = {**about, **_ranked(own.values, None if model == reference else other.values, bootstrap)}
+        for about, block, place in places(rps[model].isel(sum=0), lead_blocks):
+            own = rps[model].isel(place).isel(lead_time=block).values
+            other = rps[reference].isel(place).isel(lead_time=block).values
+            mean, skill = paired_skill(own, None if model == reference else other, bootstrap)
+            row = {**about, "cases": int((own[..., 0] > 0).sum()), "rps": mean, **flat("rpss", skill)}
             table = part.isel(place).isel(lead_time=block).sum(("init_time", "lead_time"))
             row |= {name: _category(table.sel(category=name)) for name in CATEGORIES}
             models.setdefault(model, {}).setdefault(row.pop("variable"), []).append(row)
@@ -132,28 +133,6 @@ def _rps(counts: xr.Dataset) -> xr.DataArray:
     misses = counts["events"] * (1 - share) ** 2 + (counts["weight"] - counts["events"]) * share**2
     weight = counts["weight"].isel(category=0, drop=True).sum("count")
     return xr.concat([weight, misses.sum(("category", "count"))], "sum").transpose(..., "init_time", "lead_time", "sum")
-
-
-def _places(counts: xr.Dataset, lead_blocks: int | None) -> list[tuple[Row, slice, dict[str, int]]]:
-    """What each row is about, its leads, and where it lies along the other dims."""
-    dims = [str(d) for d in counts["weight"].dims if d not in ("init_time", "lead_time", "category", "count")]
-    found = []
-    for block, span in lead_rows(counts, lead_blocks):
-        for place in np.ndindex(*(counts.sizes[dim] for dim in dims)):
-            at = dict(zip(dims, place, strict=True))
-            found.append(({**{dim: counts[dim][n].item() for dim, n in at.items()}, **span}, block, at))
-    return found
-
-
-def _ranked(own: Floats, other: Floats | None, bootstrap: Bootstrap) -> Row:
-    """Mean RPS of one row and its skill."""
-    weight, total = own.reshape(-1, 2).sum(axis=0)
-    row: Row = {"cases": int((own[..., 0] > 0).sum()), "rps": float(total / weight) if weight else None}
-    if other is None:
-        return row | flat("rpss", (None, None, None, "this is the reference itself"))
-    paired = np.isclose(own[..., :1], other[..., :1])
-    both = case_table(np.where(paired, np.concatenate([own, other], axis=-1), 0.0))
-    return row | flat("rpss", case_interval(skill_of, both[:, [1, 3]], bootstrap))
 
 
 def _category(counts: xr.Dataset) -> Row | None:

@@ -153,6 +153,7 @@ def scorecard(
     reference: str,
     lead_blocks: int | None = None,
     bootstrap: Bootstrap | None = None,
+    versus_all: bool = True,
 ) -> dict[str, Any]:
     """What ``scorecard.json`` holds: scores with intervals for each model, variable and lead.
 
@@ -167,6 +168,7 @@ def scorecard(
         lead_blocks: Pool this many consecutive leads. By default each lead stands alone, or 20 together where there
             is but one initial time.
         bootstrap: How intervals are drawn.
+        versus_all: Whether each model is compared with every other, or with the reference alone.
 
     Returns:
         Plain dicts, lists, strings and numbers: ``["models"][model][variable]`` is a list of rows, one for each lead
@@ -179,7 +181,12 @@ def scorecard(
         raise TercileError(f"reference: {reference!r} is not among the models {sorted(statistics)}.")
     bootstrap = bootstrap or Bootstrap()
     rows = {model: _by_label(part.compute(), lead_blocks) for model, part in statistics.items()}
-    models = {model: _model_rows(model, rows, reference, bootstrap) for model in rows}
+    models = {
+        model: _model_rows(
+            model, rows if versus_all else {name: rows[name] for name in (model, reference)}, reference, bootstrap
+        )
+        for model in rows
+    }
     return {"reference": reference, **asdict(bootstrap), "models": models}
 
 
@@ -199,6 +206,41 @@ def lead_rows(dataset: xr.Dataset, lead_blocks: int | None = None) -> list[tuple
         span = {"lead": name, "lead_first": first, "lead_last": last, "lead_units": leads.attrs.get("units", "")}
         rows.append((slice(start, start + width), span))
     return rows
+
+
+def places(sums: xr.DataArray, lead_blocks: int | None) -> list[tuple[Row, slice, dict[str, int]]]:
+    """What each row of a card is about, its leads, and where it lies along the other dims.
+
+    Args:
+        sums: Dims ``(..., init_time, lead_time)``.
+        lead_blocks: As for ``scorecard``.
+    """
+    dims = [str(dim) for dim in sums.dims if dim not in ("init_time", "lead_time")]
+    found = []
+    for block, span in lead_rows(sums.to_dataset(name="sums"), lead_blocks):
+        for place in np.ndindex(*(sums.sizes[dim] for dim in dims)):
+            at = dict(zip(dims, place, strict=True))
+            found.append(({**{dim: sums[dim][n].item() for dim, n in at.items()}, **span}, block, at))
+    return found
+
+
+def paired_skill(
+    own: NDArray[np.float64], other: NDArray[np.float64] | None, bootstrap: Bootstrap
+) -> tuple[float | None, Interval]:
+    """Mean score of one row, and its skill against another's on the cases that both have.
+
+    Args:
+        own: Weight and weighted sum of the score, ``(init_time, lead_time, 2)``.
+        other: The same of the other; None where it is itself.
+        bootstrap: How intervals are drawn.
+    """
+    weight, total = own.reshape(-1, 2).sum(axis=0)
+    mean = _plain(total / weight) if weight else None
+    if other is None:
+        return mean, _nothing("this is the reference itself")
+    paired = np.isclose(own[..., :1], other[..., :1])
+    both = case_table(np.where(paired, np.concatenate([own, other], axis=-1), 0.0))
+    return mean, case_interval(skill_of, both[:, [1, 3]], bootstrap)
 
 
 def _by_start(observation: xr.DataArray, forecast: xr.DataArray, *, what: str) -> xr.DataArray:

@@ -8,7 +8,8 @@ import xarray as xr
 from pipeline import judgement
 from pipeline.errors import TercileError
 from pipeline.evidence import read_evidence, save_evidence
-from pipeline.judgement import benchmark, judge, judged_card, lay_out
+from pipeline.grid import area_weights
+from pipeline.judgement import benchmark, judge, judged_card, lay_out, merge_evidence
 from tests.reported_systems import past, projection
 from tests.test_skill_maps import system, truth_of
 
@@ -74,6 +75,8 @@ def test_normal_and_thirds_are_of_the_same_month():
     assert float(against.normal["sst"].values[place]) == pytest.approx(mine.mean())
     edges = against.edges["sst"].transpose("edge", ...).values[:, *place]
     np.testing.assert_allclose(edges, np.quantile(mine, [1 / 3, 2 / 3]))
+    tails = against.tails["sst"].transpose("edge", ...).values[:, *place]
+    np.testing.assert_allclose(tails, np.quantile(mine, [0.1, 0.9]))
 
 
 def test_thirds_of_a_projection_are_those_of_the_reference_model(forced):
@@ -86,7 +89,7 @@ def test_thirds_of_a_projection_are_those_of_the_reference_model(forced):
 def test_the_card_holds_every_part_and_is_plain(forced):
     card = judged_card(forced[2], reference="climatology", lead_blocks=LEADS)
     assert json.loads(json.dumps(card)) == card
-    assert {"models", "overall", "terciles", "realism", "reference", "draws", "lead_blocks"} <= set(card)
+    assert {"models", "overall", "parts", "terciles", "patterns", "realism", "reference", "lead_blocks"} <= set(card)
     rows = card["models"]["linear"]["tas"]
     assert [(row["scenario"], row["lead"]) for row in rows] == [
         ("A1B", "1-10"), ("E1", "1-10"), ("A1B", "11-20"), ("E1", "11-20"),
@@ -99,6 +102,25 @@ def test_the_card_holds_every_part_and_is_plain(forced):
     assert [(row["scenario"], row["lead"]) for row in terciles] == [(row["scenario"], row["lead"]) for row in rows]
     assert terciles[0]["below"]["uncertainty"] > 0
     assert {row["scenario"] for row in card["realism"]["linear"]["tas"]} == {"A1B", "E1"}
+    assert len(card["patterns"]["models"]["linear"]["tas"]) == len(rows)
+    assert card["parts"] == {}  # one initial time of annual data, and no regions
+
+
+def test_the_card_is_parted_by_region_season_and_year():
+    ensemble, record = seasonal()
+    truth = lay_out({"sst": record["sst"]}, ensemble)
+    against, weights = benchmark(truth, record, ensemble), area_weights(ensemble)
+    south = weights.where(weights["latitude"] < 15, 0.0)
+    regions = xr.concat([south, weights - south], xr.Variable("region", ["south", "north"]))
+    found = judge(ensemble, against, reference=None, regions=regions)
+    card = judged_card({"self": found}, reference="self")
+    assert set(card["parts"]) == {"region", "season", "year"}
+    (whole,) = card["overall"]["self"]["sst"]
+    for by, names in (("region", ["south", "north"]), ("season", ["DJF", "MAM", "JJA", "SON"])):
+        rows = card["parts"][by]["self"]["sst"]
+        assert [row[by] for row in rows] == names
+        assert sum(row["cells"] for row in rows) == whole["cells"]
+    assert len(card["models"]["self"]["sst"]) == ensemble.sizes["lead_time"]
 
 
 def test_an_ensemble_too_large_for_memory_is_judged_alike(forced, monkeypatch):
@@ -115,7 +137,7 @@ def test_evidence_survives_the_file_and_is_written_whole(forced, tmp_path):
     save_evidence(path, {"raw": evidence, "calibrated": {"linear": evidence["linear"]}})
     held = read_evidence(path)
     assert set(held) == {"climatology", "linear"}
-    for part in ("statistics", "terciles", "maps", "spectra"):
+    for part in ("statistics", "terciles", "patterns", "maps", "spectra"):
         xr.testing.assert_allclose(held["linear"][part], getattr(evidence["linear"], part))
     assert held["linear"]["statistics"]["lead_time"].attrs["units"] == "years"
     assert not held["climatology"]["maps"].data_vars
@@ -127,19 +149,27 @@ def test_evidence_survives_the_file_and_is_written_whole(forced, tmp_path):
         read_evidence(tmp_path / "nowhere.nc")
 
 
-def test_a_month_judged_at_a_time_is_the_whole(tmp_path):
+def test_a_month_judged_at_a_time_is_the_whole():
     """A hindcast that is drawn, judged and dropped leaves the sums of one that was kept."""
-    from pipeline.verification import merge
-
     ensemble, record = seasonal(months=12)
-    parts = []
-    for start in range(12):
-        one = ensemble.isel(init_time=[start])
+    rival = ensemble.assign(sst=ensemble["sst"] + 0.3)
+
+    def judged(part):
+        one, other = ensemble.isel(init_time=part), rival.isel(init_time=part)
         truth = lay_out({"sst": record["sst"]}, one)
-        parts.append(judge(one, benchmark(truth, record, one), reference=None).statistics)
-    truth = lay_out({"sst": record["sst"]}, ensemble)
-    whole = judge(ensemble, benchmark(truth, record, ensemble), reference=None).statistics
-    xr.testing.assert_allclose(merge(*parts).sortby("init_time"), whole)
+        return judge(one, benchmark(truth, record, one), reference=other, lead_blocks=1)
+
+    whole = judged(slice(None))
+    merged = merge_evidence(*(judged([start]) for start in range(12)))
+    xr.testing.assert_allclose(merged.statistics.sortby("init_time"), whole.statistics)
+    for name in ("terciles", "patterns"):
+        left, right = (getattr(each, name).sortby("init_time") for each in (merged, whole))
+        for score in right.data_vars:
+            np.testing.assert_allclose(left[score], right[score])
+    for name in ("cases", "own", "other", "square"):
+        np.testing.assert_allclose(merged.maps[name], whole.maps[name], rtol=1e-5)
+    card = judged_card({"a": merged, "b": merged}, reference="b")
+    assert card["models"]["a"]["sst"][0]["crps_skill"] == pytest.approx(0)
 
 
 def test_a_reference_that_was_not_judged_is_named():
@@ -147,6 +177,6 @@ def test_a_reference_that_was_not_judged_is_named():
     truth = {"tas": truth_of(members["tas"])}
     normal = {"tas": truth["tas"] * 0}
     edges = {"tas": xr.concat([normal["tas"] - 0.4, normal["tas"] + 0.4], "edge")}
-    found = {"a": judge(members, judgement.Benchmark(truth, normal, edges), reference=None)}
+    found = {"a": judge(members, judgement.Benchmark(truth, normal, edges, edges), reference=None)}
     with pytest.raises(TercileError, match="'x' is not among the models"):
         judged_card(found, reference="x")
