@@ -6,6 +6,7 @@ Importing this module loads neither torch nor Prefect.
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -173,6 +174,7 @@ class Experiment(Part):
     sources: dict[str, Source] = Field(min_length=1)
     variables: dict[str, VariableConfig] = Field(min_length=1)
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="gates of the archive set otherwise")
+    as_of: datetime | None = Field(None, description="use what the archive held at that time (UTC); ingests nothing")
     split: Split
     reference: Span = Field(description="the record that anomalies, percentiles and base rates come from")
     background: BackgroundConfig = BackgroundConfig.model_validate({})
@@ -213,6 +215,11 @@ class Experiment(Part):
         if isinstance(data.get("reference"), list) and len(groups) == 1:
             data["reference"] = {"group": groups[0], "years": data["reference"]}
         return data
+
+    @field_validator("as_of")
+    @classmethod
+    def _in_utc(cls, as_of: datetime | None) -> datetime | None:
+        return as_of if as_of is None or as_of.tzinfo else as_of.replace(tzinfo=UTC)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

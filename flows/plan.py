@@ -17,7 +17,9 @@ Pending = Callable[[Experiment, Workspace], list[str]]
 
 
 def pending_ingest(experiment: Experiment, workspace: Workspace) -> list[str]:
-    """Groups whose source is not what the archive was last filled from."""
+    """Groups whose source is not what the archive was last filled from; none where an earlier archive is asked for."""
+    if experiment.as_of is not None:
+        return []
     held = workspace.groups("archive")
     if not held:
         return list(experiment.sources)

@@ -45,8 +45,8 @@ class System:
     @cached_property
     def groups(self) -> dict[str, xr.Dataset]:
         """The archive's groups, lazily opened."""
-        names = self.experiment.sources
-        return {name: open_archive(self.workspace, group=name, with_dask=False) for name in names}
+        names, as_of = self.experiment.sources, self.experiment.as_of
+        return {name: open_archive(self.workspace, group=name, as_of=as_of, with_dask=False) for name in names}
 
     def mask(self, group: str, spans: Iterable[Span]) -> np.ndarray:
         """Steps of a group that lie in the spans, ``(time,)``."""
@@ -260,6 +260,7 @@ class System:
                 "content": self.reference_hash,
             },
             "data": {group: self.provenance(group)["extent"] for group in groups},
+            "as_of": experiment.as_of and experiment.as_of.isoformat(),
         }
 
     def provenance(self, group: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -109,7 +110,8 @@ class Issued:
             if not shared:
                 return not_measured(f"The hindcasts are of {', '.join(names)}, not of {', '.join(inquiry.scenarios)}.")
             hindcasts, group = hindcasts.sel(scenario=shared[0], drop=True), shared[0]
-        truth = open_archive(self.workspace, group=group)
+        as_of = self.issue.get("as_of")
+        truth = open_archive(self.workspace, group=group, as_of=as_of and datetime.fromisoformat(as_of))
         truth = truth.isel(realization=0, drop=True) if "realization" in truth.dims else truth
         folds = self.catalogue.calibration.get("folds", [])
         return replay(inquiry, hindcasts=hindcasts, truth=truth, folds=folds, level=level)

@@ -1,6 +1,8 @@
 """From an experiment's sources into the archive: once, again, appended, corrected, refused, and asked about."""
 
 import json
+import time
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from flows.experiment import load_experiment, ready_experiments
 from flows.ingest import ingest_group
 from flows.ingest_plan import plan_ingest
+from flows.plan import pending_ingest
+from flows.system import System
 from pipeline.archive import ingest, open_archive
 from pipeline.errors import InputRefusedError, TercileError
 from pipeline.events.parse import parse
@@ -77,6 +81,23 @@ def test_a_corrected_past_leaves_a_readable_difference(files, workspace):
     change = read_records(workspace, group="obs")[-1]["corrections"]["sst"]
     assert (change["steps"], change["first"][:10], round(change["largest"], 4)) == (1, "1999-04-01", 1.5)
     assert "sst by up to 1.5 at 1 steps from 1999-04-01" in "\n".join(take_inventory(workspace).lines())
+
+
+def test_an_experiment_may_ask_for_the_archive_as_of_a_time(files, workspace):
+    ingest_group(experiment(files), workspace, "obs")
+    between = datetime.now(UTC)
+    time.sleep(0.01)
+    raw = monthly_record().sel(time="1999").copy(deep=True)
+    raw["sst"][3, 2, 2] += 1.5
+    raw.to_netcdf(files / "1999.nc")
+    earlier = experiment(files, f"as_of={between.isoformat()}")
+    assert pending_ingest(earlier, workspace) == []
+    ingest_group(experiment(files), workspace, "obs")
+    now, then = (System(asked, workspace).groups["obs"]["sst"] for asked in (experiment(files), earlier))
+    assert float(now[111, 2, 2] - then[111, 2, 2]) == pytest.approx(1.5, abs=1e-4)
+    assert System(earlier, workspace).issue()["as_of"] == between.isoformat()
+    with pytest.raises(TercileError, match="held nothing as of 2001-01-01"):
+        _ = System(experiment(files, "as_of=2001-01-01"), workspace).groups
 
 
 def test_one_step_alone_follows_on_what_is_held(files, workspace, tmp_path):
