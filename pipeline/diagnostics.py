@@ -15,7 +15,9 @@ import xarray as xr
 from pipeline.grid import area_weights
 from pipeline.matching import SPACE
 from pipeline.realism import (
+    annual_cycle,
     autocorrelation,
+    box_index,
     joint_exceedance,
     place_among,
     spell_lengths,
@@ -34,6 +36,8 @@ FEWEST_LEADS = 10
 
 _TAILS = (0.01, 0.99)
 _SPELL, _LONGEST = 0.8, 12
+_NINO34 = {"latitude": (-5.0, 5.0), "longitude": (190.0, 240.0)}
+_FEWEST_MONTHS = 4  # of the year, that a cycle needs
 
 Diagnostics = dict[str, xr.DataArray]
 
@@ -98,6 +102,9 @@ def _anomalies(
         usual = normal.isel({dim: at for dim, at in judged.items() if dim in normal.dims}, drop=True)
         observed = truth.isel(judged, drop=True).compute() - usual
         members = forecast.isel(judged, drop=True).compute() - usual
+        if "valid_time" in forecast.coords:
+            time = forecast["valid_time"].isel(judged, drop=True).variable
+            observed, members = (part.assign_coords(valid_time=time) for part in (observed, members))
         valid = observed.notnull().all("lead_time") & members.notnull().all(("lead_time", "member"))
         if valid.any():
             yield members.where(valid).astype("float32"), observed.where(valid).astype("float32")
@@ -124,7 +131,28 @@ def _measure(anomaly: xr.DataArray) -> Diagnostics:
             autocorrelation(anomaly, lags=[1]).isel(lag=0, drop=True), weights
         )
         found["length of spells"] = _spells(anomaly)
+        found |= _seasonal(_mean(anomaly, weights)) | _el_nino(anomaly)
     return found
+
+
+def _seasonal(series: xr.DataArray) -> Diagnostics:
+    """Size of the annual cycle that is left in a series of anomalies, where its steps are parts of the year."""
+    if "valid_time" not in series.coords or np.unique(series["valid_time"].dt.month).size < _FEWEST_MONTHS:
+        return {}
+    cycle = annual_cycle(series.drop_vars("valid_time"), series["valid_time"])["mean"]
+    return {"annual cycle left in the area mean": cycle.std("month")}
+
+
+def _el_nino(anomaly: xr.DataArray) -> Diagnostics:
+    """Variance and memory of Niño 3.4, where the grid has it."""
+    index = box_index(anomaly, **_NINO34)
+    if index.isnull().any():
+        return {}
+    memory = autocorrelation(index, lags=[1]).isel(lag=0, drop=True)
+    return {
+        "variance of Niño 3.4": (index**2).mean("lead_time"),
+        "correlation of Niño 3.4 with the step before": memory,
+    }
 
 
 def _spells(anomaly: xr.DataArray) -> xr.DataArray:

@@ -1,3 +1,4 @@
+import cftime
 import numpy as np
 import pytest
 import xarray as xr
@@ -131,3 +132,19 @@ def test_scenarios_stay_apart_and_two_variables_are_looked_at_together():
     assert joint["observed"] == 1  # one field under two names
     assert spectra.sizes["scenario"] == 1
     assert set(spectra["variable"].values) == {"tas", "pr"}
+
+
+@pytest.mark.parametrize(("swing", "place"), [(1.0, None), (2.5, "high")])
+def test_el_nino_and_the_cycle_left_are_measured_where_the_grid_and_the_steps_have_them(swing, place):
+    ensemble, truth, normal = run(leads=48, inits=3, seed=5)
+    tropics = {"latitude": np.linspace(-8.0, 8, 5), "longitude": np.linspace(180.0, 255, 16)}
+    time = np.array([[cftime.datetime(2000 + n // 12 + i, n % 12 + 1, 1) for n in range(48)] for i in range(3)])
+    phase = np.cos(2 * np.pi * np.arange(48) / 12)[:, None, None, None]
+    ensemble = ensemble.assign_coords(valid_time=(("init_time", "lead_time"), time), **tropics)
+    ensemble["tas"] = swing * ensemble["tas"] + (swing - 1) * phase
+    truth, normal = ({name: one.assign_coords(tropics) for name, one in part.items()} for part in (truth, normal))
+    rows, _ = rows_of(ensemble, truth, normal)
+    names = ("variance of Niño 3.4", "annual cycle left in the area mean")
+    assert all(rows[name]["place"] < 0.05 if place else 0 <= rows[name]["place"] <= 1 for name in names)
+    assert -1 < rows["correlation of Niño 3.4 with the step before"]["observed"] < 1
+    assert rows["variance of Niño 3.4"]["units"] == "K²"
