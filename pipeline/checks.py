@@ -17,13 +17,15 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import InputRefusedError
-from pipeline.field_checks import FieldCheck, label_text
+from pipeline.field_checks import FieldCheck, Place, label_text
 from pipeline.held import Held
 from pipeline.names import Variable, nearest
 from pipeline.periods import dates, infer_cadence, seconds
 
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "noleap", "365_day", "360_day")
 SAME_DEGREES = 1e-4
+NAMED = 3
+"""Files that a message names."""
 
 Severity = Literal["block", "warn", "off"]
 
@@ -114,6 +116,7 @@ class Checks:
     source: str = "source"
     findings: list[Finding] = field(default_factory=list)
     _fields: dict[str, FieldCheck] = field(default_factory=dict)
+    _spans: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
     def labels(self, dataset: xr.Dataset) -> None:
         """Put the labels of time through the gates, without which periods cannot be told.
@@ -121,6 +124,7 @@ class Checks:
         Raises:
             InputRefusedError: A gate blocks.
         """
+        self._spans = dataset.encoding.get("spans", {})
         self._note("standard_calendar", standard_calendar(dataset))
         self._refuse()
         self._note("time_increases", time_increases(dataset))
@@ -132,8 +136,8 @@ class Checks:
         Raises:
             InputRefusedError: At least one gate blocks; the message has a line for each.
         """
-        self._note("constant_cadence", constant_cadence(dataset, self.limit("constant_cadence")))
-        self._note("no_gaps", no_gaps(dataset, self.limit("no_gaps")))
+        self._note("constant_cadence", constant_cadence(dataset, self.limit("constant_cadence"), self.place))
+        self._note("no_gaps", no_gaps(dataset, self.limit("no_gaps"), self.place))
         self._note("regular_axes", regular_axes(dataset))
         self._note("accumulation", accumulation(dataset, self.variables, held))
         if held is not None:
@@ -146,7 +150,7 @@ class Checks:
         """Take in one block of values in memory; blocks come in the order of time."""
         for name, variable in self.variables.items():
             if name not in self._fields:
-                self._fields[name] = FieldCheck(name, variable)
+                self._fields[name] = FieldCheck(name, variable, self.place)
             self._fields[name].look(block[name])
 
     def finish(self, held: Held | None) -> None:
@@ -201,6 +205,13 @@ class Checks:
             for name, gate in GATES.items()
         ]
 
+    def place(self, label: object) -> str:
+        """A label of time, with the files that hold it where that is known."""
+        at = str(label).replace(" ", "T")[:19]
+        names = [name for name, span in self._spans.items() if (span["first"] or "~") <= at <= (span["last"] or "")]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return label_text(label) + (f" (in {', '.join(names[:NAMED])}{more})" if names else "")
+
     def _note(self, gate: str, messages: Iterable[str]) -> None:
         severity = self.severity(gate)
         if severity != "off":
@@ -231,7 +242,7 @@ def time_increases(dataset: xr.Dataset) -> Iterator[str]:
         yield str(error)
 
 
-def constant_cadence(dataset: xr.Dataset, limit: float) -> Iterator[str]:
+def constant_cadence(dataset: xr.Dataset, limit: float, place: Place) -> Iterator[str]:
     """Every period is one cadence long."""
     if dataset.sizes["time"] < 2:
         return
@@ -240,20 +251,20 @@ def constant_cadence(dataset: xr.Dataset, limit: float) -> Iterator[str]:
     slack = {"months": 0.12, "years": 0.02}.get(infer_cadence(dataset["time"]).unit, 0.0)
     odd = np.flatnonzero(np.abs(lengths - typical) > slack * typical)
     if odd.size > limit:
-        at = label_text(dataset["time"].values[odd[0]])
+        at = place(dataset["time"].values[odd[0]])
         yield (
             f"time: {odd.size} period(s) are not {typical / 86400:g} days long as the others are, the first at {at} "
             f"({lengths[odd[0]] / 86400:g} days). Give records of one cadence each."
         )
 
 
-def no_gaps(dataset: xr.Dataset, limit: float) -> Iterator[str]:
+def no_gaps(dataset: xr.Dataset, limit: float, place: Place) -> Iterator[str]:
     """Each period begins where the one before it ends."""
     bounds = seconds(dataset["time_bnds"])
     gaps = np.flatnonzero(bounds[1:, 0] != bounds[:-1, 1])
     if gaps.size > limit:
         at = dataset["time"].values
-        between = f"between {label_text(at[gaps[0]])} and {label_text(at[gaps[0] + 1])}"
+        between = f"between {place(at[gaps[0]])} and {place(at[gaps[0] + 1])}"
         remedy = "Add the missing steps, or split the record into two groups."
         yield f"time: {gaps.size} gap(s) or overlap(s), the first {between}. {remedy}"
 

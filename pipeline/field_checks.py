@@ -1,6 +1,6 @@
 """What the gates learn of one variable's values, block by block, in one pass over them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,10 @@ from pipeline.names import Variable
 
 UNDECLARED_FILLS = (9.96921e36, 1e20, -999.0, -9999.0, -99.9, 32767.0, -32768.0)
 """Values that files use for missing data without saying so."""
+
+
+Place = Callable[[object], str]
+"""How a label of time is told: its date, and the file that holds it where that is known."""
 
 
 def label_text(label: object) -> str:
@@ -25,10 +29,12 @@ class FieldCheck:
     Attributes:
         name: Short name.
         variable: Its description.
+        place: How a label of time is told.
     """
 
     name: str
     variable: Variable
+    place: Place = label_text
     _labels: list[NDArray] = field(default_factory=list)
     _shares: list[NDArray] = field(default_factory=list)
     _empty: list[NDArray] = field(default_factory=list)
@@ -41,6 +47,7 @@ class FieldCheck:
     _missing: NDArray | None = None
     _steps: int = 0
     _repeats: int = 0
+    _first_repeat: object = None
     _last: NDArray | None = None
 
     def look(self, block: xr.DataArray) -> None:
@@ -50,7 +57,7 @@ class FieldCheck:
         runs = block.sizes.get("realization", 1)
         self._see_missing(values.reshape(labels.size, runs, -1), labels)
         self._see_range(values, labels)
-        self._see_repeats(values.view("uint32").reshape(labels.size, runs, -1))
+        self._see_repeats(values.view("uint32").reshape(labels.size, runs, -1), labels)
         self._steps += labels.size
 
     @property
@@ -65,7 +72,7 @@ class FieldCheck:
             first = np.concatenate(self._labels)[int(np.argmax(empty))]
             yield (
                 f"variable '{self.name}': {int(empty.sum())} step(s) without any data, the first at "
-                f"{label_text(first)}. Remove or mend them in the source."
+                f"{self.place(first)}. Remove or mend them in the source."
             )
 
     def fills(self, limit: float) -> Iterator[str]:
@@ -77,7 +84,7 @@ class FieldCheck:
                 suspects[value] = count
         for value, count in suspects.items():
             if count > limit:
-                where = f", first at {label_text(self._first_outside)}" if value in self._outside else ""
+                where = f", first at {self.place(self._first_outside)}" if value in self._outside else ""
                 yield (
                     f"variable '{self.name}': {value:g} {self.variable.units} in {count} cell(s){where} looks like an "
                     "undeclared fill value. Declare `_FillValue` in the file."
@@ -90,7 +97,7 @@ class FieldCheck:
             units = self.variable.units
             yield (
                 f"variable '{self.name}': values from {self._least:g} to {self._most:g} {units} lie outside {low:g} to "
-                f"{high:g}, first at {label_text(self._first_outside)}; check the units of the source: {units} are "
+                f"{high:g}, first at {self.place(self._first_outside)}; check the units of the source: {units} are "
                 "expected after conversion."
             )
 
@@ -102,7 +109,7 @@ class FieldCheck:
         if shares.max() > before + limit:
             at = np.concatenate(self._labels)[int(np.argmax(shares > before + limit))]
             yield (
-                f"variable '{self.name}': {shares.max():.1%} of the cells missing, first at {label_text(at)}, where "
+                f"variable '{self.name}': {shares.max():.1%} of the cells missing, first at {self.place(at)}, where "
                 f"the archive misses {before:.1%}. Wait for the whole file, or raise the gate's limit."
             )
 
@@ -112,13 +119,16 @@ class FieldCheck:
         if holes > limit:
             yield (
                 f"variable '{self.name}': {holes} cell(s) have data at some steps only; they are left out of "
-                "background and models."
+                "background and models. Fill them in the source if they should be kept."
             )
 
     def repeats(self, limit: float) -> Iterator[str]:
         """Fields equal to the one before them."""
         if self._repeats > limit:
-            yield f"variable '{self.name}': {self._repeats} step(s) repeat the field before them to the last bit."
+            yield (
+                f"variable '{self.name}': {self._repeats} step(s) repeat the field before them to the last bit, the first "
+                f"at {self.place(self._first_repeat)}. See whether the source was stuck there."
+            )
 
     def _see_missing(self, values: NDArray, labels: NDArray) -> None:
         self._labels.append(labels)
@@ -151,10 +161,15 @@ class FieldCheck:
             if len(self._outside) < 16:
                 self._outside[float(value)] = self._outside.get(float(value), 0) + int(count)
 
-    def _see_repeats(self, bits: NDArray) -> None:
-        if self._last is not None:
-            self._repeats += int((self._last == bits[0]).all(-1).any())
+    def _see_repeats(self, bits: NDArray, labels: NDArray) -> None:
+        if self._last is not None and (self._last == bits[0]).all(-1).any():
+            self._see_repeat(labels[0])
         few = bits[..., :: max(1, bits.shape[-1] // 64)]  # only fields that agree there are compared as a whole
         for step in np.flatnonzero((few[1:] == few[:-1]).all(-1).any(-1)):
-            self._repeats += int((bits[step + 1] == bits[step]).all(-1).any())
+            if (bits[step + 1] == bits[step]).all(-1).any():
+                self._see_repeat(labels[step + 1])
         self._last = bits[-1].copy()
+
+    def _see_repeat(self, label: object) -> None:
+        self._repeats += 1
+        self._first_repeat = label if self._first_repeat is None else self._first_repeat

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import PurePath
 from typing import Any
 
 import cftime
@@ -102,4 +101,4 @@ def first_and_last(dataset: xr.Dataset) -> tuple[str | None, str | None]:
 def with_spans(origins: list[dict[str, Any]], dataset: xr.Dataset) -> list[dict[str, Any]]:
     """Origins with the range of time that each file holds, as it was found when the files were opened."""
     spans = dataset.encoding.get("spans", {})
-    return [{**origin, **spans.get(PurePath(origin["source"]).stem, {})} for origin in origins]
+    return [{**origin, **spans.get(origin["source"], {})} for origin in origins]

@@ -165,6 +165,10 @@ def test_holes_and_stuck_fields_warn(archive):
     data = changed((5, 2, 2), np.nan)
     data["sst"][8] = data["sst"][7]
     assert archive(data) == {"lasting_mask", "fields_change"}
+    checks = Checks(SST)
+    checks.look(data)
+    checks.finish(None)
+    assert any("the first at 1990-09-01. See whether" in str(finding) for finding in checks.findings)
 
 
 def test_a_stuck_run_among_others_is_seen(archive):

@@ -64,8 +64,8 @@ def test_a_new_file_is_appended_and_each_step_knows_where_it_came_from(files, wo
     assert ingest_group(experiment(files), workspace, "obs").added == 12
     first, second = (step_record(workspace, group="obs", time=label) for label in ("1995-06-01", "2001-02-01"))
     assert (first["number"], second["number"]) == (0, 1)
-    assert [origin["source"] for origin in first["origins"]] == ["1995.nc"]
-    assert [origin["source"] for origin in second["origins"]] == ["2001.nc"]
+    assert [origin["source"] for origin in first["origins"]] == [str(files / "1995.nc")]
+    assert [origin["source"] for origin in second["origins"]] == [str(files / "2001.nc")]
     assert len(second["origins"][0]["sha256"]) == 64
     assert second["code_version"]
     with pytest.raises(TercileError, match="12 steps are labelled '1995'"):
@@ -116,7 +116,9 @@ def test_what_is_refused_leaves_a_report_and_nothing_else(files, workspace):
     raw = monthly_record().sel(time="2001").copy(deep=True)
     raw["sst"][3, 2, 2] = -999.0
     raw.to_netcdf(files / "2001.nc")
-    with pytest.raises(InputRefusedError, match=r"\[undeclared_fill\] obs: variable 'sst': -999 K .* 2001-04-01"):
+    with pytest.raises(
+        InputRefusedError, match=r"\[undeclared_fill\] obs: variable 'sst': -999 K .* 2001-04-01 \(in .*/2001\.nc\)"
+    ):
         ingest_group(experiment(files), workspace, "obs")
     assert workspace.snapshot("archive") == snapshot
     report = {line["gate"]: line for line in json.loads((workspace.reports / "gates.json").read_text())["obs"]}

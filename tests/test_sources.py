@@ -31,7 +31,7 @@ def test_files_split_over_time_are_one_record(tmp_path):
         whole.isel(time=part).to_netcdf(tmp_path / f"part{number}.nc")
     source = FilesSource(paths=[str(tmp_path / "part*.nc")])
     np.testing.assert_array_equal(source.open()["sst"], whole["sst"])
-    assert [origin.source for origin in source.origins()] == ["part0.nc", "part1.nc"]
+    assert [origin.source for origin in source.origins()] == [str(tmp_path / name) for name in ("part0.nc", "part1.nc")]
 
 
 def test_realizations_become_a_dimension(tmp_path):

@@ -17,7 +17,7 @@ class Origin:
     """Where bytes came from: enough to find and to recognise them again.
 
     Attributes:
-        source: Path or URL.
+        source: Path or URL; of what a package brings or a store makes on request, its name.
         size: Bytes; of a store, those of its metadata.
         sha256: Checksum of those bytes, where they have been read as a whole.
         version: What the provider says of the version: an ETag, a date, a package.

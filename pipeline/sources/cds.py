@@ -76,7 +76,8 @@ class CdsSource(SourceConfig):
         Raises:
             InputRefusedError: A request was refused, failed time and again, or is still queued.
         """
-        return open_files([self._fetch(request) for request in self.requests()], self.process)
+        paths = [self._fetch(request) for request in self.requests()]
+        return open_files({self._name(path): path for path in paths}, self.process)
 
     def read(self, variables: Mapping[str, Any]) -> xr.Dataset:
         """The wanted variables; the store's long names are for requests, its files have short ones."""
@@ -88,13 +89,16 @@ class CdsSource(SourceConfig):
         found = []
         for request in self.requests():
             path = self._fetch(request)
-            found.append(Origin(f"{self.dataset}/{path.stem}", path.stat().st_size, checksum(path)))
+            found.append(Origin(self._name(path), path.stat().st_size, checksum(path)))
         return found
 
     def wants(self) -> Wanted:
         """Each request."""
         texts = [f"{self.dataset} {json.dumps(request)}" for request in self.requests()]
         return Wanted(texts, ["bytes: the store makes the files when it is asked"])
+
+    def _name(self, path: Path) -> str:
+        return f"{self.dataset}/{path.stem}"
 
     @property
     def dataset(self) -> str:

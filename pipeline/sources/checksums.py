@@ -17,16 +17,17 @@ def cache_folder() -> Path:
     return folder
 
 
-def file_origin(path: Path, *, version: str | None = None) -> Origin:
+def file_origin(path: Path, *, name: str | None = None, version: str | None = None) -> Origin:
     """Origin of one local file; a Zarr store is its consolidated metadata and the times that its arrays changed."""
+    name = name or str(path)
     if path.is_file():
-        return Origin(path.name, path.stat().st_size, checksum(path), version)
+        return Origin(name, path.stat().st_size, checksum(path), version)
     names = ("zarr.json", ".zmetadata", ".zgroup")
-    target = next((path / name for name in names if (path / name).exists()), None)
+    target = next((path / one for one in names if (path / one).exists()), None)
     if target is None:
-        return Origin(path.name, 0, hashlib.sha256(b"").hexdigest(), version)
+        return Origin(name, 0, hashlib.sha256(b"").hexdigest(), version)
     changed = max((item.stat().st_mtime_ns for item in path.iterdir()), default=0)
-    return Origin(path.name, target.stat().st_size, checksum(target), version or str(changed))
+    return Origin(name, target.stat().st_size, checksum(target), version or str(changed))
 
 
 def checksum(path: Path) -> str:

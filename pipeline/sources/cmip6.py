@@ -82,13 +82,9 @@ class Cmip6Source(SourceConfig):
 
     def _run(self, member: str) -> xr.Dataset:
         if self.root is not None:
-            parts = {
-                f"{experiment}/{name}": open_files(paths, self.process)
-                for experiment, run, name, paths in self._folders()
-                if run == member
-            }
-        else:
-            parts = {store.url: store.open() for _, run, _, store in self._stores() if run == member}
+            paths = [path for _, run, _, paths in self._folders() if run == member for path in paths]
+            return open_files({str(path): path for path in paths}, self.process)
+        parts = {store.url: store.open() for _, run, _, store in self._stores() if run == member}
         return combine(parts, years=self.process.years)
 
     def _names(self) -> list[str]:

@@ -1,9 +1,7 @@
 """Many parts into one record: along time, over variables, over realizations. What does not fit is refused by name."""
 
 import itertools
-from collections import Counter
 from collections.abc import Mapping
-from pathlib import PurePath
 
 import numpy as np
 import xarray as xr
@@ -35,19 +33,13 @@ def combine(parts: Mapping[str, xr.Dataset], *, years: tuple[int, int] | None = 
         raise InputRefusedError(f"source: no file has a step in {years}.")
     _, template = next(iter(parts.items()))
     found = _merged({names: _along_time(group, template) for names, group in by_variables.items()})
-    found.encoding["spans"] = _spans(parts)
+    found.encoding["spans"] = spans_of(parts)
     return found
 
 
-def _spans(parts: Mapping[str, xr.Dataset]) -> dict[str, dict[str, str | None]]:
-    """Range of time of each file, by the stem of its name; names that are there twice tell nothing."""
-    stems = [PurePath(name).stem for name in parts]
-    seen = Counter(stems)
-    return {
-        stem: dict(zip(("first", "last"), first_and_last(part), strict=True))
-        for stem, part in zip(stems, parts.values(), strict=True)
-        if seen[stem] == 1
-    }
+def spans_of(parts: Mapping[str, xr.Dataset]) -> dict[str, dict[str, str | None]]:
+    """Range of time of each file."""
+    return {name: dict(zip(("first", "last"), first_and_last(part), strict=True)) for name, part in parts.items()}
 
 
 def _merged(records: Mapping[tuple[str, ...], xr.Dataset]) -> xr.Dataset:
@@ -79,7 +71,9 @@ def realize(runs: Mapping[int, xr.Dataset]) -> xr.Dataset:
     except ValueError as error:
         spans = "; ".join(f"{run}: {_span(data)}" for run, data in runs.items())
         raise InputRefusedError(f"source: the realizations have different steps ({spans}).") from error
-    return joined.assign({name: template[name] for name in template.data_vars if name not in fields})
+    found = joined.assign({name: template[name] for name in template.data_vars if name not in fields})
+    found.encoding["spans"] = {name: span for data in runs.values() for name, span in data.encoding["spans"].items()}
+    return found
 
 
 def _has_years(part: xr.Dataset, years: tuple[int, int]) -> bool:
@@ -99,7 +93,8 @@ def _along_time(group: Mapping[str, xr.Dataset], template: xr.Dataset) -> xr.Dat
         if int(seconds(later["time"][:1])[0]) <= int(seconds(part["time"][-1:])[0]):
             raise InputRefusedError(
                 f"source: {other} begins at {later['time'].values[0]}, before {name} ends at "
-                f"{part['time'].values[-1]}. Remove one of them, or the steps that both have."
+                f"{part['time'].values[-1]}. Remove one of them, or the steps that both have; runs of one experiment "
+                "go under `realizations: {1: [FILES], 2: [FILES]}`, two experiments into two sources."
             )
     return xr.concat(
         [part for _, part in ordered],

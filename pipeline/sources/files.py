@@ -1,6 +1,7 @@
 """Local and mounted files: NetCDF, HDF5, GRIB or Zarr, one or thousands, split over variables, time or realizations."""
 
 import glob
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -35,8 +36,8 @@ class FilesSource(SourceConfig):
             InputRefusedError: A path matches nothing, or a file cannot be read.
         """
         if not self.realizations:
-            return open_files(self._files(self.paths), self.process)
-        runs = {run: open_files(self._files(paths), self.process) for run, paths in self.realizations.items()}
+            return open_files(_named(self._files(self.paths)), self.process)
+        runs = {run: open_files(_named(self._files(paths)), self.process) for run, paths in self.realizations.items()}
         return realize(runs)
 
     def origins(self) -> list[Origin]:
@@ -64,6 +65,10 @@ class FilesSource(SourceConfig):
         return found
 
 
-def open_files(files: list[Path], process: Processing) -> xr.Dataset:
-    """Many files as one data set, lazily."""
-    return combine({str(path): open_file(path, process) for path in files}, years=process.years)
+def open_files(files: Mapping[str, Path], process: Processing) -> xr.Dataset:
+    """Many files as one data set, lazily; each is called by its name in messages and in the record of provenance."""
+    return combine({name: open_file(path, process) for name, path in files.items()}, years=process.years)
+
+
+def _named(paths: list[Path]) -> dict[str, Path]:
+    return {str(path): path for path in paths}

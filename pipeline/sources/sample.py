@@ -30,7 +30,9 @@ class SampleSource(SourceConfig):
 
     def origins(self) -> list[Origin]:
         """The one file and the version of its package."""
-        return [file_origin(self._path, version=f"iris-sample-data {version('iris-sample-data')}")]
+        return [
+            file_origin(self._path, name=self._path.name, version=f"iris-sample-data {version('iris-sample-data')}")
+        ]
 
     def wants(self) -> Wanted:
         """The one file."""

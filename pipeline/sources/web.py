@@ -66,7 +66,7 @@ class HttpSource(WebSource):
         Raises:
             InputRefusedError: The server does not give a file, or gives something else.
         """
-        return open_files([download.fetch() for download in self.downloads()], self.process)
+        return open_files({download.url: download.fetch() for download in self.downloads()}, self.process)
 
     def origins(self) -> list[Origin]:
         """Each file as the server has it now."""

@@ -14,6 +14,7 @@ from pydantic import Field
 from pipeline.errors import InputRefusedError
 from pipeline.names import rename_dimensions
 from pipeline.sources.base import Origin, SourceConfig, Wanted
+from pipeline.sources.combine import spans_of
 from pipeline.sources.download import Patience
 from pipeline.sources.formats import in_chunks, open_zarr_store
 from pipeline.sources.retries import retried
@@ -64,7 +65,9 @@ class ZarrSource(SourceConfig):
 
         self._metadata()
         found = open_zarr_store(ObjectStore(self._store(), read_only=True), group=self.group)
-        return in_chunks(_valid(rename_dimensions(found)), self.process)
+        found = in_chunks(_valid(rename_dimensions(found)), self.process)
+        found.encoding["spans"] = spans_of({self.url: found})
+        return found
 
     def _origin(self) -> Origin:
         data, version = self._metadata()
