@@ -56,6 +56,15 @@ def ask_all(
     return max(codes)
 
 
+def list_names(workspace: Workspace, *, variables: bool, regions: bool) -> None:
+    """Print the variables or the regions that a question may name, one a line."""
+    catalogue = open_issued(workspace).catalogue
+    if variables:
+        print(*(info.described() for info in catalogue.variables.values()), sep="\n")
+    if regions:
+        print(*(f"{name:28} {area.title}" for name, area in catalogue.named_regions().items()), sep="\n")
+
+
 def read_batch(path: Path) -> dict[str, Question]:
     """The questions of a YAML file, by name."""
     return batch_from_yaml(path.read_text(encoding="utf-8"))

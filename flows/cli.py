@@ -140,6 +140,8 @@ def ask_command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Restate the question with everything resolved; reads no member.")
     ] = False,
+    variables: Annotated[bool, typer.Option("--variables", help="List what can be asked about.")] = False,
+    regions: Annotated[bool, typer.Option("--regions", help="List the regions that have a name.")] = False,
     partial: Annotated[bool, typer.Option("--partial", help="A region's part on the grid will do.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not wait until its skill is measured.")] = False,
     batch: Annotated[Path | None, typer.Option(help="A YAML file of questions by name.")] = None,
@@ -150,12 +152,15 @@ def ask_command(
 ) -> None:
     """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate, skill and provenance."""
     with _clear_errors():
-        from flows.asking import ask_all, read_batch
+        from flows.asking import ask_all, list_names, read_batch
         from pipeline.issued import explain_question
 
+        folder = _workspace(workspace, None)
+        if variables or regions:
+            list_names(folder, variables=variables, regions=regions)
+            return
         if (question is None) == (batch is None):
             raise typer.BadParameter("give one question, or --batch FILE.")
-        folder = _workspace(workspace, None)
         if explain and question is not None:
             found = explain_question(folder, question)
             print(json.dumps(found, indent=2, default=str) if as_json else found["reads_as"])

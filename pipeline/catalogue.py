@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from pipeline.events.errors import QuestionError, nearest
-from pipeline.regions import Area, country_names, index_regions
+from pipeline.regions import Area, builtin_regions
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Catalogue:
         known = {known: info for info in self.variables.values() for known in info.names()}
         if name in known:
             return known[name]
-        like = nearest(name, known)
+        like = nearest(name, known) or next((each for each in known if name.lower() in each.lower()), None)
         close = known[like].name if like else None  # our name of what was meant, not an alias of it
         hint = f" Did you mean {close}?" if close else ""
         have = ", ".join(info.described() for info in self.variables.values())
@@ -95,13 +95,17 @@ class Catalogue:
             "unknown_variable", f"No variable '{name}'. This store has {have}.{hint}", where=name, did_you_mean=close
         )
 
+    def named_regions(self) -> dict[str, Area]:
+        """Every area that has a name here, the store's own before any other of the same name."""
+        return {**builtin_regions(), **self.regions}
+
     def region(self, name: str) -> Area:
-        """The area that a name means: the store's own regions first, then those of indices, then countries.
+        """The area that a name means: the store's own regions first, then those of indices, of AR6, then countries.
 
         Raises:
             QuestionError: ``unknown_region``.
         """
-        known = {**country_names(), **index_regions(), **self.regions}
+        known = self.named_regions()
         if name in known:
             return known[name]
         raise _unknown_region(name, tuple(known))

@@ -189,6 +189,7 @@ def count(inquiry: Inquiry, *, level: float = 0.9) -> list[Tally]:
     event = inquiry.values(question.subject)
     low, known = event.low[..., 0, 0], ~event.unknown[..., 0, 0]
     considered = np.ones_like(known) if question.given is None else given_members(inquiry) & np.ones_like(known)
+    _check_common(known & considered, inquiry.scenarios)
     _check_known(known[considered])
     return [tally(*arrays, level=level) for arrays in zip(low, known & considered, considered, strict=True)]
 
@@ -283,6 +284,16 @@ def _scenarios(ensemble: xr.Dataset, question: Question) -> tuple[str, ...]:
             try_=(f"scenario {have[0]}", f"scenario {have[0]} vs {have[1]}"),
         )
     return question.scenarios or have
+
+
+def _check_common(known: NDArray[np.bool_], scenarios: tuple[str, ...]) -> None:
+    """Scenarios that are compared must both have data in the window."""
+    has = known.any(axis=(1, 2))
+    if len(scenarios) > 1 and has.any() and not has.all():
+        there, missing = scenarios[int(has.argmax())], scenarios[int(has.argmin())]
+        raise QuestionError(
+            "scenario_mismatch", f"{there} has data for this question, {missing} has none: no common window."
+        )
 
 
 def _check_known(known: NDArray[np.bool_]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -108,15 +108,33 @@ def index_regions() -> dict[str, Area]:
 @cache
 def country_names() -> dict[str, Area]:
     """Countries by name (``united_kingdom``) and by ISO 3166 numeric code (``iso826``); read once."""
-    text = files("pipeline").joinpath("data/countries.json").read_text(encoding="utf-8")
     found = {}
-    for country in json.loads(text)["countries"]:
-        shape = tuple(tuple(_ring(ring) for ring in polygon) for polygon in country["polygons"])
-        area = Area(country["name"], "1", shape)
+    for country in _shipped("countries"):
+        area = Area(country["name"], "1", _polygons(country))
         found[_identifier(country["name"])] = area
         if country["id"]:
             found[f"iso{country['id']}"] = area
     return found
+
+
+@cache
+def ar6_regions() -> dict[str, Area]:
+    """The reference regions of the IPCC's sixth assessment by acronym (``ar6_med``); read once.
+
+    Source:
+        Iturbide et al. (2020), doi:10.5194/essd-12-2959-2020, version 4, CC BY 4.0.
+    """
+    return {
+        f"ar6_{region['id'].lower()}": Area(
+            f"{region['name']} (AR6 {region['id']}, {region['type']})", "4", _polygons(region)
+        )
+        for region in _shipped("ar6")
+    }
+
+
+def builtin_regions() -> dict[str, Area]:
+    """Every area that a name means in any store."""
+    return {**country_names(), **ar6_regions(), **index_regions()}
 
 
 def cells_of(
@@ -244,8 +262,16 @@ def _outside(
     return QuestionError("region_outside", text, where=region_text(region))
 
 
-def _ring(vertices: list[list[float]]) -> Ring:
-    return tuple((float(latitude), float(longitude)) for latitude, longitude in vertices)
+def _shipped(name: str) -> list[dict[str, Any]]:
+    """The areas of a file of the package."""
+    return list(json.loads(files("pipeline").joinpath(f"data/{name}.json").read_text(encoding="utf-8"))["areas"])
+
+
+def _polygons(area: Mapping[str, Any]) -> tuple[tuple[Ring, ...], ...]:
+    return tuple(
+        tuple(tuple((float(latitude), float(longitude)) for latitude, longitude in ring) for ring in polygon)
+        for polygon in area["polygons"]
+    )
 
 
 def _identifier(name: str) -> str:

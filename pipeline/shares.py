@@ -200,7 +200,9 @@ def _warnings(inquiry: Inquiry, tallies: list[Tally], base: BaseRate | None) -> 
     """What the reader should know beside the number."""
     found = []
     calibration = inquiry.members.catalogue.calibration.get("state")
-    if calibration != "calibrated":
+    if calibration == "stale":
+        found.append(_warning("calibration_stale", "The calibration is out of date, so it was not used."))
+    elif calibration != "calibrated":
         found.append(_warning("uncalibrated", "The share of members was not calibrated on past forecasts."))
     unknown = max(tally.unknown / max(1, tally.unknown + tally.counted) for tally in tallies)
     if inquiry.question.given is not None:

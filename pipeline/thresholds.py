@@ -13,6 +13,7 @@ from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import Absolute, Anomaly, Comparison, Expression, children
 from pipeline.events.write import number, threshold_text
+from pipeline.names import conversion
 from pipeline.probability import Inquiry, Tally
 from pipeline.quantities import measure
 from pipeline.trajectories import Need
@@ -89,10 +90,9 @@ class Margin:
         years = self.usual.size
         written = threshold_text(threshold)
         if is_certain and spreads_out > 5:
-            text = (
-                f"{written} is far outside everything in {years} reference years ({verb} {extreme:.6g} {self.units})."
-            )
-            return [{"code": "threshold_looks_wrong", "text": f"{text} Is the unit right?"}]
+            side = "higher" if self.threshold > highest else "lower"
+            text = f"{written} is {side} than anything in {years} reference years ({verb} {extreme:.6g} {self.units})."
+            return [{"code": "threshold_looks_wrong", "text": f"{text} {self._meant(threshold, lowest, highest)}"}]
         reached = sum(tally.events for tally in tallies)
         counted = sum(tally.counted for tally in tallies)
         text = (
@@ -100,6 +100,14 @@ class Margin:
             f"{counted} samples have the event. There is no record of this system being right so far out."
         )
         return [{"code": "threshold_never_seen", "text": text}]
+
+    def _meant(self, threshold: Absolute, lowest: float, highest: float) -> str:
+        """The temperature scale in which the same number would lie among what was seen, if there is one."""
+        for unit in ("degC", "degF", "K") if self.units == "K" else ():
+            factor, offset = conversion(unit, self.units)
+            if lowest - SMALL_DIFFERENCE <= threshold.value * factor + offset <= highest + SMALL_DIFFERENCE:
+                return f"Did you mean {number(threshold.value)} {unit}?"
+        return "Is the unit right?"
 
     def _refuse_offset(self, threshold: Absolute) -> None:
         """Half a degree Celsius without ``.anom`` is nearly freezing; say so instead of answering never or always."""

@@ -1,5 +1,6 @@
 """Every refusal and warning of the specification, word for word as the person reads it."""
 
+import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,7 +18,8 @@ MARCH = MEAN.format("2004-03")
 REFUSALS = {
     "unknown_variable": (
         "temp.mean(over=west).mean(time=2004-01) > 1 K",
-        "No variable 'temp'. This store has tas (near-surface air temperature, K), pr (precipitation, kg m-2 s-1).",
+        "No variable 'temp'. This store has tas (near-surface air temperature, K), pr (precipitation, kg m-2 s-1). Did "
+        "you mean tas?",
     ),
     "unknown_region": (
         "tas.mean(over=nino3.4).mean(time=2004-01) > 1 K",
@@ -113,7 +115,12 @@ def warnings(payload):
         (
             "threshold_looks_wrong",
             f"{MEAN.format('DJF 2004')} > 30 K",
-            "30 K is far outside everything in 29 reference years (lowest 276.874 K). Is the unit right?",
+            "30 K is lower than anything in 29 reference years (lowest 276.874 K). Did you mean 30 degF?",
+        ),
+        (
+            "threshold_looks_wrong",
+            f"{MEAN.format('DJF 2004')} > 4000 K",
+            "4000 K is higher than anything in 29 reference years (highest 279.033 K). Is the unit right?",
         ),
         (
             "threshold_never_seen",
@@ -132,6 +139,32 @@ def warnings(payload):
 )
 def test_warned_in_these_words(code, text, words):
     assert warnings(ask(text).to_json())[code] == words
+
+
+def test_a_calibration_out_of_date_is_said_and_not_used():
+    payload = ask(WARM, settings={"calibration": {"state": "stale"}}).to_json()
+    assert warnings(payload)["calibration_stale"] == "The calibration is out of date, so it was not used."
+    assert payload["probability"]["calibrated"] is None
+    assert "Not calibrated any more, so not a probability." in payload["headline"]["text"]
+
+
+def test_scenarios_without_a_common_window_are_not_compared():
+    ensemble = projection()
+    ensemble["tas"][1] = np.nan
+    with pytest.raises(QuestionError) as caught:
+        ask(f"{WARM} scenario high vs low", ensemble)
+    assert caught.value.code == "scenario_mismatch"
+    assert caught.value.text == "high has data for this question, low has none: no common window."
+
+
+def test_a_level_inside_a_trend_is_an_average():
+    ensemble = forecast(leads=120, members=20)
+    ensemble["tas"] = ensemble["tas"] + xr.DataArray(np.arange(120) / 12, dims="lead_time").astype("float32")
+    text = "level of tas.mean(over=west).max(time=each year 2004..2012) return 5 years"
+    found = warnings(ask(text, ensemble).to_json())["stationarity"]
+    assert re.fullmatch(
+        r"The mean rises [\d.]+ K inside 2004..2012; a level with a return period is an average over the window.", found
+    )
 
 
 def test_no_skill_is_warned_of_and_leads_the_answer():

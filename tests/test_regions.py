@@ -7,7 +7,7 @@ from pipeline.catalogue import Catalogue
 from pipeline.events import QuestionError, parse_region
 from pipeline.grid import EARTH_RADIUS_KM
 from pipeline.polygons import cell_areas, cell_edges, polygon_overlap
-from pipeline.regions import Area, box_area, cells_of, country_names
+from pipeline.regions import Area, ar6_regions, box_area, cells_of, country_names
 
 CATALOGUE = Catalogue({}, regions={"mine": box_area("my own", 0, 10, 20, 30)})
 LATITUDE = np.linspace(-88.75, 88.75, 72)
@@ -60,6 +60,19 @@ def test_the_grid_does_not_change_a_countrys_area(name):
 )
 def test_countries_are_as_large_as_they_are(name, million_km2):
     assert found(name).area / 1e6 == pytest.approx(million_km2, rel=0.04)
+
+
+def test_the_ar6_regions_tile_the_globe():
+    areas = {name: found(name).area for name in ar6_regions()}
+    assert len(areas) == 58
+    assert sum(areas.values()) == pytest.approx(box_area_km2(-90, 90, 360), rel=2e-4)
+
+
+def test_ar6_regions_are_known_by_acronym_with_their_version():
+    cells = found("ar6_med")
+    assert (cells.title, cells.version) == ("Mediterranean (AR6 MED, land and ocean)", "4")
+    with pytest.raises(QuestionError, match="Did you mean ar6_med"):
+        found("ar6_MED")
 
 
 def test_a_polygon_is_the_sum_of_its_parts():

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.events import QuestionError, from_steps, parse, question_text
 from pipeline.events.tree import Question
 from pipeline.issued import Skill
-from pipeline.regions import country_names, index_regions
+from pipeline.regions import ar6_regions, country_names, index_regions
 from pipeline.service.desk import Desk
 from pipeline.service.formats import MEDIA, Format, dumped, wanted, written
 from pipeline.service.guard import Guard
@@ -229,6 +229,7 @@ def _catalog(desk: Desk) -> dict[str, Any]:
         "regions": {
             "own": {name: area.title for name, area in issued.catalogue.regions.items()},
             "index": {name: area.title for name, area in index_regions().items()},
+            "ar6": {name: area.title for name, area in ar6_regions().items()},
             "countries": {name: area.title for name, area in country_names().items() if not name.startswith("iso")},
         },
         "scenarios": [str(name) for name in ensemble["scenario"].values] if "scenario" in ensemble.dims else [],
