@@ -129,7 +129,7 @@ def test_another_grid_is_refused_and_leaves_the_archive_as_it_was(copied, tmp_pa
     workspace, path = copied
     before = workspace.snapshot("archive")
     monthly_record(latitudes=6).to_netcdf(tmp_path / "other.nc")
-    with pytest.raises(InputRefusedError, match=r"\[same_grid\] latitude: the archive has 5 values"):
+    with pytest.raises(InputRefusedError, match=r"\[same_grid\] obs: latitude: the archive has 5 values"):
         do(path, workspace, f"sources.obs.paths=[{tmp_path / 'other.nc'}]")
     assert workspace.snapshot("archive") == before
 
