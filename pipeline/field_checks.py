@@ -126,8 +126,8 @@ class FieldCheck:
         """Fields equal to the one before them."""
         if self._repeats > limit:
             yield (
-                f"variable '{self.name}': {self._repeats} step(s) repeat the field before them to the last bit, the first "
-                f"at {self.place(self._first_repeat)}. See whether the source was stuck there."
+                f"variable '{self.name}': {self._repeats} step(s) repeat the field before them to the last bit, "
+                f"the first at {self.place(self._first_repeat)}. See whether the source was stuck there."
             )
 
     def _see_missing(self, values: NDArray, labels: NDArray) -> None:

@@ -75,10 +75,14 @@ VARIABLES: Mapping[str, Variable] = _read_table()
 """The variables that need no description in an experiment."""
 
 
+PROFILE = re.compile(r"(z|zg|ta|hus|ua|va)(\d{1,4})?")
+"""A variable on pressure levels, or at the one whose hPa follow its name."""
+
+
 def known_variable(name: str) -> Variable | None:
     """The description of a known variable; a level in hPa may follow the name of a profile, as in ``z500``."""
-    parts = re.fullmatch(r"(z|zg|ta|hus|ua|va)(\d{1,4})", name)
-    if parts is None:
+    parts = PROFILE.fullmatch(name)
+    if parts is None or parts[2] is None:
         return VARIABLES.get(name)
     base, level = VARIABLES[parts[1]], float(parts[2])
     return replace(base, name=name, level=level, long_name=f"{base.long_name} at {level:g} hPa")
@@ -112,7 +116,7 @@ def canonical(
         InputRefusedError: A variable or a dimension is missing, or units cannot be converted.
     """
     dataset = rename_dimensions(dataset)
-    found = {name: _find(dataset, variable, spelling.get(name)) for name, variable in variables.items()}
+    found = find_fields(dataset, variables=variables, spelling=spelling)
     fields = {}
     for name, source in found.items():
         given = (units or {}).get(name) or dataset[source].attrs.get("units")
@@ -183,6 +187,17 @@ def _dimension_of(dataset: xr.Dataset, name: Hashable) -> str | None:
             return "longitude"
         return next((ours for ours, spellings in DIMENSIONS.items() if str(name).lower() in spellings), None)
     return None
+
+
+def find_fields(
+    dataset: xr.Dataset, *, variables: Mapping[str, Variable], spelling: Mapping[str, str]
+) -> dict[str, str]:
+    """Short name → the source's own name, for each wanted variable; dimensions of the data set are in our names.
+
+    Raises:
+        InputRefusedError: A variable is missing, or several could be it.
+    """
+    return {name: _find(dataset, variable, spelling.get(name)) for name, variable in variables.items()}
 
 
 def _find(dataset: xr.Dataset, variable: Variable, spelling: str | None) -> str:

@@ -5,6 +5,7 @@ The order is fixed: years, levels, region, aggregation in time, regridding.
 
 import itertools
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Literal, Self
 
 import cftime
@@ -126,9 +127,7 @@ def narrowed(dataset: xr.Dataset, config: Processing) -> xr.Dataset:
         config: What will be done; the exact cut is made again by ``process``.
     """
     if config.years is not None and "time" in dataset.indexes and dataset["time"].dtype.kind in "MO":
-        year = dataset["time"].dt.year.values
-        keep = np.flatnonzero((year >= config.years[0] - 1) & (year <= config.years[1] + 1))
-        keep = keep if config.aggregate else np.flatnonzero((year >= config.years[0]) & (year <= config.years[1]))
+        keep = _of_years(dataset["time"], config.years, day_after=config.aggregate is not None)
         dataset = dataset.isel(time=slice(int(keep[0]), int(keep[-1]) + 1)) if keep.size else dataset
     if config.region is None or not {"latitude", "longitude"} <= set(dataset.indexes):
         return dataset
@@ -152,21 +151,32 @@ def process(dataset: xr.Dataset, config: Processing, *, accumulated: Mapping[str
         InputRefusedError: Nothing is left.
     """
     if config.years is not None:
-        year = dataset["time"].dt.year.values
-        keep = np.flatnonzero((year >= config.years[0]) & (year <= config.years[1]))
-        dataset = dataset.isel(time=_span(keep, f"years {config.years[0]}–{config.years[1]}"))
+        dataset = _cut(dataset, config.years, day_after=config.aggregate is not None)
     if config.levels is not None and "level" in dataset.dims:
         dataset = dataset.sel(level=_levels(dataset, config.levels))
     if config.region is not None:
         dataset = _crop(dataset, box_of(config.region), _margin(dataset, config.regrid))
     if config.aggregate is not None:
         dataset = _aggregate(dataset, config.aggregate, accumulated)
+        dataset = dataset if config.years is None else _cut(dataset, config.years, day_after=False)
     if config.regrid is not None:
         latitude, longitude = config.regrid.centres()
         dataset = regrid(dataset, latitude, longitude, method=config.regrid.method, least=config.regrid.least)
         if config.region is not None:
             dataset = _crop(dataset, box_of(config.region), 0.0)
     return dataset
+
+
+def _of_years(time: xr.DataArray, years: tuple[int, int], *, day_after: bool) -> np.ndarray:
+    """Steps whose label lies in some years, or in the day after them, as the label of an accumulation may."""
+    day = np.timedelta64(1, "D") if time.dtype.kind == "M" else timedelta(days=1)
+    before = time.copy(data=time.values - day) if day_after else time
+    return np.flatnonzero((time.dt.year.values >= years[0]) & (before.dt.year.values <= years[1]))
+
+
+def _cut(dataset: xr.Dataset, years: tuple[int, int], *, day_after: bool) -> xr.Dataset:
+    keep = _of_years(dataset["time"], years, day_after=day_after)
+    return dataset.isel(time=_span(keep, f"years {years[0]}–{years[1]}"))
 
 
 def _span(keep: np.ndarray, what: str) -> slice:

@@ -64,6 +64,16 @@ def test_an_accumulation_belongs_to_the_day_it_fell_on():
     assert found.sizes["time"] == 3  # the last day's rain ends after the record
 
 
+def test_the_last_day_of_the_years_has_the_rain_whose_label_lies_beyond_them():
+    data = hourly(days=10, first="2000-12-28")
+    found = done(data, {"pr": 6.0}, years=[2000, 2000], aggregate={"to": "days"})
+    assert [str(day)[:10] for day in found["time"].values] == ["2000-12-28", "2000-12-29", "2000-12-30", "2000-12-31"]
+    inside = data["pr"].sel(time=slice("2000-12-31T06", "2001-01-01T00"))
+    np.testing.assert_allclose(found["pr"][-1], inside.mean("time"), rtol=1e-6)
+    every = done(hourly(days=4, every=1, first="2000-12-30"), years=[2000, 2000], aggregate={"to": "days"})
+    assert every.sizes["time"] == 2
+
+
 def test_a_missing_step_makes_its_period_missing():
     data = hourly(days=3).compute()
     data["tas"][5, 2, 2] = np.nan

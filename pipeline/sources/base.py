@@ -88,13 +88,24 @@ class SourceConfig(BaseModel, ABC):
     def wants(self) -> Wanted:
         """What ``open`` would read, without a network and without reading it."""
 
+    def outline(self) -> xr.Dataset | None:
+        """The record without values, in our names, where its layout is known without asking."""
+        return None
+
     def read(self, variables: Mapping[str, Variable]) -> xr.Dataset:
         """The wanted variables, canonical and processed, lazily; ``encoding["spans"]`` has the time of each file.
 
         Raises:
             InputRefusedError: Nothing there, nothing that can be read, or not what was asked for.
         """
-        raw = self.open()
+        return self.prepared(self.open(), variables)
+
+    def prepared(self, raw: xr.Dataset, variables: Mapping[str, Variable]) -> xr.Dataset:
+        """A raw data set that this source has opened, canonical and processed.
+
+        Raises:
+            InputRefusedError: It is not what was asked for.
+        """
         plain = canonical(
             raw,
             variables=variables,

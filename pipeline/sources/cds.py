@@ -18,11 +18,13 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from pipeline.errors import InputRefusedError
-from pipeline.processing import box_of
+from pipeline.periods import Cadence
+from pipeline.processing import Processing, box_of, narrowed
 from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.checksums import cache_folder, checksum
 from pipeline.sources.files import open_files
 from pipeline.sources.formats import kind_of
+from pipeline.sources.outlines import centres, every, outline
 from pipeline.workspace import write_whole
 
 MONTHLY = "reanalysis-era5-single-levels-monthly-means"
@@ -79,10 +81,10 @@ class CdsSource(SourceConfig):
         paths = [self._fetch(request) for request in self.requests()]
         return open_files({self._name(path): path for path in paths}, self.process)
 
-    def read(self, variables: Mapping[str, Any]) -> xr.Dataset:
+    def prepared(self, raw: xr.Dataset, variables: Mapping[str, Any]) -> xr.Dataset:
         """The wanted variables; the store's long names are for requests, its files have short ones."""
         plain = self.model_copy(update={"spelling": {}})
-        return super(CdsSource, plain).read(variables)
+        return super(CdsSource, plain).prepared(raw, variables)
 
     def origins(self) -> list[Origin]:
         """Each request's file."""
@@ -91,6 +93,12 @@ class CdsSource(SourceConfig):
             path = self._fetch(request)
             found.append(Origin(self._name(path), path.stat().st_size, checksum(path)))
         return found
+
+    def outline(self) -> xr.Dataset:
+        """A quarter of a degree, of which the store makes the region."""
+        first, last = self.process.years or (0, 0)
+        labels = every(Cadence("days" if self.cadence == "daily" else "months"), f"{first}-01-01", f"{last}-12-31")
+        return narrowed(outline(self.variables, labels, *centres(721, 1440)), Processing(region=self.process.region))
 
     def wants(self) -> Wanted:
         """Each request."""

@@ -19,6 +19,7 @@ from pipeline.sources.checksums import file_origin
 from pipeline.sources.combine import combine, realize
 from pipeline.sources.download import Download, Patience
 from pipeline.sources.files import open_files
+from pipeline.sources.outlines import cmip6_outline
 from pipeline.sources.zarr_store import ZarrSource
 
 PANGEO = "https://storage.googleapis.com/cmip6/pangeo-cmip6.csv"
@@ -68,6 +69,12 @@ class Cmip6Source(SourceConfig):
         if self.root is not None:
             return [file_origin(path) for *_, paths in self._folders() for path in paths]
         return [origin for *_, store in self._stores() for origin in store.origins()]
+
+    def outline(self) -> xr.Dataset | None:
+        """Of a model's atmosphere, from its historical run and its scenarios."""
+        if self.root is not None:
+            return None
+        return cmip6_outline(self.model, self.experiments, self.table, len(self.members), self.variables)
 
     def wants(self) -> Wanted:
         """The runs, by their place in the archive."""

@@ -41,6 +41,11 @@ class Patience:
     pause: float = 1.0
     stall: float = 60.0
 
+    @property
+    def often(self) -> str:
+        """How often it was tried, in words."""
+        return "once" if self.tries == 1 else f"{self.tries} times"
+
 
 @dataclass(frozen=True)
 class Download:
@@ -83,9 +88,9 @@ class Download:
                 left = self.patience.tries if self._partial_size > got else left - 1
                 got = self._partial_size
                 if left <= 0:
+                    kept = f"The {got} bytes that came are kept; run" if got else "Check address and server, and run"
                     raise InputRefusedError(
-                        f"source: {self.url}: {error}, {self.patience.tries} times. Nothing was kept but the "
-                        f"{got} bytes that came; run the same command again to go on."
+                        f"source: {self.url}: {error}, {self.patience.often}. {kept} the same command again."
                     ) from error
             time.sleep(pause)
             pause = min(2 * pause, 60.0)

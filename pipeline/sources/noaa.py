@@ -2,11 +2,14 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
 import xarray as xr
 from pydantic import Field, model_validator
 
 from pipeline.names import known_variable
+from pipeline.periods import Cadence
 from pipeline.sources.base import Origin, SourceConfig, Wanted
+from pipeline.sources.outlines import centres, every, outline
 from pipeline.sources.web import HttpSource, OpendapSource
 
 FILES = "https://downloads.psl.noaa.gov/Datasets"
@@ -24,6 +27,7 @@ NCEP_FILES = {
     "hus": "pressure/shum",
 }
 """Our variable → the path of its yearly files."""
+NCEP_LEVELS = (10, 20, 30, 50, 70, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
 
 
 class NoaaSource(SourceConfig):
@@ -71,6 +75,10 @@ class ErsstSource(NoaaSource):
     kind: Literal["ersst-v5"] = "ersst-v5"
     attribution: str | None = CREDIT.format(name="NOAA ERSST V5")
 
+    def outline(self) -> xr.Dataset:
+        """From 1854 to the last whole month."""
+        return outline(["sst"], every(Cadence("months"), "1854-01-01"), np.arange(-88, 89, 2.0), np.arange(0, 360, 2.0))
+
     def paths(self) -> list[str]:
         """The one file."""
         return ["noaa.ersst.v5/sst.mnmean.nc"]
@@ -90,6 +98,14 @@ class NcepDailySource(NoaaSource):
             if _base(name) not in NCEP_FILES:
                 raise ValueError(f"ncep-daily has no '{name}'; it has {', '.join(NCEP_FILES)}, profiles with a level")
         return self
+
+    def outline(self) -> xr.Dataset:
+        """The years that are asked for, packed as short integers."""
+        first, last = self.process.years or (0, 0)
+        labels = every(Cadence("days"), f"{first}-01-01", f"{last}-12-31")
+        is_gaussian = any("gauss" in NCEP_FILES[_base(name)] for name in self.variables)
+        grid = centres(94, 192) if is_gaussian else centres(73, 144)
+        return outline(self.variables, labels, *grid, levels=NCEP_LEVELS, dtype="int16")
 
     def paths(self) -> list[str]:
         """A file for each variable and year."""

@@ -1,5 +1,6 @@
 """Trying again what a server may answer better the next time."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -32,7 +33,7 @@ def retried(attempt: Callable[[], Found], patience: Patience, what: str) -> Foun
             raise
         except Exception as error:  # each library has errors of its own for a server that fails
             failure = error
-    reason = str(failure).partition("\n")[0]
+    reason = re.sub(r"Error performing .* - ", "", str(failure).partition("\n")[0])  # the address is said already
     raise InputRefusedError(
-        f"source: {what}: {type(failure).__name__}: {reason}, {patience.tries} times. Check address and server."
+        f"source: {what}: {type(failure).__name__}: {reason}, {patience.often}. Check address and server."
     ) from failure

@@ -15,6 +15,8 @@ from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.checksums import file_origin
 from pipeline.sources.formats import open_file
 
+PACKAGE = "iris-sample-data"
+
 
 class SampleSource(SourceConfig):
     """Annual means of near-surface air temperature under one scenario, ``(time 240, latitude 37, longitude 49)``, K."""
@@ -30,9 +32,7 @@ class SampleSource(SourceConfig):
 
     def origins(self) -> list[Origin]:
         """The one file and the version of its package."""
-        return [
-            file_origin(self._path, name=self._path.name, version=f"iris-sample-data {version('iris-sample-data')}")
-        ]
+        return [file_origin(self._path, name=self._path.name, version=f"{PACKAGE} {version(PACKAGE)}")]
 
     def wants(self) -> Wanted:
         """The one file."""

@@ -17,6 +17,7 @@ from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.combine import spans_of
 from pipeline.sources.download import Patience
 from pipeline.sources.formats import in_chunks, open_zarr_store
+from pipeline.sources.outlines import zarr_outline
 from pipeline.sources.retries import retried
 
 METADATA = ("zarr.json", ".zmetadata", ".zgroup")
@@ -50,11 +51,18 @@ class ZarrSource(SourceConfig):
         Raises:
             InputRefusedError: There is no Zarr group, or the server does not answer.
         """
-        return retried(self._open, Patience(self.tries, stall=self.stall), self.url)
+        raw = retried(self._open, Patience(self.tries, stall=self.stall), self.url)
+        found = in_chunks(_valid(rename_dimensions(raw)), self.process)
+        found.encoding["spans"] = spans_of({self.url: found})
+        return found
 
     def origins(self) -> list[Origin]:
         """The store, known by its metadata: size, checksum and ETag."""
         return [retried(self._origin, Patience(self.tries, stall=self.stall), self.url)]
+
+    def outline(self) -> xr.Dataset | None:
+        """Of the public stores of ERA5, whose addresses say what they hold."""
+        return zarr_outline(self.url, self.variables)
 
     def wants(self) -> Wanted:
         """The store."""
@@ -64,10 +72,7 @@ class ZarrSource(SourceConfig):
         from zarr.storage import ObjectStore
 
         self._metadata()
-        found = open_zarr_store(ObjectStore(self._store(), read_only=True), group=self.group)
-        found = in_chunks(_valid(rename_dimensions(found)), self.process)
-        found.encoding["spans"] = spans_of({self.url: found})
-        return found
+        return open_zarr_store(ObjectStore(self._store(), read_only=True), group=self.group)
 
     def _origin(self) -> Origin:
         data, version = self._metadata()
