@@ -144,6 +144,7 @@ def ask_command(
     regions: Annotated[bool, typer.Option("--regions", help="List the regions that have a name.")] = False,
     partial: Annotated[bool, typer.Option("--partial", help="A region's part on the grid will do.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not wait until its skill is measured.")] = False,
+    everywhere: Annotated[bool, typer.Option("--everywhere", help="Measure the skill of each cell of a map.")] = False,
     batch: Annotated[Path | None, typer.Option(help="A YAML file of questions by name.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Each member, or each place, as CSV.")] = False,
@@ -173,7 +174,7 @@ def ask_command(
             strict=strict,
             level=level / 100,
             partial=partial,
-            skill="pending" if quick else "now",
+            skill="pending" if quick else "everywhere" if everywhere else "now",
         )
         if code:
             raise typer.Exit(code)

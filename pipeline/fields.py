@@ -24,7 +24,7 @@ from pipeline.trajectories import Need
 Array = NDArray[Any]
 Payload = dict[str, Any]
 
-BAND_VALUES = 16_000_000  # numbers of one variable that are held at once, 64 MB of float32
+BAND_VALUES = 4_000_000  # numbers of one variable that are held at once, 16 MB of float32
 
 
 def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset]:
@@ -75,7 +75,7 @@ def _map(inquiry: Inquiry, level: float) -> xr.Dataset:
     """Chances cell by cell."""
     members = inquiry.members
     parts: list[dict[str, Array]] = []
-    for band in _bands(inquiry):
+    for band in bands(inquiry):
         need = Need(band, 0, inquiry.timeline.size)
         event = inquiry.climate.evaluate(inquiry.question.subject, need, members, inquiry.climate)
         sample = inquiry.climate.sample(inquiry.question.subject, band).values
@@ -89,7 +89,7 @@ def _map(inquiry: Inquiry, level: float) -> xr.Dataset:
     return _dataset(inquiry, joined, ("latitude", "longitude"), coords)
 
 
-def _bands(inquiry: Inquiry) -> list[Cells]:
+def bands(inquiry: Inquiry) -> list[Cells]:
     """The grid in bands of rows that fit in memory."""
     members = inquiry.members
     rows, columns = members.latitude.size, members.longitude.size

@@ -1,8 +1,8 @@
 """Questions to the forecast that a workspace issues: everything an answer needs is in its stores."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -29,7 +29,7 @@ from pipeline.regions import Area, area_of
 from pipeline.remembered import recall, remember
 from pipeline.workspace import STORES, Workspace
 
-Skill = Literal["now", "pending"]
+Skill = Literal["now", "pending", "everywhere"]
 PENDING = {"verdict": "pending", "reason": "This question is being replayed on past forecasts."}
 
 
@@ -56,14 +56,23 @@ class Issued:
     catalogue: Catalogue
 
     def ask(
-        self, question: str | Question, *, level: float = 0.9, partial: bool = False, skill: Skill = "now"
+        self,
+        question: str | Question,
+        *,
+        level: float = 0.9,
+        partial: bool = False,
+        skill: Skill = "now",
+        progress: Callable[[float], None] = lambda share: None,
     ) -> Answer:
-        """As :func:`ask`."""
+        """As :func:`ask`; ``progress`` is told how much of a map's track record is done."""
 
         def track_record(inquiry: Inquiry) -> Mapping[str, Any] | None:
             return self.track_record(inquiry, level=level, skill=skill)
 
-        return answer(question, **self.setting, raw=self.raw, level=level, partial=partial, skill=track_record)
+        found = answer(question, **self.setting, raw=self.raw, level=level, partial=partial, skill=track_record)
+        if found.inquiry.question.ask != "map" or skill != "everywhere" or self.hindcasts is None:
+            return found
+        return self._with_skill(found, level, progress)
 
     def explain(self, question: str | Question) -> dict[str, Any]:
         """As :func:`explain_question`."""
@@ -86,7 +95,14 @@ class Issued:
         """The skill of a ``prob`` question, from the cache if it was measured before; None where no hindcast is."""
         if inquiry.question.ask != "prob" or self.hindcasts is None:
             return None
-        key = {
+        key = self._key(inquiry, level)
+        if skill == "pending":
+            return recall(self.workspace, "skill", key) or PENDING
+        return remember(self.workspace, "skill", key, lambda: self._replayed(inquiry, level))
+
+    def _key(self, inquiry: Inquiry, level: float) -> dict[str, Any]:
+        """All that a track record depends on."""
+        return {
             "question": question_id(inquiry.question),
             "init_time": inquiry.init_time,
             "level": level,
@@ -94,27 +110,55 @@ class Issued:
             "calibration": inquiry.members.catalogue.calibration,
             **self.snapshots,
         }
-        if skill == "pending":
-            return recall(self.workspace, "skill", key) or PENDING
-        return remember(self.workspace, "skill", key, lambda: self._replayed(inquiry, level))
 
     def _replayed(self, inquiry: Inquiry, level: float) -> dict[str, Any]:
         from pipeline.replay import not_measured, replay
 
+        try:
+            past = self._past(inquiry)
+        except TercileError as error:
+            return not_measured(str(error))
+        return replay(inquiry, **past, level=level)
+
+    def _with_skill(self, found: Answer, level: float, progress: Callable[[float], None]) -> Answer:
+        """The answer to a map with the skill of each cell, where it can be measured."""
+        from pipeline.replay import not_measured
+        from pipeline.skill_field import VERDICTS, skill_field, with_skill
+
+        inquiry = found.inquiry
+        try:
+            past = self._past(inquiry)
+            by_cell = remember(
+                self.workspace,
+                "skill",
+                self._key(inquiry, level),
+                lambda: skill_field(inquiry, **past, level=level, progress=progress),
+            )
+        except TercileError as error:
+            return replace(found, payload={**found.payload, "skill": not_measured(str(error))})
+        flags = [int(flag) for row in by_cell["skill_verdict"] for flag in row]
+        skill = {"verdict": "by_cell", "cells": {word: flags.count(place) for place, word in enumerate(VERDICTS)}}
+        return replace(found, payload={**found.payload, "skill": skill}, members=with_skill(found.members, by_cell))
+
+    def _past(self, inquiry: Inquiry) -> dict[str, Any]:
+        """The hindcasts to replay a question on, and what happened.
+
+        Raises:
+            TercileError: They are of another scenario.
+        """
         hindcasts, group = self.hindcasts, str(self.issue["reference"]["group"])
         if hindcasts is None:
-            raise TercileError("ensembles: there is no hindcast to replay a question on.")
+            raise TercileError("There is no hindcast to replay a question on.")
         if "scenario" in hindcasts.dims:
             names = [str(name) for name in hindcasts["scenario"].values]
             shared = [name for name in inquiry.scenarios if name in names] or (names if len(names) == 1 else [])
             if not shared:
-                return not_measured(f"The hindcasts are of {', '.join(names)}, not of {', '.join(inquiry.scenarios)}.")
+                raise TercileError(f"The hindcasts are of {', '.join(names)}, not of {', '.join(inquiry.scenarios)}.")
             hindcasts, group = hindcasts.sel(scenario=shared[0], drop=True), shared[0]
         as_of = self.issue.get("as_of")
         truth = open_archive(self.workspace, group=group, as_of=as_of and datetime.fromisoformat(as_of))
         truth = truth.isel(realization=0, drop=True) if "realization" in truth.dims else truth
-        folds = self.catalogue.calibration.get("folds", [])
-        return replay(inquiry, hindcasts=hindcasts, truth=truth, folds=folds, level=level)
+        return {"hindcasts": hindcasts, "truth": truth, "folds": self.catalogue.calibration.get("folds", [])}
 
 
 def ask(
@@ -133,7 +177,8 @@ def ask(
         level: Coverage of the intervals.
         partial: Whether the part of a region that lies on the grid will do.
         skill: ``now`` replays the question on the stored hindcasts where nobody has yet; ``pending`` does not wait for
-            that, and the answer may then not say that its number is a probability.
+            that, and the answer may then not say that its number is a probability; ``everywhere`` also judges each
+            cell of a map, which takes longest.
 
     Raises:
         QuestionError: It cannot be answered as it was put; the error says what would do.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ BATCH_VALUES = 16_000_000  # numbers of one variable that are held at once
 class Cases:
     """What was said and what happened, one row for each start and a column for each sample of an ``each`` window.
 
+    On a map two axes follow, latitude and longitude; :meth:`at` gives the cases of one cell.
+
     Attributes:
         rows: Which hindcasts, ``(start,)``.
         steps: How many steps later in the year than the forecast each began, ``(start,)``.
@@ -61,6 +64,11 @@ class Cases:
     def known(self) -> NDArray[np.bool_]:
         """Cases that can be judged."""
         return ~(np.isnan(self.share) | np.isnan(self.outcome))
+
+    def at(self, row: int, column: int) -> Cases:
+        """The cases of one cell of a map."""
+        fields = (field[..., row, column] for field in (self.share, self.members, self.outcome))
+        return Cases(self.rows, self.steps, *fields)
 
 
 @dataclass
@@ -96,31 +104,37 @@ def replay(
         The ``skill`` of an answer: ``verdict`` and, where it was measured, the fair Brier skill score against the
         leave-one-out base rate with its interval, the reliability, and ``past``, a row for each start.
     """
-    last = _span(inquiry)[1]
-    if last > hindcasts.sizes["lead_time"]:
-        return not_measured(f"It looks to lead {last}, and the hindcasts end at lead {hindcasts.sizes['lead_time']}.")
-    hindcasts = hindcasts.assign_coords(unseen=(("init_time", "lead_time"), unseen_leads(hindcasts, folds)))
-    starts = _starts(inquiry, hindcasts)
-    record = _Truth(truth)
     try:
-        parts = [_cases(inquiry, hindcasts, record, *batch) for batch in _batches(inquiry, hindcasts, *starts)]
+        need = Need(None, 0, inquiry.timeline.size)
+        cases = cases_of(inquiry, need, hindcasts=hindcasts, truth=truth, folds=folds).at(0, 0)
     except TercileError as error:
         return not_measured(str(error))
-    cases = Cases(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
     years = hindcasts["init_time"].dt.year.values[cases.rows]
-    judged = cases.known.any(axis=1)
     found: dict[str, Any] = {
-        "hindcasts": int(judged.sum()),
-        "events": int((cases.outcome[cases.known] == 1).sum()),
-        "cases": int(cases.known.sum()),
-        "years": [int(years[judged].min()), int(years[judged].max())] if judged.any() else None,
+        **_numbers(cases, years),
         "pooled": _pooled(cases, inquiry),
         "past": _past(cases, hindcasts),
     }
-    why = _too_few(found, np.unique(years[judged]).size)
+    why = too_few(cases, years)
     if why:
         return {**not_measured(why), **found}
-    return {**_scored(cases, years, level), **found}
+    return {**score(cases, years, level=level), **_reliability(cases, level), **found}
+
+
+def cases_of(inquiry: Inquiry, need: Need, *, hindcasts: xr.Dataset, truth: xr.Dataset, folds: Sequence[str]) -> Cases:
+    """What the hindcasts said of a question and what happened, at the cells that are needed.
+
+    Raises:
+        TercileError: The hindcasts or the record cannot say.
+    """
+    last = _span(inquiry)[1]
+    if last > hindcasts.sizes["lead_time"]:
+        raise TercileError(f"It looks to lead {last}, and the hindcasts end at lead {hindcasts.sizes['lead_time']}.")
+    hindcasts = hindcasts.assign_coords(unseen=(("init_time", "lead_time"), unseen_leads(hindcasts, folds)))
+    record = _Truth(truth)
+    batches = _batches(inquiry, need, hindcasts, *_starts(inquiry, hindcasts))
+    parts = [_cases(inquiry, need, hindcasts, record, *batch) for batch in batches]
+    return Cases(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
 
 def not_measured(reason: str) -> dict[str, Any]:
@@ -164,10 +178,13 @@ def _starts(inquiry: Inquiry, hindcasts: xr.Dataset) -> tuple[Array, Array]:
     return chosen, steps[chosen]
 
 
-def _batches(inquiry: Inquiry, hindcasts: xr.Dataset, rows: Array, steps: Array) -> Iterator[tuple[Array, Array]]:
+def _batches(
+    inquiry: Inquiry, need: Need, hindcasts: xr.Dataset, rows: Array, steps: Array
+) -> Iterator[tuple[Array, Array]]:
     """As many starts at a time as fit in memory."""
     first, last = _span(inquiry)
-    each = inquiry.members.widest * hindcasts.sizes["member"] * (last - first)
+    cells = inquiry.members.widest if need.cells is None else need.cells.weights.size
+    each = cells * hindcasts.sizes["member"] * (last - first)
     size = max(1, BATCH_VALUES // max(1, each))
     for begin in range(0, rows.size, size):
         yield rows[begin : begin + size], steps[begin : begin + size]
@@ -181,13 +198,13 @@ def _span(inquiry: Inquiry) -> tuple[int, int]:
     return min(start for start, _ in spans), max(stop for _, stop in spans)
 
 
-def _cases(inquiry: Inquiry, hindcasts: xr.Dataset, truth: _Truth, rows: Array, steps: Array) -> Cases:
+def _cases(inquiry: Inquiry, need: Need, hindcasts: xr.Dataset, truth: _Truth, rows: Array, steps: Array) -> Cases:
     """The event in each member of some hindcasts, and in what happened."""
     some = hindcasts.isel(init_time=rows)
     said = _laid_out(inquiry, steps, lambda name, need: _members(some[name], need))
     seen = _laid_out(inquiry, steps, lambda name, need: truth.members(name, some, need))
-    event, known = _answered(inquiry, said, (rows.size, -1))
-    outcome, is_known = _answered(inquiry, seen, (rows.size, 1))
+    event, known = _answered(inquiry, need, said, (rows.size, -1))
+    outcome, is_known = _answered(inquiry, need, seen, (rows.size, 1))
     considered = known.sum(axis=1)
     enough = considered >= (2 if inquiry.question.given is None else LEAST_GIVEN)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -195,19 +212,19 @@ def _cases(inquiry: Inquiry, hindcasts: xr.Dataset, truth: _Truth, rows: Array, 
     return Cases(rows, steps, share, considered.astype(float), np.where(is_known, outcome, np.nan)[:, 0])
 
 
-def _answered(inquiry: Inquiry, at: Trajectories, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """Whether the event came true, and whether that is known and what was asked about: ``(start, member, sample)``."""
+def _answered(inquiry: Inquiry, need: Need, at: Trajectories, shape: tuple[int, int]) -> tuple[Array, Array]:
+    """Whether the event came true, and whether that is known and asked about: ``(start, member, sample, …)``."""
     question = inquiry.question
 
     def closed(node: Expression) -> tuple[Array, Array]:
-        value = evaluate(node, Need(None, 0, inquiry.timeline.size), at, inquiry.climate)
-        return value.low[0, :, :, 0, 0], ~value.unknown[0, :, :, 0, 0]
+        value = evaluate(node, need, at, inquiry.climate)
+        return value.low[0], ~value.unknown[0]
 
     event, known = closed(question.subject)
     if question.given is not None:
         met, is_met = closed(question.given)
         known = known & met & is_met
-    return event.reshape(*shape, event.shape[-1]), known.reshape(*shape, known.shape[-1])
+    return event.reshape(*shape, *event.shape[1:]), known.reshape(*shape, *known.shape[1:])
 
 
 def _laid_out(inquiry: Inquiry, later: Array, read: Any) -> Trajectories:
@@ -234,19 +251,19 @@ def _members(array: xr.DataArray, need: Need) -> Array:
     return np.asarray(cut(array, need.cells).transpose("init_time", "member", "lead_time", ...).values)
 
 
-def _scored(cases: Cases, years: Array, level: float) -> dict[str, Any]:
-    """Skill against the leave-one-out base rate, its interval by blocks of starts, and reliability."""
+def score(cases: Cases, years: Array, *, level: float) -> dict[str, Any]:
+    """Skill against the leave-one-out base rate, with its interval by blocks of starts."""
     known = cases.known
     total, events = known.sum(), np.where(known, cases.outcome, 0).sum()
     own = np.where(known, cases.outcome, 0).sum(axis=1, keepdims=True)
     usual = (events - own) / (total - known.sum(axis=1, keepdims=True))
     brier = fair_brier(cases.share, cases.outcome, cases.members)
-    sums = np.stack([np.where(known, score, 0).sum(axis=1) for score in (brier, (usual - cases.outcome) ** 2)], axis=1)[
+    sums = np.stack([np.where(known, part, 0).sum(axis=1) for part in (brier, (usual - cases.outcome) ** 2)], axis=1)[
         known.any(axis=1)
     ]
     in_year = int(np.unique(years[known.any(axis=1)], return_counts=True)[1].max())
     length = max(block_length(sums[:, 0] - sums[:, 1]), min(in_year, len(sums)))
-    low, high = bootstrap_interval(_skill, sums, counts=block_bootstrap(len(sums), length=length), confidence=level)
+    low, high = bootstrap_interval(_skill, sums, counts=_resamples(len(sums), length), confidence=level)
     return {
         "verdict": "skilful" if low > 0 else "worse_than_climatology" if high < 0 else "no_evidence",
         "score": "fair_brier_skill",
@@ -258,8 +275,13 @@ def _scored(cases: Cases, years: Array, level: float) -> dict[str, Any]:
         "base_rate": float(events / total),
         "reference": "leave-one-out base rate",
         "block": length,
-        **_reliability(cases, level),
     }
+
+
+@lru_cache(maxsize=64)
+def _resamples(cases: int, length: int) -> Floats:
+    """The same resamples for every cell of a map."""
+    return block_bootstrap(cases, length=length)
 
 
 def _skill(sums: Floats) -> Floats:
@@ -304,14 +326,26 @@ def _past(cases: Cases, hindcasts: xr.Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def _too_few(found: dict[str, Any], years: int) -> str | None:
+def _numbers(cases: Cases, years: Array) -> dict[str, Any]:
+    """How many cases there are."""
+    judged = cases.known.any(axis=1)
+    return {
+        "hindcasts": int(judged.sum()),
+        "events": int((cases.outcome[cases.known] == 1).sum()),
+        "cases": int(cases.known.sum()),
+        "years": [int(years[judged].min()), int(years[judged].max())] if judged.any() else None,
+    }
+
+
+def too_few(cases: Cases, years: Array) -> str | None:
     """Why these cases cannot carry a score."""
-    events, others = found["events"], found["cases"] - found["events"]
-    if years < LEAST_YEARS:
-        return f"The hindcasts judge this question in {years} start years; at least {LEAST_YEARS} are needed."
-    if min(events, others) < LEAST_CASES:
+    found = _numbers(cases, years)
+    starts = np.unique(years[cases.known.any(axis=1)]).size
+    if starts < LEAST_YEARS:
+        return f"The hindcasts judge this question in {starts} start years; at least {LEAST_YEARS} are needed."
+    if min(found["events"], found["cases"] - found["events"]) < LEAST_CASES:
         return (
-            f"In {found['cases']} past cases it came true {events} times; at least {LEAST_CASES} with and "
+            f"In {found['cases']} past cases it came true {found['events']} times; at least {LEAST_CASES} with and "
             f"{LEAST_CASES} without are needed."
         )
     return None

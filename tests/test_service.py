@@ -228,16 +228,52 @@ def test_too_much_is_refused(workspace):
         reply = client.get("/v1/ask", params={"q": MAP, "format": "csv"})
         assert reply.json()["text"] == "60 values are more than the 5 of one response. Ask for less."
     with (
-        serving(workspace, limits=Limits(read=1000)) as address,
+        serving(workspace, limits=Limits(read_job=1000)) as address,
         httpx.Client(base_url=address, trust_env=False) as client,
     ):
-        assert client.get("/v1/ask", params={"q": MAP}).status_code == 413
+        reply = client.get("/v1/ask", params={"q": MAP})
+        assert (reply.status_code, reply.json()["code"]) == (413, "too_big")
     with (
         serving(workspace, limits=Limits(waiting=0)) as address,
         httpx.Client(base_url=address, trust_env=False) as client,
     ):
         busy = client.get("/v1/catalog")
         assert (busy.status_code, busy.headers["retry-after"]) == (503, "2")
+
+
+def finished(client, reply):
+    """The result of the job that a reply announces."""
+    for _ in range(600):
+        job = client.get(reply.headers["location"]).json()
+        if job["state"] != "running":
+            break
+        threading.Event().wait(0.05)
+    assert job == {**job, "state": "done", "progress": 1.0}
+    return client.get(job["result"])
+
+
+def test_a_map_too_large_to_wait_for_becomes_a_job(workspace):
+    with (
+        serving(workspace, limits=Limits(read=1000)) as address,
+        httpx.Client(base_url=address, trust_env=False) as client,
+    ):
+        reply = client.get("/v1/ask", params={"q": MAP})
+        name = reply.headers["location"].rsplit("/", 1)[1]
+        assert (reply.status_code, reply.json()["code"]) == (202, "too_big")
+        assert reply.json()["text"] == f"This map reads 0.0 GB. Job {name} started."
+        assert finished(client, reply).json()["field"]["dims"] == ["latitude", "longitude"]
+        refused = client.post("/v1/ask", json={"question": MAP})
+        assert (refused.status_code, refused.json()["code"]) == (413, "too_big")
+        assert client.get("/v1/jobs/nothing").json()["code"] == "unknown_job"
+
+
+def test_the_skill_of_every_cell_is_a_job_and_that_of_the_cells_own_question(client, workspace):
+    question = {"q": MAP.replace("> 0 K", "> 0.3 K"), "skill": "everywhere", "format": "covjson"}
+    ranges = finished(client, client.get("/v1/ask", params=question)).json()["ranges"]
+    own = ask(workspace, "prob sst.anom.mean(over=point(0, 196)).mean(time=lead 1) > 0.3 K").to_json()["skill"]
+    found = {name: ranges[name]["values"][5] for name in ("skill", "skill_low", "skill_high")}
+    assert found == pytest.approx({"skill": own["value"], "skill_low": own["low"], "skill_high": own["high"]}, abs=1e-5)
+    assert ranges["skill_verdict"]["values"][5] == 1
 
 
 def test_a_workspace_that_has_issued_nothing_says_so_without_its_folder(tmp_path):

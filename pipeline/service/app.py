@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -12,7 +12,7 @@ from fastapi import Body, FastAPI, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.events import QuestionError, from_steps, parse, question_text
+from pipeline.events import QuestionError, from_steps, parse, question_text, to_yaml
 from pipeline.events.tree import Question
 from pipeline.issued import Skill
 from pipeline.regions import ar6_regions, country_names, index_regions
@@ -44,7 +44,12 @@ QuestionText = Annotated[
 ]
 Level = Annotated[float, Query(ge=50, le=99, description="Level of the intervals, %.")]
 Partial = Annotated[bool, Query(description="The part of a region that lies on the grid will do.")]
-Waits = Annotated[Skill, Query(description="`pending` answers at once, `now` waits until the skill is measured.")]
+Waits = Annotated[
+    Skill,
+    Query(
+        description="`pending` does not wait for it, `now` does, `everywhere` judges each cell of a map."
+    ),
+]
 Form = Annotated[Format | None, Query(alias="format", description="Overrides the Accept header.")]
 
 
@@ -87,9 +92,9 @@ def create_app(workspace: Workspace, *, token: str | None = None, limits: Limits
             for code, text in {
                 401: "A token is needed.",
                 403: "Not from this machine.",
-                404: "No such forecast.",
+                404: "No such forecast or job.",
                 406: "No such form of an answer.",
-                409: "The run still goes on.",
+                409: "The run, or the job, still goes on.",
                 413: "Too large.",
                 422: "A question that cannot be answered as it was put.",
                 503: "Busy, or nothing issued yet.",
@@ -110,6 +115,9 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         tag = await desk.run(lambda: desk.tag(question, form=form, **settings))
         if _matches(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers={"ETag": tag})
+        why = await desk.run(lambda: desk.too_large(question, settings["skill"]))
+        if why:
+            return _started(desk, question, form, settings, tag=tag, why=why)
 
         def work() -> tuple[Response, bool]:
             answer = desk.answer(question, **settings)
@@ -123,6 +131,7 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
 
     forms: dict[int | str, dict[str, Any]] = {
         200: {"description": "The answer.", "content": {media: {} for media in MEDIA.values()}},
+        202: {"description": "A job has begun; `Location` says where it stands."},
         304: {"description": "Not changed."},
     }
 
@@ -177,9 +186,31 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
 
         return Response(await desk.run(work), media_type="application/json")
 
+    @app.get("/v1/jobs/{job}", summary="Where a job stands", response_class=Response)
+    async def job_state(job: str) -> Response:
+        return Response(dumped(desk.jobs.find(job).told()), media_type="application/json")
+
+    @app.get("/v1/jobs/{job}/result", summary="What a job made", response_class=Response)
+    async def job_result(job: str) -> Response:
+        return desk.jobs.result(job)
+
     @app.get("/v1/catalog", summary="What can be asked about", response_class=Response)
     async def catalog() -> Response:
         return Response(dumped(await desk.run(lambda: _catalog(desk))), media_type="application/json")
+
+
+def _started(desk: Desk, question: Question, form: Format, settings: dict[str, Any], *, tag: str, why: str) -> Response:
+    """The job that answers a question which takes too long to wait for."""
+
+    def work(progress: Callable[[float], None]) -> Response:
+        answer = desk.issued().ask(question, **settings, progress=progress)
+        return written(answer, form, cells=desk.limits.cells)
+
+    job = desk.jobs.start(tag.strip('W/"')[:12], work)
+    content = {"code": "too_big", "text": f"{why} Job {job.id} started.", "job": job.told()}
+    return Response(
+        dumped(content), status_code=202, media_type="application/json", headers={"Location": f"/v1/jobs/{job.id}"}
+    )
 
 
 def _add_page(app: FastAPI) -> None:
@@ -213,6 +244,7 @@ async def _restated(desk: Desk, question: Question) -> Response:
     found = await desk.run(lambda: desk.issued().explain(question))
     wide = map_question(question)
     found["related"] = {"map": None if wide is None else question_text(wide)}
+    found["yaml"] = to_yaml(question)
     return Response(dumped(found), media_type="application/json")
 
 

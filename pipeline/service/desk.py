@@ -15,6 +15,7 @@ from pipeline.errors import TercileError
 from pipeline.events import question_id
 from pipeline.events.tree import Question
 from pipeline.issued import Issued, Skill, open_issued
+from pipeline.service.jobs import Jobs
 from pipeline.service.limits import Limits
 from pipeline.service.problems import ServiceError
 from pipeline.workspace import Workspace
@@ -38,6 +39,7 @@ class Desk:
         self._replayer = ThreadPoolExecutor(1, thread_name_prefix="replay")
         self._replaying: set[str] = set()
         self._waiting = 0
+        self.jobs = Jobs()
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Work in a thread, when it is its turn.
@@ -63,7 +65,9 @@ class Desk:
     def answer(self, question: Question, *, level: float, partial: bool, skill: Skill) -> Answer:
         """An answer; where its skill is pending, the replay begins beside it."""
         issued = self.issued()
-        self._check_size(issued, question)
+        why = self.too_large(question, skill)
+        if why:
+            raise ServiceError(413, "too_big", f"{why} Ask with GET, which starts a job.")
         found = issued.ask(question, level=level, partial=partial, skill=skill)
         if found.to_json()["skill"].get("verdict") == "pending":
             self._replay(issued, question, level, partial)
@@ -76,22 +80,25 @@ class Desk:
 
     def close(self) -> None:
         """Let the workers go."""
+        self.jobs.close()
         for pool in (self._workers, self._replayer):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _one_less(self, _: object) -> None:
         self._waiting -= 1
 
-    def _check_size(self, issued: Issued, question: Question) -> None:
-        """Refuse a map that would read too much; every other question reads its own cells alone."""
+    def too_large(self, question: Question, skill: Skill) -> str | None:
+        """Why a question is no answer to wait for, if so; only maps read more than their own cells."""
         if question.ask != "map":
-            return
-        sizes = issued.ensemble.sizes
-        scenarios = max(1, len(question.scenarios))
+            return None
+        sizes = self.issued().ensemble.sizes
         each = sizes["latitude"] * sizes["longitude"] * sizes["lead_time"] * sizes["member"]
-        if 4 * each * scenarios > self.limits.read:
-            text = f"This map reads {4 * each * scenarios / 1e9:.1f} GB. Ask for it with `tercile ask`, not here."
-            raise ServiceError(413, "too_big", text)
+        read = 4 * each * max(1, len(question.scenarios))
+        if read > self.limits.read_job:
+            raise ServiceError(413, "too_big", f"This map reads {read / 1e9:.1f} GB. Ask for it with `tercile ask`.")
+        if skill == "everywhere":
+            return "Each cell of this map is replayed on past forecasts."
+        return f"This map reads {read / 1e9:.1f} GB." if read > self.limits.read else None
 
     def _replay(self, issued: Issued, question: Question, level: float, partial: bool) -> None:
         key = f"{question_id(question)} {level} {partial} {issued.snapshots}"

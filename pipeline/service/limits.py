@@ -10,7 +10,8 @@ class Limits:
     Attributes:
         body: Bytes of a request's body; a polygon of 10,000 vertices needs about 250,000.
         batch: Questions in one request.
-        read: Bytes of members that one answer may read, before compression.
+        read: Bytes of members that one answer may read, before compression; a map that needs more becomes a job.
+        read_job: Bytes that a job may read.
         cells: Values of one response, over all its variables.
         seconds: How long an answer may take before the client is told to ask for less.
         at_once: Answers that are worked on at the same time.
@@ -20,6 +21,7 @@ class Limits:
     body: int = 1_000_000
     batch: int = 32
     read: int = 4_000_000_000
+    read_job: int = 64_000_000_000
     cells: int = 2_000_000
     seconds: float = 30.0
     at_once: int = 4
