@@ -9,18 +9,19 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from typing import Literal
 
-import cf_xarray.units
 import numpy as np
-import pint
 import xarray as xr
 import yaml
 from pydantic import TypeAdapter
 
 from pipeline.errors import InputRefusedError
+from pipeline.periods import seconds, with_bounds
+from pipeline.units import amount_to_flux, conversion, refuse_no_fixed_time
 
-UNITS = cf_xarray.units.units
-"""The pint registry that reads CF's spelling of units (``kg m-2 s-1``, ``degC``, ``degrees_north``)."""
+Span = float | Literal["period"]
+"""How long an amount is added up: hours, or each step's own period."""
 
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "time": ("time", "t", "valid_time", "date"),
@@ -94,7 +95,7 @@ def canonical(
     variables: Mapping[str, Variable],
     spelling: Mapping[str, str],
     units: Mapping[str, str] | None = None,
-    accumulated: Mapping[str, float] | None = None,
+    accumulated: Mapping[str, Span] | None = None,
 ) -> xr.Dataset:
     """The wanted variables in our names, dimension order and units, lazily.
 
@@ -106,7 +107,8 @@ def canonical(
         variables: Short name → description, for each wanted variable.
         spelling: Short name → the source's own name, where it cannot be recognised.
         units: Short name → units, where the source does not give any.
-        accumulated: Short name → hours over which the source adds a flux up into an amount.
+        accumulated: Short name → hours over which the source adds a flux up into an amount, or ``period`` where that is
+            each step's own period.
 
     Returns:
         Variables with dims ``([realization], time, [level], latitude, longitude)`` and, where the source has them,
@@ -122,9 +124,11 @@ def canonical(
         given = (units or {}).get(name) or dataset[source].attrs.get("units")
         fields[name] = _convert(_at_level(dataset[source], variables[name]), variables[name], given, accumulated or {})
     kept = xr.Dataset(fields)
+    kept = kept.isel({dim: 0 for dim, size in kept.sizes.items() if size == 1 and str(dim) not in DIMENSIONS})
     bounds = dataset["time"].attrs.get("bounds", "time_bnds") if "time" in dataset else "time_bnds"
     if bounds in dataset:
         kept["time_bnds"] = dataset[bounds].rename({dataset[bounds].dims[-1]: "bnds"})
+    kept = _spread(kept, [name for name, span in (accumulated or {}).items() if span == "period" and name in kept])
     order = ("realization", "time", "level", "latitude", "longitude", "bnds")
     wanted = [name for name in kept.coords if name in order]
     kept = kept.reset_coords(drop=True).assign_coords({name: kept[name].variable for name in wanted})
@@ -144,25 +148,6 @@ def _likeness(word: str, name: str) -> tuple[float, bool]:
     return difflib.SequenceMatcher(None, word.lower(), name.lower()).ratio(), name in VARIABLES
 
 
-def conversion(source: str, target: str) -> tuple[float, float]:
-    """Factor and offset that take values in ``source`` units to ``target`` units.
-
-    Raises:
-        InputRefusedError: Unknown units, or units of another quantity.
-    """
-    for spelling in (source, source.lower()):  # Ferret writes M/S, which is also molar per siemens
-        try:
-            zero, one = (UNITS.Quantity(value, spelling).to(target).magnitude for value in (0.0, 1.0))
-        except (pint.PintError, ValueError, AttributeError, TypeError) as error:
-            refusal = error
-        else:
-            return one - zero, zero
-    hint = " It may be an amount: say over how many hours with `accumulated`." if target == "kg m-2 s-1" else ""
-    raise InputRefusedError(
-        f"[known_units] units: cannot convert '{source}' to '{target}' ({refusal}).{hint}"
-    ) from refusal
-
-
 def rename_dimensions(dataset: xr.Dataset) -> xr.Dataset:
     """The data set with its dimensions and their coordinates in our names."""
     renames: dict[Hashable, str] = {}
@@ -178,15 +163,16 @@ def rename_dimensions(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _dimension_of(dataset: xr.Dataset, name: Hashable) -> str | None:
+    if name not in dataset.dims:
+        return None
     attrs = dataset[name].attrs if name in dataset.variables else {}
-    text = f"{attrs.get('standard_name', '')} {attrs.get('units', '')}".lower()
-    if name in dataset.dims:
-        if "degrees_north" in text or "degree_north" in text:
-            return "latitude"
-        if "degrees_east" in text or "degree_east" in text:
-            return "longitude"
-        return next((ours for ours, spellings in DIMENSIONS.items() if str(name).lower() in spellings), None)
-    return None
+    standard, units = (str(attrs.get(key, "")).lower() for key in ("standard_name", "units"))
+    for ours, unit in (("latitude", "north"), ("longitude", "east")):
+        if standard == ours or units in (f"degrees_{unit}", f"degree_{unit}"):
+            return ours
+    known = next((ours for ours, spellings in DIMENSIONS.items() if str(name).lower() in spellings), None)
+    is_time = standard == "time" or (name in dataset.indexes and dataset[name].dtype.kind == "M")
+    return "time" if known is None and is_time else known
 
 
 def find_fields(
@@ -256,7 +242,7 @@ def _at_level(array: xr.DataArray, variable: Variable) -> xr.DataArray:
 
 
 def _convert(
-    array: xr.DataArray, variable: Variable, units: str | None, accumulated: Mapping[str, float]
+    array: xr.DataArray, variable: Variable, units: str | None, accumulated: Mapping[str, Span]
 ) -> xr.DataArray:
     if units is None:
         raise InputRefusedError(
@@ -264,7 +250,9 @@ def _convert(
             f"file, in any spelling that converts to {variable.units}, or say `units: {{{variable.name}: UNITS}}` in "
             "the experiment's source."
         )
-    hours = accumulated.get(variable.name)
+    refuse_no_fixed_time(variable.name, units)
+    span = accumulated.get(variable.name)
+    hours = 1 / 3600 if span == "period" else span
     factor, offset = conversion(units, variable.units) if hours is None else (amount_to_flux(units, hours), 0.0)
     converted = array if (factor, offset) == (1.0, 0.0) else array * factor + offset
     attrs = variable.attrs() | {"cell_methods": array.attrs.get("cell_methods", "time: mean")}
@@ -272,17 +260,13 @@ def _convert(
     return converted.astype("float32", copy=False).drop_attrs(deep=False).assign_attrs(attrs)
 
 
-def amount_to_flux(units: str, hours: float) -> float:
-    """Factor that takes an amount of water in a span of hours to kg m-2 s-1; a millimetre is a kilogram a square metre.
-
-    Raises:
-        InputRefusedError: Units of no amount of water.
-    """
-    try:
-        amount = conversion(units, "kg m-2")[0]
-    except InputRefusedError:
-        amount = conversion(units, "mm")[0]
-    return amount / (hours * 3600.0)
+def _spread(dataset: xr.Dataset, names: list[str]) -> xr.Dataset:
+    """Amounts of whole periods as fluxes: divided by the length of each period."""
+    if not names:
+        return dataset
+    lengths = np.diff(seconds(with_bounds(dataset)["time_bnds"]), axis=1)[:, 0].astype("float32")
+    spread = {name: (dataset[name] / xr.DataArray(lengths, dims="time")) for name in names}
+    return dataset.assign({name: field.assign_attrs(dataset[name].attrs) for name, field in spread.items()})
 
 
 def _ordered(dataset: xr.Dataset) -> xr.Dataset:
@@ -290,14 +274,20 @@ def _ordered(dataset: xr.Dataset) -> xr.Dataset:
     if missing:
         raise InputRefusedError(
             f"[known_grid] dimension {', '.join(sorted(missing))} not found; the source has "
-            f"{', '.join(map(str, dataset.dims))}. Latitude and longitude must be one-dimensional: regrid a "
-            "curvilinear or unstructured grid first."
+            f"{', '.join(map(str, dataset.dims))}. Name dimensions as CF does, or give them a `standard_name`. "
+            "Latitude and longitude must be one-dimensional: regrid a curvilinear or unstructured grid first."
+        )
+    bare = [name for name in ("latitude", "longitude") if name not in dataset.coords]
+    if bare:
+        raise InputRefusedError(
+            f"[known_grid] {', '.join(bare)}: a dimension without values of its own. Add them to the file as a "
+            "variable of that one dimension; regrid a curvilinear grid first."
         )
     foreign = sorted({str(dim) for dim in dataset.dims} - {*DIMENSIONS})
     if foreign:
         raise InputRefusedError(
-            f"[known_grid] dimension {', '.join(foreign)} is none of {', '.join(DIMENSIONS)}. Select one of its "
-            "values, or give analyses instead of forecasts."
+            f"[known_grid] dimension {', '.join(foreign)} is none of {', '.join(DIMENSIONS)}. Take one of its "
+            f"values with `select: {{{foreign[0]}: VALUE}}` in the source."
         )
     dataset = _ascending(dataset, "latitude")
     west = float(dataset["longitude"].min())

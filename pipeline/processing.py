@@ -11,6 +11,7 @@ from typing import Literal, Self
 import cftime
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.errors import InputRefusedError
@@ -18,6 +19,7 @@ from pipeline.events.errors import QuestionError
 from pipeline.events.parse import parse_region
 from pipeline.events.tree import Box
 from pipeline.grid import is_global
+from pipeline.names import Span
 from pipeline.periods import Cadence, dates, from_dates, infer_cadence, seconds
 from pipeline.regrid import Method, regrid
 
@@ -139,13 +141,42 @@ def narrowed(dataset: xr.Dataset, config: Processing) -> xr.Dataset:
     return dataset
 
 
-def process(dataset: xr.Dataset, config: Processing, *, accumulated: Mapping[str, float]) -> xr.Dataset:
+def selected(dataset: xr.Dataset, wanted: Mapping[str, float]) -> xr.Dataset:
+    """A raw data set at one value of some of its other dimensions; of a lead time, labelled by when it holds.
+
+    Raises:
+        InputRefusedError: No such dimension, or no such value of it.
+    """
+    for dim, value in wanted.items():
+        if dim not in dataset.indexes:
+            raise InputRefusedError(f"select: no dimension '{dim}' with values; the source has {list(dataset.sizes)}.")
+        hours = _hours(dataset[dim])
+        numbers = dataset[dim].values.astype("float64") if hours is None else hours
+        at = np.flatnonzero(np.isclose(numbers, value))
+        if not at.size:
+            raise InputRefusedError(f"select: '{dim}' has no {value:g}; it has {', '.join(f'{n:g}' for n in numbers)}.")
+        dataset = dataset.isel({dim: int(at[0])}).drop_vars(dim)
+        if hours is not None:
+            lead = np.timedelta64(round(hours[at[0]] * 3600), "s")
+            dataset = dataset.assign_coords(time=dataset["time"].copy(data=dataset["time"].values + lead))
+    return dataset
+
+
+def _hours(axis: xr.DataArray) -> NDArray[np.float64] | None:
+    """Lead times in hours, or None where an axis is something else."""
+    if axis.dtype.kind == "m":
+        return np.asarray(axis.values / np.timedelta64(1, "h"), dtype="float64")
+    unit = {"hours": 1.0, "days": 24.0, "minutes": 1 / 60, "seconds": 1 / 3600}.get(axis.attrs.get("units", ""))
+    return None if unit is None else axis.values.astype("float64") * unit
+
+
+def process(dataset: xr.Dataset, config: Processing, *, accumulated: Mapping[str, Span]) -> xr.Dataset:
     """A canonical data set after all that is declared, lazily.
 
     Args:
         dataset: Canonical.
         config: What to do.
-        accumulated: Short name → hours before its label that a value covers.
+        accumulated: Short name → hours before its label that a value covers, or its own ``period``.
 
     Raises:
         InputRefusedError: Nothing is left.
@@ -233,12 +264,13 @@ def _turned(dataset: xr.Dataset, west: float, columns: np.ndarray) -> xr.Dataset
     return joined
 
 
-def _aggregate(dataset: xr.Dataset, config: AggregateConfig, accumulated: Mapping[str, float]) -> xr.Dataset:
+def _aggregate(dataset: xr.Dataset, config: AggregateConfig, accumulated: Mapping[str, Span]) -> xr.Dataset:
     cadence, wanted = infer_cadence(dataset["time"]), Cadence(config.to)
     if cadence.unit == config.to or cadence.per_year < wanted.per_year:
         raise InputRefusedError(f"processing: steps of {cadence} cannot be gathered into {config.to}.")
+    hours = {name: span for name, span in accumulated.items() if span != "period"}
     fields = {
-        str(name): _gather(array, cadence, wanted, config.how.get(str(name), "mean"), accumulated.get(str(name), 0.0))
+        str(name): _gather(array, cadence, wanted, config.how.get(str(name), "mean"), hours.get(str(name), 0.0))
         for name, array in dataset.data_vars.items()
         if "latitude" in array.dims
     }

@@ -24,7 +24,7 @@ from pipeline.events.tree import (
     Rolling,
     Variable,
 )
-from pipeline.names import UNITS, conversion
+from pipeline.units import UNITS, conversion
 from pipeline.windows import Timeline
 
 WATER_DENSITY = "1000 kg m-3"

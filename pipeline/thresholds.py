@@ -13,10 +13,10 @@ from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import Absolute, Anomaly, Comparison, Expression, children
 from pipeline.events.write import number, threshold_text
-from pipeline.names import conversion
 from pipeline.probability import Inquiry, Tally
 from pipeline.quantities import measure
 from pipeline.trajectories import Need
+from pipeline.units import conversion
 
 Array = NDArray[np.float64]
 

@@ -3,7 +3,9 @@ import pytest
 import xarray as xr
 
 from pipeline.errors import InputRefusedError
-from pipeline.names import VARIABLES, canonical, conversion, nearest
+from pipeline.names import VARIABLES, canonical, nearest
+from pipeline.processing import selected
+from pipeline.units import conversion
 from tests.conftest import monthly_record
 
 
@@ -93,3 +95,63 @@ def test_lazy_stays_lazy():
     data = canonical(monthly_record().chunk(time=12), variables=only("sst"), spelling={})
     assert data["sst"].chunks is not None
     assert isinstance(data, xr.Dataset)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "target", "expected"),
+    [
+        ("deg C", "K", (1, 273.15)),
+        ("degrees Celsius", "K", (1, 273.15)),
+        ("degK", "K", (1, 0)),
+        ("deg F", "K", (5 / 9, 459.67 * 5 / 9)),
+        ("mb", "Pa", (100, 0)),
+        ("millibars", "Pa", (100, 0)),
+        ("mm/day", "kg m-2 s-1", (1 / 86400, 0)),
+        ("m s-1", "kg m-2 s-1", (1000, 0)),
+        ("inches/day", "kg m-2 s-1", (25.4 / 86400, 0)),
+    ],
+)
+def test_spellings_that_files_have(spelling, target, expected):
+    assert conversion(spelling, target) == pytest.approx(expected)
+
+
+def rain(units):
+    raw = monthly_record().rename(sst="pr")
+    return raw.assign(pr=(raw["pr"] * 0 + 62.0).assign_attrs(units=units))
+
+
+def test_totals_of_months_are_spread_over_their_days():
+    with pytest.raises(InputRefusedError, match=r"'mm/month', but months .*accumulated: {pr: period}"):
+        canonical(rain("mm/month"), variables=only("pr"), spelling={})
+    found = canonical(rain("mm"), variables=only("pr"), spelling={}, accumulated={"pr": "period"})["pr"]
+    np.testing.assert_allclose(found[:3, 2, 2], 62 / 86400 / np.array([31, 28, 31]), rtol=1e-6)
+    assert found.attrs["cell_methods"] == "time: mean"
+
+
+def test_a_dimension_of_one_value_goes_and_one_of_more_is_chosen_from():
+    raw = monthly_record()
+    flat = raw.assign(sst=raw["sst"].expand_dims(zlev=[0.0], axis=1))
+    np.testing.assert_array_equal(canonical(flat, variables=only("sst"), spelling={})["sst"], raw["sst"])
+    deep = raw.assign(sst=raw["sst"].expand_dims(depth=[0.0, 10.0], axis=1))
+    with pytest.raises(InputRefusedError, match=r"dimension depth is none of.*`select: {depth: VALUE}`"):
+        canonical(deep, variables=only("sst"), spelling={})
+    assert "depth" not in selected(deep, {"depth": 10})["sst"].dims
+    with pytest.raises(InputRefusedError, match="'depth' has no 5; it has 0, 10"):
+        selected(deep, {"depth": 5})
+    with pytest.raises(InputRefusedError, match="no dimension 'lev' with values"):
+        selected(deep, {"lev": 5})
+
+
+def test_axes_without_values_and_curvilinear_grids_are_refused():
+    raw = monthly_record()
+    with pytest.raises(InputRefusedError, match="latitude: a dimension without values of its own"):
+        canonical(raw.drop_vars("lat"), variables=only("sst"), spelling={})
+    turned = raw.rename(lat="y", lon="x").drop_vars(["x", "y"])
+    with pytest.raises(InputRefusedError, match="latitude, longitude: a dimension without values"):
+        canonical(turned, variables=only("sst"), spelling={})
+
+
+def test_dimensions_are_known_by_standard_name_and_by_dates():
+    raw = monthly_record().rename(lat="g0_lat_1", lon="g0_lon_2", time="initial_time0_hours")
+    raw["g0_lat_1"].attrs = {"standard_name": "latitude"}
+    assert canonical(raw, variables=only("sst"), spelling={})["sst"].dims == ("time", "latitude", "longitude")

@@ -177,3 +177,24 @@ def test_what_is_no_data_is_called_by_its_name(tmp_path, content, message):
     (tmp_path / "file.nc").write_bytes(content)
     with pytest.raises(InputRefusedError, match=message):
         FilesSource(paths=[str(tmp_path / "file.nc")]).open()
+
+
+def test_files_of_different_calendars_are_named(tmp_path):
+    monthly_record(years=2, calendar="360_day").to_netcdf(tmp_path / "a.nc")
+    monthly_record(years=2, first=1992).to_netcdf(tmp_path / "b.nc")
+    with pytest.raises(InputRefusedError, match=r"\[same_calendar\] .*b\.nc has the proleptic.* 360_day"):
+        FilesSource(paths=[str(tmp_path / "*.nc")]).open()
+
+
+def test_axes_without_values_are_not_numbered(tmp_path):
+    monthly_record().drop_vars(["lat", "lon"]).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(InputRefusedError, match="latitude, longitude: a dimension without values"):
+        FilesSource(paths=[str(tmp_path / "a.nc")]).read({"sst": VARIABLES["sst"]})
+
+
+def test_a_forecast_at_one_lead_is_labelled_by_when_it_holds(tmp_path):
+    raw = monthly_record()
+    leads = np.array([0, 24], "timedelta64[h]")
+    raw.assign(sst=raw["sst"].expand_dims(prediction_timedelta=leads, axis=1)).to_netcdf(tmp_path / "a.nc")
+    source = FilesSource(paths=[str(tmp_path / "a.nc")], select={"prediction_timedelta": 24})
+    assert str(source.read({"sst": VARIABLES["sst"]})["time"].values[0])[:10] == "1990-01-02"

@@ -8,8 +8,8 @@ from typing import Any
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.names import Variable, canonical
-from pipeline.processing import Processing, process
+from pipeline.names import Span, Variable, canonical
+from pipeline.processing import Processing, process, selected
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class SourceConfig(BaseModel, ABC):
         variables: Short names that are wanted; the experiment's where not given.
         spelling: Our short name → the source's own name of a variable that cannot be recognised by itself.
         units: Our short name → units of a variable that the source gives none for.
-        accumulated: Our short name → hours, where the source adds a flux up over that long before a label.
+        accumulated: Our short name → hours, where the source adds a flux up over that long before a label, or
+            ``period`` where it is the total of each step's own period.
+        select: Another dimension of the source → the value of it that is taken; a lead time in hours.
         process: What is done to the data before they are kept.
         attribution: What the licence asks to be said wherever the data is shown.
         licence: Name of the licence.
@@ -67,7 +69,8 @@ class SourceConfig(BaseModel, ABC):
     variables: list[str] = Field(default_factory=list)
     spelling: dict[str, str] = Field(default_factory=dict)
     units: dict[str, str] = Field(default_factory=dict)
-    accumulated: dict[str, float] = Field(default_factory=dict)
+    accumulated: dict[str, Span] = Field(default_factory=dict)
+    select: dict[str, float] = Field(default_factory=dict)
     process: Processing = Processing()
     attribution: str | None = None
     licence: str | None = None
@@ -107,7 +110,7 @@ class SourceConfig(BaseModel, ABC):
             InputRefusedError: It is not what was asked for.
         """
         plain = canonical(
-            raw,
+            selected(raw, self.select),
             variables=variables,
             spelling=self.spelling,
             units=self.units,

@@ -88,6 +88,7 @@ def _along_time(group: Mapping[str, xr.Dataset], template: xr.Dataset) -> xr.Dat
     timeless = [name for name, part in same.items() if "time" not in part.dims]
     if timeless:
         raise InputRefusedError(f"source: {timeless[0]} has no time; it cannot be put in order.")
+    _refuse_calendars(same)
     ordered = sorted(same.items(), key=lambda item: int(seconds(item[1]["time"][:1])[0]))
     for (name, part), (other, later) in itertools.pairwise(ordered):
         if int(seconds(later["time"][:1])[0]) <= int(seconds(part["time"][-1:])[0]):
@@ -107,10 +108,22 @@ def _along_time(group: Mapping[str, xr.Dataset], template: xr.Dataset) -> xr.Dat
     )
 
 
+def _refuse_calendars(parts: Mapping[str, xr.Dataset]) -> None:
+    """Refuse parts of different calendars."""
+    known = {name: part["time"].dt.calendar for name, part in parts.items() if part["time"].dtype.kind in "MO"}
+    first = next(iter(known.values()), None)
+    for name, calendar in known.items():
+        if calendar != first:
+            raise InputRefusedError(
+                f"[same_calendar] source: {name} has the {calendar} calendar, the files before it {first}. "
+                "Convert it, or make it a group of its own."
+            )
+
+
 def _on_grid(name: str, part: xr.Dataset, template: xr.Dataset) -> xr.Dataset:
     """The part with the coordinates of the first one, of which it may differ by rounding alone."""
     for dim in ("latitude", "longitude", "level"):
-        if dim not in template.dims or dim not in part.dims:
+        if dim not in template.indexes or dim not in part.indexes:
             continue
         ours, theirs = template[dim].values, part[dim].values
         if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=SAME_DEGREES):

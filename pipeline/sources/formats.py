@@ -44,8 +44,10 @@ def open_file(path: Path, process: Processing) -> xr.Dataset:
     except InputRefusedError as error:
         raise InputRefusedError(f"source: {path}: {error}") from error
     except Exception as error:  # readers of foreign bytes raise whatever they like; all of it means one thing
+        is_time = "unable to decode time" in str(error)
+        remedy = "Give its times as days, hours or seconds since a date." if is_time else "Fetch or write it again."
         raise InputRefusedError(
-            f"source: cannot read {path} as {kind} ({type(error).__name__}: {error}). Fetch or write it again."
+            f"source: cannot read {path} as {kind} ({type(error).__name__}: {error}). {remedy}"
         ) from error
 
 

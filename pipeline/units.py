@@ -1,0 +1,79 @@
+"""Units: what a source's spelling of them means, and how its values become ours."""
+
+import re
+
+import cf_xarray.units
+import pint
+
+from pipeline.errors import InputRefusedError
+
+UNITS = cf_xarray.units.units
+"""The pint registry that reads CF's spelling of units (``kg m-2 s-1``, ``degC``, ``degrees_north``)."""
+SPELLINGS = tuple(
+    (re.compile(pattern, re.IGNORECASE), meaning)
+    for pattern, meaning in (
+        (r"deg(?:ree)?s?[ _.]*c(?:elsius)?", "degC"),
+        (r"deg(?:ree)?s?[ _.]*k(?:elvin)?", "K"),
+        (r"deg(?:ree)?s?[ _.]*f(?:ahrenheit)?", "degF"),
+        (r"mbs?|millibars?", "hPa"),
+    )
+)
+"""What pint would read as something else: ``deg C`` as an angle times a charge, ``mb`` as a cross section."""
+NO_FIXED_TIME = re.compile(r"\b(months?|mon|years?|yr)\b|(?<=/)(month|mon|year|yr)", re.IGNORECASE)
+"""Spans of time that are not always as long."""
+WATER = "kg m-2 s-1"
+"""A flux of water, of which a millimetre is a kilogram a square metre."""
+
+AMOUNT = " It may be an amount: say over how many hours with `accumulated`, or `period` for each step's own total."
+
+
+def conversion(source: str, target: str) -> tuple[float, float]:
+    """Factor and offset that take values in ``source`` units to ``target`` units.
+
+    Raises:
+        InputRefusedError: Unknown units, or units of another quantity.
+    """
+    known = next((meaning for pattern, meaning in SPELLINGS if pattern.fullmatch(source.strip())), source)
+    refusal: Exception | None = None
+    for spelling in (known, known.lower()):  # Ferret writes M/S, which is also molar per siemens
+        for unit in (target, "mm s-1") if target == WATER else (target,):
+            try:
+                zero, one = (UNITS.Quantity(value, spelling).to(unit).magnitude for value in (0.0, 1.0))
+            except (pint.PintError, ValueError, AttributeError, TypeError) as error:
+                refusal = refusal or error
+            else:
+                return one - zero, zero
+    hint = (
+        " It may be an amount: say over how many hours with `accumulated`, or that it is each step's total by `period`."
+        if target == WATER
+        else ""
+    )
+    raise InputRefusedError(
+        f"[known_units] units: cannot convert '{source}' to '{target}' ({refusal}).{hint}"
+    ) from refusal
+
+
+def amount_to_flux(units: str, hours: float) -> float:
+    """Factor that takes an amount of water in a span of hours to kg m-2 s-1; a millimetre is a kilogram a square metre.
+
+    Raises:
+        InputRefusedError: Units of no amount of water.
+    """
+    try:
+        amount = conversion(units, "kg m-2")[0]
+    except InputRefusedError:
+        amount = conversion(units, "mm")[0]
+    return amount / (hours * 3600.0)
+
+
+def refuse_no_fixed_time(name: str, units: str) -> None:
+    """Refuse a rate by the month or the year, which are not always as long.
+
+    Raises:
+        InputRefusedError: It is one.
+    """
+    if NO_FIXED_TIME.search(units):
+        raise InputRefusedError(
+            f"[known_units] variable '{name}': '{units}', but months and years are not always as long. For a total of "
+            f"each step say `units: {{{name}: AMOUNT}}`, as mm, and `accumulated: {{{name}: period}}` in the source."
+        )
