@@ -160,6 +160,7 @@ def _provenance(inquiry: Inquiry, catalogue: Catalogue) -> dict[str, Any]:
     return {
         "forecast": f"fc-{inquiry.init_time}",
         "init_time": inquiry.init_time,
+        **inquiry.lineage,
         "scenario": " vs ".join(inquiry.scenarios) or "none",
         "reference": catalogue.reference,
         **catalogue.provenance,

@@ -128,6 +128,8 @@ def _facts(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _skill(skill: Mapping[str, Any]) -> str:
     """The verdict with its score."""
+    if "cells" in skill:
+        return f"skilful in {skill['cells']['skilful']} of {sum(skill['cells'].values())} cells"
     verdict = str(skill["verdict"]).replace("_", " ")
     if skill.get("value") is None:
         return verdict

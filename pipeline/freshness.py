@@ -64,3 +64,12 @@ def overdue(ensemble: xr.Dataset, *, now: datetime | None = None) -> str | None:
     if late < 1:
         return None
     return f"Newest forecast is {age:.0f} days old; the next was due {late:.0f} days ago."
+
+
+def lineage(ensemble: xr.Dataset, one: xr.Dataset) -> dict[str, str | None]:
+    """When a forecast was issued and which one it supersedes, where the store says."""
+    if "init_time" not in ensemble.dims:
+        return {"issued": None, "supersedes": None}
+    earlier = ensemble["init_time"].values[ensemble["init_time"].values < one["init_time"].values]
+    issued = str(one["issued_at"].values)[:19].replace(" ", "T") + "Z" if "issued_at" in one else None
+    return {"issued": issued, "supersedes": f"fc-{str(earlier[-1])[:10]}" if earlier.size else None}

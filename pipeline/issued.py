@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import icechunk
 import xarray as xr
 
 from pipeline.answers import Answer, answer
@@ -23,11 +23,12 @@ from pipeline.events.tree import Question
 from pipeline.explain import explain
 from pipeline.geojson import FILE as GEOJSON
 from pipeline.geojson import areas_of_geojson
+from pipeline.pinned import PinnedWorkspace, committed, states_of
 from pipeline.probability import Inquiry
 from pipeline.products import CALIBRATION, REFERENCE, open_calibration, read_issue
 from pipeline.regions import Area, area_of
 from pipeline.remembered import recall, remember
-from pipeline.workspace import STORES, Workspace
+from pipeline.workspace import Workspace
 
 Skill = Literal["now", "pending", "everywhere"]
 PENDING = {"verdict": "pending", "reason": "This question is being replayed on past forecasts."}
@@ -168,6 +169,7 @@ def ask(
     level: float = 0.9,
     partial: bool = False,
     skill: Skill = "now",
+    as_of: datetime | None = None,
 ) -> Answer:
     """Answer a question from the issued ensemble.
 
@@ -179,12 +181,13 @@ def ask(
         skill: ``now`` replays the question on the stored hindcasts where nobody has yet; ``pending`` does not wait for
             that, and the answer may then not say that its number is a probability; ``everywhere`` also judges each
             cell of a map, which takes longest.
+        as_of: Answer from what was committed at that time, as ``provenance.as_of`` of an earlier answer says it.
 
     Raises:
         QuestionError: It cannot be answered as it was put; the error says what would do.
         TercileError: Nothing has been issued yet.
     """
-    return open_issued(workspace).ask(question, level=level, partial=partial, skill=skill)
+    return open_issued(workspace, as_of=as_of).ask(question, level=level, partial=partial, skill=skill)
 
 
 def explain_question(workspace: Workspace | str | Path, question: str | Question) -> dict[str, Any]:
@@ -192,40 +195,36 @@ def explain_question(workspace: Workspace | str | Path, question: str | Question
     return open_issued(workspace).explain(question)
 
 
-def open_issued(workspace: Workspace | str | Path) -> Issued:
-    """The issued forecast as it was last committed; opened once for each state of the stores.
+def open_issued(workspace: Workspace | str | Path, *, as_of: datetime | None = None) -> Issued:
+    """The issued forecast as it was last committed, or as it was at a time; opened once for each state of the stores.
 
     Raises:
         TercileError: Nothing has been issued yet.
     """
     workspace = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
-    snapshots = {name: _repository(workspace, name).lookup_branch("main") for name in STORES if workspace.exists(name)}
+    states = states_of(workspace, as_of=as_of)
     own = workspace.root / GEOJSON
-    if own.exists():
-        snapshots["regions"] = hashlib.sha256(own.read_bytes()).hexdigest()[:16]
-    return _opened(workspace, tuple(snapshots.items()))
+    regions = hashlib.sha256(own.read_bytes()).hexdigest()[:16] if own.exists() else ""
+    return _opened(PinnedWorkspace(workspace.root, states), regions)
 
 
 def _stored(workspace: Workspace, issue: Mapping[str, Any], kind: Kind) -> xr.Dataset | None:
     return open_direct(workspace.reader("ensembles"), f"{issue['model']}/{issue['fingerprint']}/{kind}")
 
 
-@lru_cache(maxsize=8)
-def _repository(workspace: Workspace, store: str) -> icechunk.Repository:
-    return workspace.repository(store)
-
-
 @lru_cache(maxsize=4)
-def _opened(workspace: Workspace, snapshots: tuple[tuple[str, str], ...]) -> Issued:
+def _opened(workspace: PinnedWorkspace, regions: str) -> Issued:
     issue = read_issue(workspace)
     drawn, reference = _stored(workspace, issue, "forecast"), open_direct(workspace.reader("products"), REFERENCE)
     if drawn is None or reference is None:
         raise TercileError(f"{workspace.root}: what '{issue['model']}' issued is not there. Run `tercile forecast`.")
     learnt = open_calibration(workspace, model=issue["model"], fingerprint=issue["fingerprint"])
     ensemble = drawn if learnt is None else _calibrated(workspace, issue, "forecast", drawn)
-    own = areas_of_geojson((workspace.root / GEOJSON).read_text()) if "regions" in dict(snapshots) else {}
-    catalogue = _catalogue(issue, ensemble, dict(snapshots), _state(learnt), own)
-    return Issued(workspace, dict(snapshots), issue, ensemble, None if learnt is None else drawn, reference, catalogue)
+    own = areas_of_geojson((workspace.root / GEOJSON).read_text()) if regions else {}
+    snapshots = {**dict(workspace.states), **({"regions": regions} if regions else {})}
+    as_of = committed(Workspace(workspace.root), workspace.states)
+    catalogue = _catalogue(issue, ensemble, snapshots, as_of, _state(learnt), own)
+    return Issued(workspace, snapshots, issue, ensemble, None if learnt is None else drawn, reference, catalogue)
 
 
 def _calibrated(workspace: Workspace, issue: Mapping[str, Any], kind: Kind, drawn: xr.Dataset) -> xr.Dataset:
@@ -260,6 +259,7 @@ def _catalogue(
     issue: dict[str, Any],
     ensemble: xr.Dataset,
     snapshots: Mapping[str, str],
+    as_of: str,
     calibration: Mapping[str, Any],
     own: Mapping[str, Area],
 ) -> Catalogue:
@@ -281,6 +281,8 @@ def _catalogue(
             "experiment": issue["experiment"],
             "model": model,
             "snapshot": snapshots["ensembles"],
+            "as_of": as_of,
+            "software": version("tercile"),
             "data": issue["data"],
             "pathways": issue["pathways"],
             "seed_root": issue["seed"],

@@ -6,7 +6,8 @@ the dependence between places and times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline.climate import Climate, Sample
 from pipeline.evaluate import evaluate
 from pipeline.events.errors import QuestionError, nearest
 from pipeline.events.tree import Expression, Question
-from pipeline.freshness import begun, overdue, stored_members
+from pipeline.freshness import begun, lineage, overdue, stored_members
 from pipeline.intervals import Estimate, effective_trials, proportion_interval
 from pipeline.trajectories import Need, Record, Trajectories, ensemble_trajectories
 from pipeline.windows import Timeline, timeline_of
@@ -104,6 +105,7 @@ class Inquiry:
         init_time: When the forecast began, as an ISO date.
         count_members: How many members there are.
         notes: Warnings about the forecast itself.
+        lineage: When it was issued, and which it supersedes.
     """
 
     question: Question
@@ -114,6 +116,7 @@ class Inquiry:
     init_time: str
     count_members: int
     notes: tuple[dict[str, str], ...] = ()
+    lineage: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -158,6 +161,7 @@ class Inquiry:
             timeline.begins or timeline.name(0),
             one.sizes["member"],
             tuple({"code": code, "text": text} for code, text in notes.items() if text),
+            lineage(ensemble, one),
         )
 
     @property

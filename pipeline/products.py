@@ -6,7 +6,7 @@ means the same by "normal".
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import xarray as xr
@@ -18,6 +18,10 @@ from pipeline.workspace import Workspace
 
 REFERENCE = "reference"
 CALIBRATION = "calibration"
+
+
+STORED = {"level": 1, "latitude": 8, "longitude": 64}
+"""Cells of one chunk of the reference, which holds all of its times: questions read few cells and every year."""
 
 
 def publish_reference(workspace: Workspace, record: xr.Dataset, *, group: str, content: str) -> None:
@@ -39,7 +43,14 @@ def publish_reference(workspace: Workspace, record: xr.Dataset, *, group: str, c
         year = plain["time"].dt.year.values
         plain.attrs = {"group": group, "period": f"{year[0]}-{year[-1]}", "content": content}
         plain["time"].attrs = {"standard_name": "time", "bounds": "time_bnds"}
-        encoding = {name: {**ENCODING, "calendar": calendar} for name in ("time", "time_bnds")}
+        encoding: dict[Hashable, dict[str, Any]] = {
+            name: {**ENCODING, "calendar": calendar} for name in ("time", "time_bnds")
+        }
+        for name, field in plain.data_vars.items():
+            if "latitude" in field.dims:
+                encoding[name] = {
+                    "chunks": tuple(min(size, STORED.get(str(dim), size)) for dim, size in field.sizes.items())
+                }
         plain.load().to_zarr(
             session.store, group=REFERENCE, mode="w", consolidated=False, zarr_format=3, encoding=encoding
         )

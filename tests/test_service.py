@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import datetime
 
 import httpx
 import netCDF4
@@ -97,6 +98,15 @@ def test_an_unchanged_answer_is_not_sent_again_until_something_is_committed(tmp_
         assert newer.status_code == 200
         assert newer.json()["provenance"]["forecast"] == "fc-1961-01-01"
         assert len(client.get("/v1/catalog").json()["forecasts"]) == len(before["forecasts"]) + 1
+        assert newer.json()["provenance"]["supersedes"] == "fc-1960-10-01"
+        again = client.get("/v1/ask", params={"q": WARM, "as_of": before["as_of"]}).json()
+        assert again["provenance"]["forecast"] == "fc-1960-10-01"
+        assert again["provenance"]["as_of"] == before["as_of"]
+        assert plain(again) == plain(
+            json.loads(json.dumps(ask(workspace, WARM, as_of=datetime.fromisoformat(before["as_of"])).to_json()))
+        )
+        never = client.get("/v1/ask", params={"q": WARM, "as_of": "1999-01-01T00:00:00Z"})
+        assert (never.status_code, never.json()["code"]) == (404, "unknown_forecast")
 
 
 @pytest.mark.parametrize(

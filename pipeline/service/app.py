@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any
@@ -46,9 +47,10 @@ Level = Annotated[float, Query(ge=50, le=99, description="Level of the intervals
 Partial = Annotated[bool, Query(description="The part of a region that lies on the grid will do.")]
 Waits = Annotated[
     Skill,
-    Query(
-        description="`pending` does not wait for it, `now` does, `everywhere` judges each cell of a map."
-    ),
+    Query(description="`pending` does not wait for it, `now` does, `everywhere` judges each cell of a map."),
+]
+AsOf = Annotated[
+    datetime | None, Query(description="What was committed at that time, as `provenance.as_of` of an answer says it.")
 ]
 Form = Annotated[Format | None, Query(alias="format", description="Overrides the Accept header.")]
 
@@ -142,10 +144,11 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         level: Level = 90.0,
         partial: Partial = False,
         skill: Waits = "pending",
+        as_of: AsOf = None,
         form: Form = None,
         accept: Annotated[str, Header()] = "*/*",
     ) -> Response:
-        settings = {"level": level / 100, "partial": partial, "skill": skill}
+        settings = {"level": level / 100, "partial": partial, "skill": skill, "as_of": as_of}
         return await answered(request, parse(q), wanted(accept, form), settings)
 
     @app.post("/v1/ask", summary="Answer a question, or a list of them", response_class=Response)
@@ -161,19 +164,19 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         return Response(dumped(found if isinstance(asked, list) else found[0]), media_type="application/json")
 
     @app.get("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
-    async def explain(q: QuestionText) -> Response:
-        return await _restated(desk, parse(q))
+    async def explain(q: QuestionText, as_of: AsOf = None) -> Response:
+        return await _restated(desk, parse(q), as_of)
 
     @app.post("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
     async def explain_steps(asked: Asked) -> Response:
         return await _restated(desk, from_steps(asked.question))
 
     @app.get("/v1/view", summary="What is drawn beside an answer", response_class=Response)
-    async def view(q: QuestionText) -> Response:
+    async def view(q: QuestionText, as_of: AsOf = None) -> Response:
         question = parse(q)
 
         def work() -> str:
-            answer = desk.answer(question, level=0.9, partial=False, skill="pending")
+            answer = desk.answer(question, level=0.9, partial=False, skill="pending", as_of=as_of)
             event = answer.members.get("event")
             whole = None if event is None else event.transpose(..., "member")
             return dumped(
@@ -203,7 +206,8 @@ def _started(desk: Desk, question: Question, form: Format, settings: dict[str, A
     """The job that answers a question which takes too long to wait for."""
 
     def work(progress: Callable[[float], None]) -> Response:
-        answer = desk.issued().ask(question, **settings, progress=progress)
+        how = {name: value for name, value in settings.items() if name != "as_of"}
+        answer = desk.issued(settings["as_of"]).ask(question, **how, progress=progress)
         return written(answer, form, cells=desk.limits.cells)
 
     job = desk.jobs.start(tag.strip('W/"')[:12], work)
@@ -240,8 +244,8 @@ def _one(desk: Desk, asked: Asked, *, is_batch: bool) -> dict[str, Any]:
         return {"problem": error.to_dict()}
 
 
-async def _restated(desk: Desk, question: Question) -> Response:
-    found = await desk.run(lambda: desk.issued().explain(question))
+async def _restated(desk: Desk, question: Question, as_of: datetime | None = None) -> Response:
+    found = await desk.run(lambda: desk.issued(as_of).explain(question))
     wide = map_question(question)
     found["related"] = {"map": None if wide is None else question_text(wide)}
     found["yaml"] = to_yaml(question)
@@ -278,6 +282,7 @@ def _catalog(desk: Desk) -> dict[str, Any]:
         "calibration": dict(issued.catalogue.calibration),
         "attribution": issued.issue["attributions"],
         "snapshot": issued.snapshots["ensembles"],
+        "as_of": issued.catalogue.provenance["as_of"],
     }
 
 

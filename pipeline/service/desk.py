@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pipeline.answers import Answer
@@ -58,13 +59,22 @@ class Desk:
             text = f"This takes more than {self.limits.seconds:g} s. Ask for a smaller region or a shorter window."
             raise ServiceError(503, "too_slow", text, {"Retry-After": "10"}) from None
 
-    def issued(self) -> Issued:
-        """What is issued now: the last commit."""
-        return open_issued(self.workspace)
+    def issued(self, as_of: datetime | None = None) -> Issued:
+        """What is issued now, at the last commit, or was at a time."""
+        try:
+            return open_issued(self.workspace, as_of=as_of)
+        except TercileError as error:
+            if as_of is None:
+                raise
+            raise ServiceError(
+                404, "unknown_forecast", f"Nothing had been issued as of {as_of.isoformat()}."
+            ) from error
 
-    def answer(self, question: Question, *, level: float, partial: bool, skill: Skill) -> Answer:
+    def answer(
+        self, question: Question, *, level: float, partial: bool, skill: Skill, as_of: datetime | None = None
+    ) -> Answer:
         """An answer; where its skill is pending, the replay begins beside it."""
-        issued = self.issued()
+        issued = self.issued(as_of)
         why = self.too_large(question, skill)
         if why:
             raise ServiceError(413, "too_big", f"{why} Ask with GET, which starts a job.")
@@ -73,9 +83,9 @@ class Desk:
             self._replay(issued, question, level, partial)
         return found
 
-    def tag(self, question: Question, **settings: Any) -> str:
+    def tag(self, question: Question, *, as_of: datetime | None, **settings: Any) -> str:
         """An entity tag: changes when anything that the answer depends on does."""
-        key = json.dumps([question_id(question), self.issued().snapshots, settings], sort_keys=True)
+        key = json.dumps([question_id(question), self.issued(as_of).snapshots, settings], sort_keys=True)
         return f'W/"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
 
     def close(self) -> None:

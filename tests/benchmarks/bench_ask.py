@@ -25,8 +25,9 @@ from pipeline.archive import ingest
 from pipeline.direct import open_direct
 from pipeline.ensembles import EnsembleWriter, Layout, write_piece
 from pipeline.events import kinds
-from pipeline.issued import _opened, _repository, ask, explain_question
+from pipeline.issued import _opened, ask, explain_question
 from pipeline.periods import Cadence
+from pipeline.pinned import _repository, committed
 from pipeline.products import publish_issue, publish_reference
 from pipeline.workspace import Workspace
 
@@ -112,7 +113,7 @@ def _issue(names):
 
 def cold():
     """Empty the caches of this process."""
-    for cache in (_opened, _repository, kinds.kind_of):
+    for cache in (_opened, _repository, committed, kinds.kind_of):
         cache.cache_clear()
 
 
