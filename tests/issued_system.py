@@ -65,11 +65,12 @@ def members(truth, starts, *, leads, count, seed=1, skilful=True, memory=MEMORY)
     return np.stack(drawn).astype("float32")
 
 
-def write_ensemble(workspace, truth, starts, *, kind, leads, count, **options):
-    """Draw and store an ensemble with the project's own writer."""
+def write_ensemble(workspace, truth, starts, *, kind, leads, count, scenarios=None, **options):
+    """Draw and store an ensemble with the project's own writer; each further scenario is half a degree cooler."""
     starts = np.array(starts)
     bounds = np.array([[[CADENCE.advance(s, n), CADENCE.advance(s, n + 1)] for n in range(leads)] for s in starts])
-    plan = Layout(truth[["sst"]].isel(time=0, drop=True), None, starts, bounds[..., 0], bounds, CADENCE, count, count)
+    template = truth[["sst"]].isel(time=0, drop=True)
+    plan = Layout(template, scenarios, starts, bounds[..., 0], bounds, CADENCE, count, count)
     plan.template["sst"].attrs.update(ATTRS)
     pen = EnsembleWriter(workspace, "perfect", "abc", kind, plan)
     fold = [-1] * len(starts) if kind == "forecast" else [row % 5 for row in range(len(starts))]
@@ -86,9 +87,9 @@ def write_ensemble(workspace, truth, starts, *, kind, leads, count, **options):
                 pen.path,
                 piece,
                 int(rows[piece.init]),
-                {"sst": drawn[piece.init]},
+                {"sst": drawn[piece.init] - np.float32(0.5 * piece.scenario)},
                 members=count,
-                forced=False,
+                forced=scenarios is not None,
                 background=({"sst": season}, {"sst": np.ones(season.shape)}),
             )
         pen.commit([fork], list(pen.rows()))

@@ -1,13 +1,18 @@
 """The page, driven in a real browser against a real server."""
 
+import itertools
 import json
+import re
+from importlib.resources import files
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 from tests.browser import CHROMIUM, browser
-from tests.issued_system import build
+from tests.issued_system import build, record, write_ensemble
 from tests.serving import serving
+from tests.test_figures import DEUTERANOPIA, difference
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
@@ -127,18 +132,59 @@ def test_enter_asks_and_tab_reaches_every_control(page):
     assert {"verb", "variable", "region", "window", "threshold", "text", "go", "slider", "spaghetti", "map"} <= seen
 
 
-def test_a_permalink_gives_the_same_answer_and_an_old_one_says_so(page, address):
-    link = page.js("document.querySelector('#permalink').href")
-    headline = page.text(".headline")
-    assert "snapshot=" in link
-    assert "forecast=fc-1960-10-01" in link
-    page.goto(link)
-    page.until(f"{DONE} && document.querySelector('.headline').textContent === {json.dumps(headline)}")
-    assert page.js("document.querySelector('#banner').hidden")
-    page.goto("about:blank")
-    page.goto(link.split("&snapshot=")[0] + "&snapshot=OLD")
-    page.until("document.querySelector('#banner')?.hidden === false")
-    assert "newer run" in page.text("#banner")
+def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path):
+    workspace = build(tmp_path / "w", first=1950)
+    with serving(workspace) as address:
+        page.goto(f"{address}/?q={quote(WARM)}")
+        page.until(f"{DONE} && document.querySelector('#permalink')?.href.includes('as_of=')")
+        link, newest = (page.js(f"document.querySelector('#{name}').href") for name in ("permalink", "newest"))
+        headline = page.text(".headline")
+        assert page.js("document.querySelector('#banner').hidden")
+        truth = record()
+        write_ensemble(workspace, truth, [truth["time_bnds"].values[-1, 1]], kind="forecast", leads=6, count=20, seed=9)
+        page.goto(link)
+        page.until(f"{DONE} && document.querySelector('#banner')?.hidden === false")
+        assert page.text(".headline") == headline
+        assert page.text("#banner").startswith("This is fc-1960-10-01 as of ")
+        page.goto(newest)
+        page.until(f"{DONE} && document.querySelector('#title').textContent.endsWith('fc-1961-01-01')")
+        assert page.js("document.querySelector('#banner').hidden")
+        page.requests.clear()
+
+
+def test_a_map_is_hatched_where_past_forecasts_show_no_skill(page):
+    page.until("document.querySelector('#map-summary').textContent.startsWith('From ')")
+    page.click("#skill-map")
+    page.until("document.querySelector('#legend').textContent.includes('no skill in past forecasts')", seconds=60)
+    assert not page.js("document.querySelector('#hatched-label').hidden")
+    assert page.text("#job") == ""
+    page.click("#skill-map")
+
+
+def test_the_question_can_be_taken_elsewhere(page):
+    page.js("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }")
+    for name, begins in (("YAML", "ask: prob"), ("Python", "ask(workspace, "), ("curl", "curl 'http")):
+        page.js(f"[...document.querySelectorAll('#links a')].find((a) => a.textContent === 'Copy as {name}').click()")
+        page.until(f"window.copied?.startsWith({json.dumps(begins)})")
+
+
+def test_two_scenarios_are_compared_on_one_axis(page, tmp_path):
+    with serving(build(tmp_path / "w", hindcast_months=(), scenarios=("high", "low"))) as address:
+        page.goto(f"{address}/?q={quote(WARM + ' scenario high vs low')}")
+        page.until(f"{DONE} && document.querySelector('#plume svg')")
+        assert "points (interval" in page.text("#difference")
+        assert page.js("document.querySelectorAll('#card .dots').length") == 2
+        assert page.js("document.querySelectorAll('#exceedance svg path').length") == 3
+        page.requests.clear()
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), DEUTERANOPIA], ids=["full", "deuteranopia"])
+def test_neighbouring_classes_of_the_map_differ_in_every_kind_of_vision(matrix):
+    scales = re.findall(r"colours: \[([^\]]+)\]", (files("pipeline") / "data/explorer/map.js").read_text())
+    assert len(scales) == 2
+    for scale in scales:
+        colours = re.findall(r"#[0-9a-f]{6}", scale)
+        assert min(difference(*pair, matrix) for pair in itertools.pairwise(colours)) >= 10
 
 
 def test_every_member_can_be_shown(page):

@@ -61,25 +61,27 @@ function difference(answer) {
   return made("p", `${one} less ${other}: ${points(value)} points (interval ${points(low)} to ${points(high)}).${times}`, { id: "difference" });
 }
 
-export function showLinks(target, answer, permalink, fetchFile) {
+export function showLinks(target, answer, { permalink, pinned, yaml, fetchFile }) {
   const query = encodeURIComponent(answer.question.text), is_field = ["map", "series"].includes(answer.question.ask);
   const forms = ["json", "csv", "netcdf", "png", ...(is_field ? ["covjson"] : [])];
   const links = forms.map((form) => {
-    const link = made("a", form.toUpperCase(), { href: `/v1/ask?q=${query}&format=${form}`, download: `answer.${form === "netcdf" ? "nc" : form}` });
+    const link = made("a", form.toUpperCase(), { href: `/v1/ask?q=${query}${pinned}&format=${form}`, download: `answer.${form === "netcdf" ? "nc" : form}` });
     if (fetchFile) link.addEventListener("click", (event) => { event.preventDefault(); fetchFile(link.href, link.download); });
     return link;
   });
   const copy = (name, text) => {
-    const link = made("a", name, { href: permalink });
-    link.addEventListener("click", (event) => {
+    const link = made("a", `Copy as ${name}`, { href: permalink });
+    link.addEventListener("click", async (event) => {
       event.preventDefault();
-      navigator.clipboard?.writeText(text).then(() => { link.textContent = `${name} – copied`; });
+      await navigator.clipboard?.writeText(typeof text === "string" ? text : await text());
+      link.textContent = `${name} copied`;
     });
     return link;
   };
   const quoted = answer.question.text.replaceAll("'", "'\\''");
   target.replaceChildren(
-    made("a", "Permalink", { href: permalink, id: "permalink" }), ...links,
-    copy("Copy for the shell", `tercile ask '${quoted}'`), copy("Copy for Python", `ask(workspace, ${JSON.stringify(answer.question.text)})`),
+    made("a", "Permalink", { href: permalink, id: "permalink" }), made("a", "Always the newest", { href: `/?q=${query}`, id: "newest" }), ...links,
+    copy("YAML", yaml), copy("Python", `ask(workspace, ${JSON.stringify(answer.question.text)})`),
+    copy("curl", `curl '${location.origin}/v1/ask?q=${query.replaceAll("'", "%27")}${pinned}'`), copy("shell command", `tercile ask '${quoted}'`),
   );
 }

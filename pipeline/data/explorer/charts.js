@@ -38,7 +38,10 @@ function frame(target, height, title, x, y, { across, up, label, unit }) {
     svg.append(element("line", { x1: box.left, x2: box.right, y1: sy(value), y2: sy(value), stroke: "#dcdcdc" }));
     svg.append(element("text", { x: box.left - 6, y: sy(value) + 4, "text-anchor": "end" }, text));
   }
-  for (const [value, text] of across) svg.append(element("text", { x: sx(value), y: box.bottom + 17, "text-anchor": "middle" }, text));
+  for (const [value, text] of across) {
+    const at = sx(value), reach = 3.8 * text.length, anchor = at + reach > width ? "end" : "middle";
+    svg.append(element("text", { x: anchor === "end" ? width - 2 : at, y: box.bottom + 17, "text-anchor": anchor }, text));
+  }
   svg.append(element("text", { x: (box.left + box.right) / 2, y: height - 4, "text-anchor": "middle" }, label));
   svg.append(element("text", { x: 4, y: 14 }, unit));
   target.replaceChildren(svg);
@@ -64,18 +67,26 @@ function area(upper, lower, attributes) {
 export const short = (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(5)).toString());
 
 export function numberLine(part) {
-  // 0 to 100 %: bar the interval, circle the members' share, tick the base rate.
+  // 0 to 100 %: bar the interval, circle the members' share, tall tick the usual odds, short tick members as drawn.
   const share = part.members.event / Math.max(1, part.members.event + part.members.not);
-  const base = part.probability.climatology, { low, high } = part.interval;
-  const words = `${part.scenario || "Members"}: ${percent(share)}, interval ${percent(low)} to ${percent(high)}` + (base === null ? "" : `, usual odds ${percent(base)}`);
+  const { climatology: base, raw, calibrated } = part.probability, { low, high } = part.interval;
+  const drawn = calibrated !== null && raw !== null && raw !== undefined ? raw : null;
+  const marks = [`● members ${percent(share)}`, `▬ ${Math.round(100 * part.interval.level)} % interval ${percent(low)} to ${percent(high)}`];
+  if (base !== null) marks.push(`┃ usual odds ${percent(base)}`);
+  if (drawn !== null) marks.push(`▾ before calibration ${percent(drawn)}`);
+  const words = `${part.scenario ? `${part.scenario}: ` : ""}${marks.map((mark) => mark.slice(2)).join(", ")}`;
   const svg = element("svg", { viewBox: "0 0 420 44", role: "img", "aria-label": words, class: "line" });
   const x = scale(0, 1, 12, 408);
   svg.append(element("title", {}, words), element("line", { x1: x(0), x2: x(1), y1: 16, y2: 16, stroke: "#6b6b6b" }));
   svg.append(element("rect", { x: x(low), width: Math.max(1, x(high) - x(low)), y: 11, height: 10, fill: "#7ba3c9" }));
-  if (base !== null) svg.append(element("line", { x1: x(base), x2: x(base), y1: 3, y2: 29, stroke: INK, "stroke-width": 2 }));
+  if (base !== null) svg.append(element("line", { x1: x(base), x2: x(base), y1: 3, y2: 29, stroke: INK, "stroke-width": 2.5 }));
+  if (drawn !== null) svg.append(element("path", { d: `M${x(drawn) - 5} 0h10l-5 8z`, fill: MUTED }));
   svg.append(element("circle", { cx: x(share), cy: 16, r: 6, fill: "#005ea8", stroke: "#fff" }));
   for (const at of [0, 0.5, 1]) svg.append(element("text", { x: x(at), y: 41, "text-anchor": at === 0 ? "start" : at === 1 ? "end" : "middle" }, `${100 * at} %`));
-  return svg;
+  const key = Object.assign(document.createElement("p"), { className: "marks", textContent: marks.join("   ") });
+  const box = document.createElement("div");
+  box.append(svg, key);
+  return box;
 }
 
 export function percent(share) {
@@ -168,6 +179,16 @@ export function plumeChart(target, view, event, spaghetti) {
   for (const threshold of view.thresholds) svg.append(element("line", { x1: box.left, x2: box.right, y1: sy(threshold), y2: sy(threshold), stroke: INK, "stroke-dasharray": "5 3" }));
   key(svg, box, [...made.map(([name], at) => [name || "members", STYLES[at % STYLES.length]]), ["usual", { colour: "#a8a8a8", dash: "" }]]);
   return made;
+}
+
+export function plumeSummary(view, made) {
+  // One sentence for each scenario: where the members begin and end.
+  const near = (value) => short(value === null ? null : Number(value.toPrecision(3)));
+  return made.map(([name, rows]) => {
+    const [first, last] = [rows[0], rows.at(-1)];
+    const end = view.dates.length > 1 ? `; in ${view.dates.at(-1)} ${near(last[2])} (${near(last[0])} to ${near(last[4])})` : "";
+    return `${name ? `${name}: median` : "Median"} ${near(first[2])} ${view.units} in ${view.dates[0]} (nine in ten members from ${near(first[0])} to ${near(first[4])})${end}.`;
+  }).join(" ");
 }
 
 export function reliabilityChart(target, table) {

@@ -1,7 +1,7 @@
 // The page: one question, its answer, and what is drawn beside it. Everything comes from /v1 of the same server.
 
 import { showCard, showLinks, skillText } from "./card.js";
-import { exceedanceChart, fans, plumeChart, reliabilityChart, short, tableOf, percent } from "./charts.js";
+import { exceedanceChart, fans, plumeChart, plumeSummary, reliabilityChart, short, tableOf, percent } from "./charts.js";
 import { FieldMap } from "./map.js";
 import { blanks, fill, firstQuestion, fromSteps, offer, toText } from "./sentence.js";
 
@@ -18,7 +18,9 @@ async function get(path) {
   return body;
 }
 
-const asking = (path, text, more = "") => get(`${path}?q=${encodeURIComponent(text)}${more}`);
+// An answer that a link has pinned to a state of the stores is asked of that state, with all that is drawn beside it.
+const pinned = () => (state.asOf ? `&as_of=${encodeURIComponent(state.asOf)}` : "");
+const asking = (path, text, more = "") => get(`${path}?q=${encodeURIComponent(text)}${pinned()}${more}`);
 
 async function fetchFile(address, name) {
   const reply = await fetch(address, { headers: { Authorization: `Bearer ${sessionStorage.getItem("token")}` } });
@@ -27,13 +29,13 @@ async function fetchFile(address, name) {
 }
 
 function permalink() {
-  const query = new URLSearchParams({ q: state.answer.question.text, forecast: state.answer.provenance.forecast, snapshot: state.catalog.snapshot });
+  const query = new URLSearchParams({ q: state.answer.question.text, as_of: state.answer.provenance.as_of });
   return `${location.origin}/?${query}`;
 }
 
 async function ask(text, { keep = false } = {}) {
   const turn = ++state.turn;
-  state.isOld &&= keep;
+  if (!keep) state.asOf = "";
   byId("answer").setAttribute("aria-busy", "true");
   byId("text").value = text;
   try {
@@ -55,12 +57,21 @@ async function ask(text, { keep = false } = {}) {
 function showAnswer() {
   const { answer } = state;
   showCard(byId("card"), answer);
-  showLinks(byId("links"), answer, permalink(), sessionStorage.getItem("token") ? fetchFile : null);
+  showLinks(byId("links"), answer, {
+    permalink: permalink(), pinned: `&as_of=${encodeURIComponent(answer.provenance.as_of)}`, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
+    yaml: async () => (await asking("/v1/explain", answer.question.text)).yaml,
+  });
   showSkill(answer.skill);
-  const newest = state.catalog.forecasts.at(-1), superseded = answer.provenance.forecast !== newest;
-  const banner = superseded ? `This is ${answer.provenance.forecast}; the newest is ${newest}.` : state.isOld ? "A newer run has been committed since this link was made; the answer is of the newer one." : "";
-  byId("banner").textContent = banner;
-  byId("banner").hidden = !banner;
+  showBanner(answer);
+}
+
+function showBanner({ provenance, question }) {
+  const newest = state.catalog.forecasts.at(-1), isOld = provenance.as_of !== state.catalog.as_of || provenance.forecast !== newest;
+  byId("banner").hidden = !isOld;
+  if (!isOld) return;
+  const link = document.createElement("a");
+  Object.assign(link, { href: `/?q=${encodeURIComponent(question.text.replace(/ forecast \S+/, ""))}`, textContent: "Ask the newest" });
+  byId("banner").replaceChildren(`This is ${provenance.forecast} as of ${provenance.as_of.slice(0, 16).replace("T", " ")} UTC; a newer run has been committed since (newest forecast: ${newest}). `, link, ".");
 }
 
 function refuse(error) {
@@ -77,12 +88,38 @@ async function draw(text, turn) {
   const { related } = await asking("/v1/explain", text);
   byId("map-panel").hidden = !related.map;
   if (!related.map) return;
-  const coverage = await asking("/v1/ask", related.map.replace(/ vs \S+/, ""), "&format=covjson");
+  state.mapText = related.map.replace(/ vs \S+/, "");
+  const coverage = await asking("/v1/ask", state.mapText, "&format=covjson");
   if (turn !== state.turn) return;
   state.coverage = coverage;
   const [first] = state.answer.question.resolved.scenarios;
   byId("map-title").textContent = `The same question everywhere${first ? `, under ${first}` : ""}`;
-  map.show(coverage, byId("colour").value);
+  showMap();
+  byId("map-table").href = `/v1/ask?q=${encodeURIComponent(state.mapText)}${pinned()}&format=csv`;
+  if (byId("skill-map").checked) await measureMap(turn);
+}
+
+function showMap() {
+  map.show(state.coverage, byId("colour").value, byId("hatched").checked);
+  byId("map-summary").textContent = map.summary();
+  byId("hatched-label").hidden = !state.coverage.ranges.skill_verdict;
+}
+
+async function measureMap(turn) {
+  // A job of the service: it is asked how far it is until it is done.
+  const found = await asking("/v1/ask", state.mapText, "&format=covjson&skill=everywhere").catch((error) => ({ job: { state: "failed", text: error.text } }));
+  let { job } = found;
+  while (job?.state === "running" && turn === state.turn) {
+    byId("job").textContent = `Past forecasts are being replayed at each cell: ${Math.round(100 * job.progress)} %`;
+    await new Promise((done) => setTimeout(done, 500));
+    job = await get(`/v1/jobs/${job.id}`);
+  }
+  if (turn !== state.turn) return;
+  byId("job").textContent = job.state === "failed" ? job.text || "The skill could not be measured." : "";
+  if (job.state !== "done") return;
+  state.coverage = await get(job.result);
+  if (!state.coverage.ranges.skill_verdict) byId("job").textContent = "There are no past forecasts to judge this map by.";
+  showMap();
 }
 
 function drawCurves() {
@@ -100,6 +137,7 @@ function drawCurves() {
   }
   if (plume) {
     const made = plumeChart(byId("plume"), plume, event, byId("spaghetti").checked);
+    byId("plume-summary").textContent = plumeSummary(plume, made);
     const head = ["", ...made.flatMap(([name]) => [`${name} 5 %`, `${name} median`, `${name} 95 %`])];
     tableOf(byId("plume-table"), head, plume.dates.map((date, at) => [date, ...fans(plume).flatMap(([, rows]) => [0, 2, 4].map((which) => short(rows[at][which])))]));
   }
@@ -214,7 +252,7 @@ async function begin() {
 
 async function fromAddress() {
   const query = new URLSearchParams(location.search), text = query.get("q") || firstQuestion(state.catalog);
-  state.isOld = (query.get("snapshot") ?? state.catalog.snapshot) !== state.catalog.snapshot;
+  state.asOf = query.get("as_of") || "";
   await restate(text);
   await ask(text, { keep: true });
 }
@@ -226,7 +264,8 @@ byId("text").addEventListener("keydown", (event) => { if (event.key === "Enter" 
 byId("slider").addEventListener("input", () => { const { range } = state.chart; moveTo(range[0] + (byId("slider").value / 1000) * (range[1] - range[0])); });
 byId("slider").addEventListener("change", askThreshold);
 byId("spaghetti").addEventListener("change", drawCurves);
-byId("colour").addEventListener("change", () => state.coverage && map.show(state.coverage, byId("colour").value));
+for (const id of ["colour", "hatched"]) byId(id).addEventListener("change", () => state.coverage && showMap());
+byId("skill-map").addEventListener("change", () => { if (state.coverage && byId("skill-map").checked) measureMap(state.turn); });
 byId("token-form").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("token", byId("token").value); byId("token-form").hidden = true; begin(); });
 window.addEventListener("popstate", fromAddress);
 window.addEventListener("resize", later(() => { if (state.view) drawCurves(); map.draw(); if (state.answer) showSkill(state.answer.skill); }, 200));

@@ -11,11 +11,13 @@ const CLASSES = {
   },
 };
 
+const NO_SKILL = [2, 3]; // places of "no_evidence" and "worse_than_climatology" in the flags of skill_verdict
+
 const points = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${Math.abs(Math.round(100 * share))}`;
 
 export class FieldMap {
   constructor(target, { legend, place, onAsk }) {
-    Object.assign(this, { target, legend, place, onAsk, cell: null, coverage: null, colour: "difference" });
+    Object.assign(this, { target, legend, place, onAsk, cell: null, coverage: null, colour: "difference", through: false });
     this.canvas = document.createElement("canvas");
     target.append(this.canvas);
     this.canvas.addEventListener("click", (event) => this.point(event, true));
@@ -24,8 +26,8 @@ export class FieldMap {
     fetch("/explorer/coastline.json").then((reply) => reply.json()).then((data) => { this.lines = data.lines; this.draw(); });
   }
 
-  show(coverage, colour) {
-    Object.assign(this, { coverage, colour });
+  show(coverage, colour, through = this.through) {
+    Object.assign(this, { coverage, colour, through });
     const { x, y } = coverage.domain.axes;
     Object.assign(this, { x: x.values, y: y.values });
     if (!this.cell || this.cell[0] >= this.y.length || this.cell[1] >= this.x.length) this.cell = [Math.floor(this.y.length / 2), Math.floor(this.x.length / 2)];
@@ -38,6 +40,20 @@ export class FieldMap {
     const share = probability.values[at];
     if (this.colour === "probability") return share;
     return share === null || base.values[at] === null ? null : share - base.values[at];
+  }
+
+  unskilled(row, column) {
+    const verdict = this.coverage.ranges.skill_verdict;
+    return verdict ? NO_SKILL.includes(verdict.values[row * this.x.length + column]) : false;
+  }
+
+  hatch(pen) {
+    const tile = Object.assign(document.createElement("canvas"), { width: 8, height: 8 }), ink = tile.getContext("2d");
+    if (!this.through) { ink.fillStyle = "#ececec"; ink.fillRect(0, 0, 8, 8); }
+    ink.strokeStyle = "#595959"; ink.lineWidth = 1.4; ink.beginPath();
+    for (const at of [-4, 4, 12]) { ink.moveTo(at - 5, 9 - 0); ink.lineTo(at + 5, -1); }
+    ink.stroke();
+    return pen.createPattern(tile, "repeat");
   }
 
   edges() {
@@ -55,7 +71,7 @@ export class FieldMap {
     this.canvas.style.height = `${height}px`;
     const pen = this.canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    const w = width / columns, h = height / rows, { breaks, colours } = CLASSES[this.colour];
+    const w = width / columns, h = height / rows, { breaks, colours } = CLASSES[this.colour], hatch = this.hatch(pen);
     for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
       const value = this.value(row, column), x = column * w, y = height - (row + 1) * h;
       if (value === null) {
@@ -65,6 +81,7 @@ export class FieldMap {
         let level = 0;
         while (level < colours.length - 1 && value >= breaks[level + 1]) level++;
         pen.fillStyle = colours[level]; pen.fillRect(x, y, w + 0.5, h + 0.5);
+        if (this.unskilled(row, column)) { pen.fillStyle = hatch; pen.fillRect(x, y, w + 0.5, h + 0.5); }
       }
     }
     this.coast(pen, (longitude) => ((longitude - west) / dx) * w, (latitude) => ((north - latitude) / dy) * h, width);
@@ -90,11 +107,12 @@ export class FieldMap {
     const { breaks, colours, text } = CLASSES[this.colour];
     const entry = (fill, words, extra) => {
       const box = document.createElement("span"), patch = element("svg", { viewBox: "0 0 22 18", "aria-hidden": "true" });
-      patch.append(element("rect", { x: 1, y: 1, width: 20, height: 16, fill, stroke: "#595959", "stroke-dasharray": extra || "" }));
+      patch.append(element("rect", { x: 1, y: 1, width: 20, height: 16, fill, stroke: "#595959", "stroke-dasharray": extra === "hatch" ? "" : extra || "" }));
+      if (extra === "hatch") for (const at of [2, 9, 16]) patch.append(element("line", { x1: at, y1: 16, x2: at + 5, y2: 2, stroke: "#595959" }));
       box.append(patch, words);
       return box;
     };
-    this.legend.replaceChildren(...colours.map((colour, at) => entry(colour, text(breaks[at], breaks[at + 1]))), entry("#fff", "no data", "1 2"));
+    this.legend.replaceChildren(...colours.map((colour, at) => entry(colour, text(breaks[at], breaks[at + 1]))), ...(this.coverage.ranges.skill_verdict ? [entry("#ececec", "no skill in past forecasts", "hatch")] : []), entry("#fff", "no data", "1 2"));
   }
 
   point(event, chosen) {
@@ -125,6 +143,17 @@ export class FieldMap {
     const at = row * this.x.length + column, { probability, base_rate: base } = this.coverage.ranges;
     const share = probability.values[at], north = this.y[row], east = ((this.x[column] + 540) % 360) - 180;
     const place = `${Math.abs(north).toFixed(1)}° ${north < 0 ? "S" : "N"}, ${Math.abs(east).toFixed(1)}° ${east < 0 ? "W" : "E"}`;
-    this.place.textContent = share === null ? `${place}: no data` : `${place}: members with the event ${percent(share)}; usual odds ${percent(base.values[at])}`;
+    const verdict = this.unskilled(row, column) ? "; no skill in past forecasts" : "";
+    this.place.textContent = share === null ? `${place}: no data` : `${place}: members with the event: ${percent(share)}; usual odds: ${percent(base.values[at])}${verdict}`;
+  }
+
+  summary() {
+    // One sentence: how far the shares reach, and where they differ from what is usual.
+    const { probability, base_rate: base } = this.coverage.ranges;
+    const known = probability.values.map((share, at) => [share, base.values[at]]).filter(([share]) => share !== null);
+    if (!known.length) return "No cell has data.";
+    const shares = known.map(([share]) => share), more = known.filter(([share, usual]) => usual !== null && share - usual >= 0.05).length;
+    const less = known.filter(([share, usual]) => usual !== null && share - usual <= -0.05).length;
+    return `From ${percent(Math.min(...shares))} to ${percent(Math.max(...shares))} of members; more than usual in ${more} of ${known.length} cells, less in ${less}.`;
   }
 }
