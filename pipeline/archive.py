@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from pipeline.archive_writer import GroupWriter, aligned, bounds_of, field_names, reads
 from pipeline.checks import Checks
-from pipeline.errors import InputRefusedError, TercileError
+from pipeline.errors import InputRefusedError, TercileError, in_one_line
+from pipeline.field_checks import place_text
 from pipeline.held import Held, read_held
 from pipeline.names import nearest
 from pipeline.periods import EPOCH, seconds, with_bounds
@@ -262,9 +263,9 @@ def _load(dataset: xr.Dataset, names: list[str], part: slice) -> xr.Dataset:
     except InputRefusedError:
         raise
     except Exception as error:  # whatever lies behind a lazy array may fail in its own way
-        at = block["time"].values
+        first, last = (place_text(block["time"].values[at], dataset.encoding.get("spans", {})) for at in (0, -1))
         raise InputRefusedError(
-            f"source: cannot read {', '.join(names)} from {at[0]} to {at[-1]} ({type(error).__name__}: {error}). "
+            f"source: cannot read {', '.join(names)} from {first} to {last} ({in_one_line(error)}). "
             "Nothing was written. Fetch the files of that time again."
         ) from error
 

@@ -17,15 +17,13 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import InputRefusedError
-from pipeline.field_checks import FieldCheck, Place, label_text
+from pipeline.field_checks import FieldCheck, Place, place_text
 from pipeline.held import Held
 from pipeline.names import Variable, nearest
 from pipeline.periods import dates, infer_cadence, seconds
 
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "noleap", "365_day", "360_day")
 SAME_DEGREES = 1e-4
-NAMED = 3
-"""Files that a message names."""
 
 Severity = Literal["block", "warn", "off"]
 
@@ -207,10 +205,7 @@ class Checks:
 
     def place(self, label: object) -> str:
         """A label of time, with the files that hold it where that is known."""
-        at = str(label).replace(" ", "T")[:19]
-        names = [name for name, span in self._spans.items() if (span["first"] or "~") <= at <= (span["last"] or "")]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        return label_text(label) + (f" (in {', '.join(names[:NAMED])}{more})" if names else "")
+        return place_text(label, self._spans)
 
     def _note(self, gate: str, messages: Iterable[str]) -> None:
         severity = self.severity(gate)

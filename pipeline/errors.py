@@ -1,5 +1,7 @@
 """The errors a user can mend: each says what was found, where, what was expected and what to do."""
 
+import re
+
 
 class TercileError(ValueError):
     """Something in the input, the experiment or the workspace is not as it must be."""
@@ -11,3 +13,8 @@ class InputRefusedError(TercileError):
 
 class WorkspaceMismatchError(TercileError):
     """The workspace holds something else than this experiment would write."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error of a foreign library says, without its further lines and the address that is said elsewhere."""
+    return f"{type(error).__name__}: {re.sub('Error performing .* - ', '', str(error).partition(chr(10))[0])}"

@@ -1,6 +1,6 @@
 """What the gates learn of one variable's values, block by block, in one pass over them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,8 @@ UNDECLARED_FILLS = (9.96921e36, 1e20, -999.0, -9999.0, -99.9, 32767.0, -32768.0)
 """Values that files use for missing data without saying so."""
 
 
+NAMED = 3
+"""Files that a message names."""
 Place = Callable[[object], str]
 """How a label of time is told: its date, and the file that holds it where that is known."""
 
@@ -20,6 +22,14 @@ Place = Callable[[object], str]
 def label_text(label: object) -> str:
     """A label of time as people write it: the date alone where it is midnight."""
     return str(label).split(".")[0].replace(" ", "T").removesuffix("T00:00:00")
+
+
+def place_text(label: object, spans: Mapping[str, Mapping[str, str | None]]) -> str:
+    """A label of time, with the files that hold it where the range of each is known."""
+    at = str(label).replace(" ", "T")[:19]
+    names = [name for name, span in spans.items() if (span["first"] or "~") <= at <= (span["last"] or "")]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return label_text(label) + (f" (in {', '.join(names[:NAMED])}{more})" if names else "")
 
 
 @dataclass

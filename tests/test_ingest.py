@@ -146,6 +146,23 @@ def test_a_source_that_changes_under_the_reader_is_refused(files, workspace, mon
     assert workspace.groups("archive") == []
 
 
+def test_a_store_that_is_written_anew_between_two_requests_is_refused(tmp_path, workspace):
+    (tmp_path / "site").mkdir()
+    with WebServer(tmp_path / "site").running() as web:
+
+        def write(days):
+            raw = layouts.weatherbench(days=days, first="1990-01-01").chunk(time=4)
+            raw.to_zarr(web.folder / "wb.zarr", zarr_format=2, consolidated=True, mode="w")
+
+        write(9)
+        web.faults["2m_temperature/3.0.0"] = [lambda: write(11)]
+        daily = load_experiment("era5-daily", overrides=[f"sources.era5.url={web.url}/wb.zarr"])
+        with pytest.raises(InputRefusedError, match="the source changed while it was read"):
+            ingest_group(daily, workspace, "era5")
+        assert workspace.groups("archive") == []
+        assert ingest_group(daily, workspace, "era5").added == 10
+
+
 def test_processing_is_recorded(tmp_path, workspace):
     layouts.weatherbench(days=20).to_netcdf(tmp_path / "wb.nc")
     source = {

@@ -260,11 +260,37 @@ def test_opendap_reads_only_the_selection(psl):
         OpendapSource(urls=[f"{psl.url}/nothing"], tries=1).open()
 
 
-def test_an_opendap_answer_that_is_cut_short_is_no_data(psl, tmp_path):
-    with dap_server(psl.folder, cut=["sst["]) as (url, _):
-        data = ErsstSource(access="opendap", base=url, tries=1).read(described("sst"))
-        with pytest.raises(InputRefusedError, match=r"cannot read sst from 1854-01-01.*Nothing was written"):
+@pytest.mark.parametrize("fault", ["cut", "500", "stall"])
+def test_an_opendap_server_that_fails_lets_nothing_in(psl, tmp_path, fault):
+    with dap_server(psl.folder, faults={"sst[": [fault] * 9}) as (url, _):
+        source = ErsstSource(access="opendap", base=url, tries=1)
+        data = source.transport().model_copy(update={"stall": 1.0}).read(described("sst"))
+        with pytest.raises(InputRefusedError, match=r"cannot read sst from 1854-01-01 \(in .*Nothing was written"):
             ingest(Workspace(tmp_path / "ws"), data, group="obs")
+    assert Workspace(tmp_path / "ws").groups("archive") == []
+
+
+def test_a_web_page_in_the_place_of_opendap_is_refused(psl):
+    with (
+        dap_server(psl.folder, faults={"": ["html"] * 9}) as (url, _),
+        pytest.raises(InputRefusedError, match=r"sst\.mnmean\.nc: .*Check address and server"),
+    ):
+        ErsstSource(access="opendap", base=url, tries=1).open()
+
+
+def test_an_opendap_server_that_fails_once_is_asked_again(psl):
+    with dap_server(psl.folder, faults={"sst[": ["500"]}) as (url, _):
+        source = ErsstSource(access="opendap", base=url, tries=3, pause=0.01)
+        assert not source.read(described("sst"))["sst"].load().isnull().all()
+
+
+@pytest.mark.parametrize("fault", ["500", "truncate", "stall", "html"])
+def test_a_chunk_that_never_comes_right_lets_nothing_in(web, tmp_path, fault):
+    layouts.weatherbench(days=2).to_zarr(web.folder / "era5.zarr", zarr_format=3)
+    data = ZarrSource(url=f"{web.url}/era5.zarr", tries=1, stall=1, **ERA5).read(described("tas"))
+    web.faults["2m_temperature/c/0/0/0"] = [fault] * 99
+    with pytest.raises(InputRefusedError, match=r"cannot read tas from 2000-01-01 \(in http.*Nothing was written"):
+        ingest(Workspace(tmp_path / "ws"), data, group="era5")
     assert Workspace(tmp_path / "ws").groups("archive") == []
 
 
@@ -369,7 +395,7 @@ def test_cds_asks_again_for_what_failed_or_expired(cds, fault):
     assert monthly(process={"years": [2000, 2001]}).open().sizes["time"] == 24
     assert len(cds.submitted) == 2
     cds.faults[:] = [fault] * 3
-    with pytest.raises(InputRefusedError, match="cds: 3 requests failed, the last with"):
+    with pytest.raises(InputRefusedError, match=r"cds: 3 request\(s\) failed, the last with"):
         monthly(process={"years": [2002, 2003]}).open()
 
 
@@ -380,6 +406,17 @@ def test_cds_goes_on_with_what_is_queued_after_a_restart(cds):
         source.open()
     cds.jobs["job-0"]["fault"] = None
     assert source.open().sizes["time"] == 24
+    assert len(cds.submitted) == 1
+
+
+@pytest.mark.parametrize(("fault", "message"), [("html", "it is a web page, not data"), ("cut", "IncompleteRead")])
+def test_cds_refuses_what_is_no_data(cds, cache, fault, message):
+    cds.faults[:] = [fault]
+    with pytest.raises(InputRefusedError, match=message):
+        monthly(process={"years": [2000, 2001]}, tries=1).open()
+    assert not list(cache.rglob("*.nc"))
+    cds.jobs["job-0"]["fault"] = None
+    assert monthly(process={"years": [2000, 2001]}).open().sizes["time"] == 24
     assert len(cds.submitted) == 1
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.errors import InputRefusedError
+from pipeline.errors import InputRefusedError, in_one_line
 from pipeline.periods import Cadence
 from pipeline.processing import Processing, box_of, narrowed
 from pipeline.sources.base import Origin, SourceConfig, Wanted
@@ -151,6 +151,11 @@ class CdsSource(SourceConfig):
 
     def _fetch(self, request: dict[str, Any]) -> Path:
         digest = hashlib.sha256(json.dumps([self.dataset, request], sort_keys=True).encode()).hexdigest()[:16]
+        try:
+            import cdsapi  # noqa: F401
+            import requests
+        except ImportError as error:
+            raise InputRefusedError("cds needs the package cdsapi: `pip install tercile[cds]`.") from error
         path = cache_folder() / "cds" / f"{digest}.nc"
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -162,7 +167,9 @@ class CdsSource(SourceConfig):
             except _GoneError as error:
                 path.with_suffix(".job").unlink(missing_ok=True)
                 failures.append(str(error))
-        raise InputRefusedError(f"cds: {self.tries} requests failed, the last with: {failures[-1]} ({request}).")
+            except requests.RequestException as error:  # the connection broke; the job is still there
+                failures.append(in_one_line(error))
+        raise InputRefusedError(f"cds: {self.tries} request(s) failed, the last with: {failures[-1]} ({request}).")
 
     def _ask(self, request: dict[str, Any], path: Path) -> Path:
         """Submit a request, or find the one that was submitted before, wait for it and fetch what it made."""

@@ -17,7 +17,7 @@ from pipeline.processing import Processing, narrowed
 READ_BYTES = 16_000_000
 """Target size of what is read at once of one variable."""
 MAX_FIELD_BYTES = 1_000_000_000
-"""A single field larger than this is refused; the globe at 0.02 degrees has fewer."""
+"""A single field or chunk larger than this is refused; the globe at 0.02 degrees has fewer."""
 MAX_COORDINATE = 50_000_000
 """Values of a coordinate, at most: a century in minutes has fewer."""
 MAX_INFLATION = 5_000
@@ -99,21 +99,25 @@ def _refuse_absurd(raw: Any, stored: int) -> None:
     for name, variable in raw.variables.items():
         size = int(np.prod([int(count) for count in variable.shape], dtype=object)) * _item_bytes(variable)
         declared += size
-        refuse_size(name, tuple(variable.shape), _item_bytes(variable))
+        refuse_size(name, tuple(variable.shape), _item_bytes(variable), chunk=variable.chunking())
     if raw.data_model.startswith("NETCDF3") and declared > stored:
         raise InputRefusedError(f"truncated: {declared} bytes of data declared, {stored} there. Fetch it again.")
     if declared > max(SMALL_BYTES, MAX_INFLATION * stored):
         raise InputRefusedError(f"declares {declared / 1e9:.3g} GB of data in a file of {stored} bytes.")
 
 
-def refuse_size(name: str, shape: tuple[int, ...], item_bytes: int) -> None:
-    """Refuse a coordinate or a field that no climate data has.
+def refuse_size(name: str, shape: tuple[int, ...], item_bytes: int, *, chunk: Any = None) -> None:
+    """Refuse a coordinate, a field or a chunk that no climate data has.
 
     Raises:
         InputRefusedError: Too large.
     """
     if len(shape) == 1 and shape[0] > MAX_COORDINATE:
         raise InputRefusedError(f"'{name}' has {shape[0]} values; a coordinate has at most {MAX_COORDINATE}.")
+    if isinstance(chunk, list | tuple):
+        size = int(np.prod([int(count) for count in chunk], dtype=object)) * item_bytes
+        if size > MAX_FIELD_BYTES:
+            raise InputRefusedError(f"'{name}' has chunks of {size / 1e9:.3g} GB; write it in smaller ones.")
     field = int(np.prod([int(count) for count in shape[-2:]], dtype=object)) * item_bytes
     if len(shape) > 1 and field > MAX_FIELD_BYTES:
         raise InputRefusedError(f"'{name}' has fields of {shape[-2:]} cells, {field / 1e9:.3g} GB each.")
@@ -176,7 +180,7 @@ def open_zarr_store(store: Any, *, group: str | None) -> xr.Dataset:
 
     node = zarr.open_group(store, path=group or "", mode="r")
     for name, array in node.arrays():
-        refuse_size(name, array.shape, array.dtype.itemsize)
+        refuse_size(name, array.shape, array.dtype.itemsize, chunk=array.chunks)
     consolidated = node.metadata.consolidated_metadata is not None
     return xr.open_zarr(store, group=group, chunks=None, decode_times=TIMES, consolidated=consolidated)
 

@@ -1,11 +1,10 @@
 """Trying again what a server may answer better the next time."""
 
-import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.errors import InputRefusedError
+from pipeline.errors import InputRefusedError, in_one_line
 from pipeline.sources.download import Patience
 
 Found = TypeVar("Found")
@@ -22,7 +21,7 @@ def retried(attempt: Callable[[], Found], patience: Patience, what: str) -> Foun
     Raises:
         InputRefusedError: All tries failed.
     """
-    pause, failure = patience.pause, None
+    pause, failure = patience.pause, Exception("it was not tried")
     for turn in range(patience.tries):
         if turn:
             time.sleep(pause)
@@ -33,7 +32,6 @@ def retried(attempt: Callable[[], Found], patience: Patience, what: str) -> Foun
             raise
         except Exception as error:  # each library has errors of its own for a server that fails
             failure = error
-    reason = re.sub(r"Error performing .* - ", "", str(failure).partition("\n")[0])  # the address is said already
     raise InputRefusedError(
-        f"source: {what}: {type(failure).__name__}: {reason}, {patience.often}. Check address and server."
+        f"source: {what}: {in_one_line(failure)}, {patience.often}. Check address and server."
     ) from failure

@@ -12,7 +12,8 @@ class CdsServer:
     """Jobs are queued, run and are done, one state further at each look.
 
     Attributes:
-        faults: What happens to the next jobs: ``fail``, ``expire`` (done, then gone), ``slow`` (queued for good).
+        faults: What happens to the next jobs: ``fail``, ``expire`` (done, then gone), ``slow`` (queued for good),
+            ``cut`` (half of the file comes), ``html`` (a page in its place).
         submitted: Requests in order.
         largest: Fields that one request may ask for.
     """
@@ -104,12 +105,14 @@ class _Handler(BaseHTTPRequestHandler):
         return self.say(200, {"asset": {"value": {**value, "href": f"{self.site.url}/files/{number}"}}})
 
     def send(self, number, *, with_body=True):
-        data = self.site.jobs[number]["data"]
+        job = self.site.jobs[number]
+        data = b"<!DOCTYPE html>".ljust(len(job["data"])) if job["fault"] == "html" else job["data"]
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if with_body:
-            self.wfile.write(data)
+            self.wfile.write(data[: len(data) // 2] if job["fault"] == "cut" else data)
+            self.close_connection = job["fault"] == "cut"
 
     def job(self, number, status="accepted"):
         url = f"{self.site.url}/retrieve/v1/jobs/{number}"

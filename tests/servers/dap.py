@@ -1,6 +1,7 @@
 """An OPeNDAP server: pydap's, over the NetCDF files of a folder as they are packed."""
 
 import threading
+import time
 from contextlib import contextmanager
 from socketserver import ThreadingMixIn
 from urllib.parse import unquote
@@ -33,8 +34,12 @@ def _handler(path):
 
 
 @contextmanager
-def dap_server(folder, *, cut=()):
-    """Address of a server of ``folder``, and the list of requests that it gets; ``cut`` ends answers half way."""
+def dap_server(folder, *, faults=None):
+    """Address of a server of ``folder``, and the list of requests that it gets.
+
+    ``faults`` holds, by a part of path and query, what goes wrong with the next requests, in order: ``500``, ``html``,
+    ``cut`` (half of the answer) or ``stall``.
+    """
     requests, handlers = [], {}
 
     def app(environ, start_response):
@@ -46,10 +51,16 @@ def dap_server(folder, *, cut=()):
             return [b"not here"]
         if file not in handlers:
             handlers[file] = _handler(file)
+        fault = next(
+            (queue.pop(0) for part, queue in (faults or {}).items() if part in f"{path}?{query}" and queue), None
+        )
+        if fault in ("500", "html"):
+            start_response("500 Out Of Order" if fault == "500" else "200 OK", [("Content-Type", "text/html")])
+            return [b"<!DOCTYPE html><html><body>Please log in</body></html>"]
+        if fault == "stall":
+            time.sleep(3)
         answer = b"".join(handlers[file](environ, start_response))
-        if any(part in query for part in cut):
-            return [answer[: len(answer) // 2]]
-        return [answer]
+        return [answer[: len(answer) // 2]] if fault == "cut" else [answer]
 
     server = make_server("127.0.0.1", 0, app, server_class=_Server, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()

@@ -1,9 +1,12 @@
 """Files that are not what they say: cut short, overwritten, absurd, or far larger inside than outside."""
 
+import json
+
 import netCDF4
 import numpy as np
 
 from tests.conftest import monthly_record
+from tests.servers import layouts
 
 
 def malformed(folder, count, *, seed=0):
@@ -16,7 +19,21 @@ def malformed(folder, count, *, seed=0):
             path, format=form, encoding={"sst": {"zlib": name == "nc4"}} if name == "nc4" else None
         )
         whole[name] = path.read_bytes()
-    damages = [_cut, _magic, _noise, _header, _dates, _attributes, _absurd, _bomb, _text]
+    damages = [
+        _cut,
+        _magic,
+        _noise,
+        _header,
+        _dates,
+        _attributes,
+        _absurd,
+        _bomb,
+        _text,
+        _chunk,
+        _grib,
+        _zarr_noise,
+        _zarr_absurd,
+    ]
     found = []
     for number in range(count):
         damage = damages[number % len(damages)]
@@ -88,3 +105,41 @@ def _bomb(path, data, rng):
 
 def _text(path, data, rng):
     path.write_text("time,lat,lon,sst\n" * int(rng.integers(1, 500)))
+
+
+def _chunk(path, data, rng):
+    """One chunk that would fill memory for the sake of a single step."""
+    with netCDF4.Dataset(path, "w") as file:
+        shape = dict(time=int(rng.integers(1_500, 3_000)), lat=400, lon=500)
+        for name, size in shape.items():
+            file.createDimension(name, size)
+        file.createVariable("sst", "f4", tuple(shape), zlib=True, chunksizes=tuple(shape.values()))
+
+
+def _grib(path, data, rng):
+    """Fields cut short, or overwritten in their headers."""
+    layouts.grib(path, months=2)
+    whole = bytearray(path.read_bytes())
+    for at in rng.integers(4, 200, 30):
+        whole[at] ^= 255
+    path.write_bytes(whole[: int(rng.uniform(0.1, 1) * len(whole))])
+
+
+def _zarr_noise(path, data, rng):
+    """A chunk that is no chunk."""
+    monthly_record().to_zarr(path, zarr_format=3)
+    chunks = sorted(file for file in (path / "sst" / "c").rglob("*") if file.is_file())
+    chunks[int(rng.integers(len(chunks)))].write_bytes(rng.bytes(int(rng.integers(1, 5_000))))
+
+
+def _zarr_absurd(path, data, rng):
+    """Metadata that declares terabytes, in the fields or in a chunk of them, or that ends in the middle."""
+    monthly_record().to_zarr(path, zarr_format=3, consolidated=False)
+    target = path / "sst" / "zarr.json"
+    about, kind = json.loads(target.read_text()), rng.integers(3)
+    if kind == 0:
+        about["shape"] = [144, 10**6, 10**6]
+    elif kind == 1:
+        about["shape"] = about["chunk_grid"]["configuration"]["chunk_shape"] = [10**7, 50, 70]
+    text = json.dumps(about)
+    target.write_text(text[: len(text) // 2] if kind == 2 else text)
