@@ -75,6 +75,29 @@ def test_weatherbench_over_http_reads_only_what_is_selected(web, version, monkey
     assert origin.version.startswith('"')
 
 
+def test_weatherbench_at_one_and_a_half_degrees(web):
+    raw = layouts.weatherbench(days=1, step=(240, 121))
+    raw.to_zarr(web.folder / "era5.zarr", zarr_format=2, consolidated=True)
+    found = ZarrSource(url=f"{web.url}/era5.zarr", **ERA5).read(described("tas", "z500", "slp", "pr"))
+    assert dict(found.sizes) == {"time": 4, "latitude": 121, "longitude": 240}
+    assert found["latitude"].values[[0, -1]].tolist() == [-90, 90]
+    np.testing.assert_array_equal(found["slp"][2], raw["mean_sea_level_pressure"][2].T)
+
+
+def test_weatherbench_ensembles_are_realizations_at_one_lead(web, tmp_path):
+    raw = layouts.weatherbench_ensemble()
+    raw.to_zarr(web.folder / "ens.zarr", zarr_format=2, consolidated=True)
+    source = ZarrSource(url=f"{web.url}/ens.zarr", spelling=ERA5["spelling"], select={"prediction_timedelta": 12})
+    found = source.read(described("tas"))
+    expected = raw["2m_temperature"].isel(prediction_timedelta=2).transpose("number", "time", "latitude", "longitude")
+    assert found["tas"].dims == ("realization", "time", "latitude", "longitude")
+    np.testing.assert_array_equal(found["tas"], expected)
+    assert str(found["time"].values[0])[:13] == "2020-01-01T12"
+    assert ingest(Workspace(tmp_path / "ws"), found, group="ens").added == 3
+    with pytest.raises(InputRefusedError, match=r"prediction_timedelta is none of.*select: {prediction_timedelta"):
+        source.model_copy(update={"select": {}}).read(described("tas"))
+
+
 def test_arco_ends_where_its_data_end(web):
     raw = layouts.arco()
     raw.chunk(time=1).to_zarr(web.folder / "arco.zarr", zarr_format=2, consolidated=True)
@@ -138,7 +161,7 @@ def test_a_bucket_with_and_without_credentials(s3, tmp_path, monkeypatch):
         assert source.origins()[0].version
 
 
-def test_google_cloud_storage_with_credentials_from_the_environment(web, tmp_path, monkeypatch):
+def test_google_cloud_storage_with_and_without_credentials(web, tmp_path, monkeypatch):
     """Its API for reading is plain HTTP below the name of the bucket; the service account's file names the server."""
     raw = layouts.weatherbench(days=2)
     raw.to_zarr(web.folder / "bucket" / "era5.zarr", zarr_format=3)
@@ -151,8 +174,9 @@ def test_google_cloud_storage_with_credentials_from_the_environment(web, tmp_pat
     }
     (tmp_path / "account.json").write_text(json.dumps(account))
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
-    found = ZarrSource(url="gs://bucket/era5.zarr", anonymous=False, **ERA5).read(described("tas"))["tas"]
-    np.testing.assert_array_equal(found, raw["2m_temperature"].transpose("time", "latitude", "longitude"))
+    for anonymous in (True, False):
+        found = ZarrSource(url="gs://bucket/era5.zarr", anonymous=anonymous, **ERA5).read(described("tas"))["tas"]
+        np.testing.assert_array_equal(found, raw["2m_temperature"].transpose("time", "latitude", "longitude"))
 
 
 @pytest.fixture
@@ -160,11 +184,14 @@ def psl(web):
     """The folders of NOAA PSL, as files."""
     (web.folder / "noaa.ersst.v5").mkdir()
     layouts.ersst().to_netcdf(web.folder / "noaa.ersst.v5" / "sst.mnmean.nc")
-    for folder, name in (("surface", "slp"), ("pressure", "hgt")):
-        path = web.folder / "ncep.reanalysis" / "Dailies" / folder
-        path.mkdir(parents=True)
+    files = {"surface/slp": "slp", "pressure/hgt": "hgt", "surface_gauss/air.2m.gauss": "air",
+             "surface_gauss/prate.sfc.gauss": "prate"}  # fmt: skip
+    for path, name in files.items():
         for year in (2000, 2001):
-            layouts.ncep_daily(name, year, level=name == "hgt").to_netcdf(path / f"{name}.{year}.nc")
+            target = web.folder / "ncep.reanalysis" / "Dailies" / f"{path}.{year}.nc"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            raw = layouts.ncep_daily(name, year, level=name == "hgt", gaussian="gauss" in path)
+            raw.to_netcdf(target, format="NETCDF4_CLASSIC")
     return web
 
 
@@ -238,8 +265,13 @@ def test_ncep_daily_takes_a_file_for_each_year_and_variable(psl):
     found = source.read(described("slp", "zg500"))
     assert found.sizes["time"] == 366 + 365
     raw = layouts.ncep_daily("hgt", 2001, level=True)["hgt"].sel(level=500)
-    np.testing.assert_allclose(found["zg500"][366], raw[0, ::-1], atol=0.26)  # packed in steps of 0.5 m
+    np.testing.assert_allclose(found["zg500"][366], raw[0, ::-1], atol=0.51)  # packed in steps of 1 m
     assert found["slp"].attrs["units"] == "Pa"
+    surface = NcepDailySource(base=psl.url, variables=["tas", "pr"], process={"years": [2000, 2000]})
+    fluxes = surface.read(described("tas", "pr"))
+    raw = layouts.ncep_daily("prate", 2000, gaussian=True)["prate"]
+    np.testing.assert_allclose(fluxes["pr"], raw[:, ::-1], atol=1e-7)
+    assert 280 < float(fluxes["tas"].mean()) < 290
     with pytest.raises(ValueError, match="ncep-daily has no 'sst'"):
         NcepDailySource(variables=["sst"], process={"years": [2000, 2001]})
 
@@ -375,6 +407,12 @@ def test_cds_splits_what_is_too_large_for_one_request(cds):
     assert len(cds.submitted) == 3  # all else came from the cache
     with pytest.raises(InputRefusedError, match="Your request is too large"):
         monthly(limit=1000).open()
+
+
+def test_cds_precipitation_is_an_amount_of_a_day(cds):
+    source = monthly(variables=["pr"], accumulated={"pr": 24}, process={"years": [2000, 2000]})
+    found = source.read(described("pr"))["pr"]
+    assert float(found.mean()) == pytest.approx(3 / 86400, rel=0.01)
 
 
 def test_cds_daily_is_asked_month_by_month_where_it_must(cds):

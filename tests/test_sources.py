@@ -1,10 +1,15 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
 from pipeline.errors import InputRefusedError
 from pipeline.names import VARIABLES, canonical, known_variable
 from pipeline.periods import infer_cadence
-from pipeline.sources import FilesSource, SampleSource
+from pipeline.sources import FilesSource, SampleSource, Source
 from tests.conftest import monthly_record
 from tests.servers import layouts
 
@@ -86,6 +91,13 @@ def test_grib_of_surface_fields_and_profiles(tmp_path, edition):
     np.testing.assert_allclose(found["ta500"], values[:, 2, ::-1], atol=0.01)
     assert [str(label)[:7] for label in found["time"].values[:2]] == ["2000-01", "2000-02"]
     assert [path.name for path in tmp_path.iterdir()] == ["era5.grib"]  # no index is left beside it
+
+
+def test_grib_of_an_ensemble(tmp_path):
+    values = layouts.grib_ensemble(tmp_path / "ens.grib")
+    found = FilesSource(paths=[str(tmp_path / "ens.grib")]).read({"tas": known_variable("tas")})
+    assert found["tas"].dims == ("realization", "time", "latitude", "longitude")
+    np.testing.assert_allclose(found["tas"], values[:, :, ::-1], atol=0.01)
 
 
 def test_many_files_of_one_variable_each(tmp_path):
@@ -198,3 +210,13 @@ def test_a_forecast_at_one_lead_is_labelled_by_when_it_holds(tmp_path):
     raw.assign(sst=raw["sst"].expand_dims(prediction_timedelta=leads, axis=1)).to_netcdf(tmp_path / "a.nc")
     source = FilesSource(paths=[str(tmp_path / "a.nc")], select={"prediction_timedelta": 24})
     assert str(source.read({"sst": VARIABLES["sst"]})["time"].values[0])[:10] == "1990-01-02"
+
+
+def test_every_source_of_the_handbook_is_one():
+    text = (Path(__file__).parent.parent / "docs" / "sources.md").read_text()
+    snippets = [yaml.safe_load(part) for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    found = [source for snippet in snippets for source in snippet.values()]
+    for source in found:
+        TypeAdapter(Source).validate_python({"variables": ["tas"], **source})
+    kinds = {source["kind"] for source in found} | set(re.findall(r"`{kind: ([\w-]+)", text))
+    assert kinds == {"files", "zarr", "http", "opendap", "ersst-v5", "ncep-daily", "cmip6", "cds", "sample"}
