@@ -45,6 +45,7 @@ check: lint types contract  ## linters, types and the import contract
 bench: $(VENV)/.installed  ## measure the bounds, as ratios in one run
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_scores.py
 	@PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_ingest.py
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_ask.py
 
 scorecards: $(VENV)/.installed  ## run the ready experiments that need no network, and write docs/scorecards.md
 	@$(BIN)/python -m tests.benchmarks.scorecards

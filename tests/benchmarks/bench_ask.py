@@ -1,7 +1,8 @@
 """Questions against their bounds, on stores that the project's own writer makes in a temporary folder.
 
-``python tests/benchmarks/bench_ask.py --out FILE``; needs 8 GB of disk and some minutes. Comparisons are ratios of
-times measured in turn in one run. Cold means that the process's caches are empty; the operating system's are not.
+``python tests/benchmarks/bench_ask.py [--out FILE]``; needs 8 GB of disk and some minutes; exits 1 where a bound is
+broken. Comparisons are ratios of times measured in turn in one run. Cold means that the process's caches are empty; the
+operating system's are not.
 """
 
 import argparse
@@ -42,6 +43,28 @@ HEAVY = (
     "prob (tas.mean(over=box(lat=30..50, lon={0}..60)) > p66).run(time=lead 1..12) >= 2 months",
 )
 MAP = "map of tas.mean(time=lead {}) > 285.1 K"
+
+AT_MOST = {
+    "explain_p95_ms": 50,
+    "point_warm_p95_ms": 100,
+    "region_warm_p95_ms": 100,
+    "point_cold_p95_ms": 500,
+    "region_cold_p95_ms": 500,
+    "polygon_compound_run_p95_ms": 1000,
+    "map_p95_ms": 1500,
+    "map_over_reading": 1.3,
+    "skill_first_point_ms": 3000,
+    "skill_first_region_ms": 3000,
+    "skill_cached_p95_ms": 50,
+    "skill_pending_p95_ms": 500,
+    "clients_errors": 0,
+    "clients_p99_s": 2,
+    "clients_peak_gib": 1.5,
+    "clients_memory_second_half_over_first": 1.1,
+    "members_4x_time": 4,
+    "members_4x_peak_memory": 1.2,
+}
+AT_LEAST = {"plain_xarray_map_over_ours": 3, "plain_xarray_point_over_ours": 30}
 
 
 def build(root, *, latitudes, longitudes, members, names, hindcasts=0):
@@ -168,31 +191,43 @@ def maps(workspace):
 
 
 def plain_xarray(workspace, folder):
-    """The same map and point with plain xarray on a Zarr store of default chunks, over ours."""
+    """The same map and point with plain xarray, over ours: on Zarr's own chunks, and on a field a chunk as runs write.
+
+    Theirs is the share of members alone: no base rate, no interval.
+    """
     stored = open_direct(workspace.reader("ensembles"), "noise/abc/forecast")
     whole = stored[["tas"]].load().drop_encoding()
-    whole.drop_vars([name for name in whole.coords if name not in whole.dims]).to_zarr(
-        folder / "plain.zarr", zarr_format=3
+    whole = whole.drop_vars([name for name in whole.coords if name not in whole.dims])
+    whole.to_zarr(folder / "zarr.zarr", zarr_format=3)
+    whole.to_zarr(
+        folder / "field.zarr", zarr_format=3, encoding={"tas": {"chunks": (1, 1, 1, *whole["tas"].shape[3:])}}
     )
-
-    def map_plain(_):
-        data = xr.open_zarr(folder / "plain.zarr")["tas"].isel(init_time=0, lead_time=slice(0, 3))
-        (data.mean("lead_time") > 285.1).mean("member").compute()
-
-    def point_plain(_):
-        data = xr.open_zarr(folder / "plain.zarr")["tas"].isel(init_time=0, lead_time=slice(0, 3))
-        (data.sel(latitude=40, longitude=255).mean("lead_time") > 285.1).mean("member").compute()
-
-    point = "prob tas.mean(over=point(40, -105)).mean(time=lead 1..3) > 285.1 K"
-    ask(workspace, point)
     ratios = {}
-    for name, theirs, ours, count in (
-        ("map", map_plain, lambda _: ask(workspace, MAP.format("1..3")), 4),
-        ("point", point_plain, lambda _: ask(workspace, point), 8),
-    ):
-        pairs = [(times(theirs, 1)[0], times(ours, 1)[0]) for _ in range(count)]
-        ratios[f"plain_xarray_{name}_over_ours"] = round(float(np.median([a / b for a, b in pairs])), 1)
+    for chunks in ("field", "zarr"):
+        for leads in (LEADS, 3):
+            found = _against(workspace, folder / f"{chunks}.zarr", leads)
+            name = "" if (chunks, leads) == ("field", LEADS) else f"_{chunks}_chunks_{leads}_leads"
+            ratios |= {f"plain_xarray_{what}_over_ours{name}": ratio for what, ratio in found.items()}
     return ratios
+
+
+def _against(workspace, path, leads):
+    """Plain xarray's time over ours for a map and a point of so many leads."""
+
+    def plain(**place):
+        data = xr.open_zarr(path)["tas"].isel(init_time=0, lead_time=slice(0, leads)).sel(**place)
+        return (data.mean("lead_time") > 285.1).mean("member").compute()
+
+    point = f"prob tas.mean(over=point(40, -105)).mean(time=lead 1..{leads}) > 285.1 K"
+    ask(workspace, point)
+    works = {
+        "map": (lambda _: plain(), lambda _: ask(workspace, MAP.format(f"1..{leads}")), 3),
+        "point": (lambda _: plain(latitude=40, longitude=255), lambda _: ask(workspace, point), 6),
+    }
+    return {
+        name: round(float(np.median([times(theirs, 1)[0] / times(ours, 1)[0] for _ in range(count)])), 1)
+        for name, (theirs, ours, count) in works.items()
+    }
 
 
 def skill(workspace):
@@ -281,10 +316,11 @@ def _wait_for(port):
 def four_times_members(folder):
     """A map of 200 members against one of 50, each in a process of its own."""
     code = (
-        "import json, resource, sys, time; from pathlib import Path; from pipeline import Workspace, ask;"
+        "import json, sys, time; from pathlib import Path; from pipeline import Workspace, ask;"
+        "from tests.benchmarks.bench_ingest import peak_kibibytes;"
         "w = Workspace(Path(sys.argv[1])); q = sys.argv[2]; ask(w, q); b = time.perf_counter(); ask(w, q); ask(w, q);"
         "t = time.perf_counter() - b;"
-        "print(json.dumps([t, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))"
+        "print(json.dumps([t, peak_kibibytes()]))"
     )
     found = {}
     for members in (50, 200):
@@ -316,9 +352,17 @@ def main():
             found |= skill(system)
         if "members" in asked.only:
             found |= four_times_members(folder)
+    found["broken"] = broken(found)
     print(json.dumps(found, indent=2))
     if asked.out:
         asked.out.write_text(json.dumps(found, indent=2))
+    sys.exit(1 if found["broken"] else 0)
+
+
+def broken(found):
+    """The bounds that do not hold."""
+    over = [f"{name} <= {bound}" for name, bound in AT_MOST.items() if found.get(name, bound) > bound]
+    return over + [f"{name} >= {bound}" for name, bound in AT_LEAST.items() if found.get(name, bound) < bound]
 
 
 if __name__ == "__main__":
