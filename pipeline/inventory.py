@@ -17,6 +17,9 @@ from pipeline.periods import EPOCH, infer_cadence
 from pipeline.provenance import read_records
 from pipeline.workspace import Workspace
 
+SHOWN = 10
+"""Gaps, ingests and snapshots that are told to people; machines get all of them."""
+
 
 @dataclass(frozen=True)
 class GroupInventory:
@@ -24,7 +27,7 @@ class GroupInventory:
 
     Attributes:
         group: Name.
-        variables: Short name → units, cell methods, shape and bytes before compression.
+        variables: Short name → units, cell methods, dimensions, shape and bytes before compression.
         first: First label.
         last: Last label.
         steps: Number of steps.
@@ -75,22 +78,29 @@ class Inventory:
     def lines(self) -> Iterator[str]:
         """For people."""
         for group in self.groups:
-            span = f"{group.first} to {group.last}, {group.steps} × {group.cadence}"
-            yield f"{group.group}: {span}, {group.calendar} calendar"
-            for name, about in group.variables.items():
-                missing = f", {group.missing[name]:.1%} missing" if group.missing.get(name) else ""
-                size = f"{about['bytes'] / 1e6:.4g} MB"
-                kept = f"{about['shape']!s:24} {about['cell_methods']:14}"
-                yield f"  {name:10} {about['units']:12} {kept} {size}{missing}"
-            for start, end in group.gaps:
-                yield f"  gap        {start} to {end}"
-            for record in group.ingests:
-                yield f"  ingest     {_ingest_line(record)}"
-            if group.faults is not None:
-                yield f"  verify     {'; '.join(group.faults) or 'every step reads as it was written'}"
-        yield f"{len(self.snapshots)} snapshots, {self.stored_bytes / 1e6:.4g} MB on disk"
-        for snapshot in self.snapshots[:10]:
-            yield f"  {snapshot['written_at']}  {snapshot['id']}  {snapshot['message']}"
+            yield from _group_lines(group)
+        yield f"{len(self.snapshots)} snapshots, {self.stored_bytes / 1e6:.3g} MB on disk"
+        for snapshot in self.snapshots[:SHOWN]:
+            yield f"  {_when(snapshot['written_at'])}  {snapshot['id']}  {snapshot['message']}"
+
+
+def _group_lines(group: GroupInventory) -> Iterator[str]:
+    length = f"× {group.cadence}" if " " in group.cadence else group.cadence
+    gaps = f"{len(group.gaps)} gap(s)" if group.gaps else "no gaps"
+    yield f"{group.group}: {group.first} to {group.last}, {group.steps} {length}, {group.calendar} calendar, {gaps}"
+    for name, about in group.variables.items():
+        axes = ", ".join(f"{dim} {size}" for dim, size in zip(about["dims"], about["shape"], strict=True))
+        missing = f", {group.missing[name]:.1%} missing" if group.missing.get(name) else ""
+        methods = about["cell_methods"]
+        yield f"  {name:9} {about['units']:12} {axes}, {methods}, {about['bytes'] / 1e6:.3g} MB{missing}"
+    for start, end in group.gaps[:SHOWN]:
+        yield f"  gap       {start} to {end}"
+    for record in group.ingests[-SHOWN:]:
+        yield f"  ingested  {_ingest_line(record)}"
+        for warning in record["warnings"]:
+            yield f"  warned    {warning}"
+    for fault in (group.faults or ["every step reads as it was written"]) if group.faults is not None else []:
+        yield f"  verified  {fault}"
 
 
 def take_inventory(workspace: Workspace, *, verify: bool = False) -> Inventory:
@@ -127,6 +137,7 @@ def _group(workspace: Workspace, store: Any, name: str, *, verify: bool) -> Grou
             "units": data[field].attrs.get("units", ""),
             "cell_methods": data[field].attrs.get("cell_methods", ""),
             "shape": list(data[field].shape),
+            "dims": [str(dim) for dim in data[field].dims],
             "bytes": data[field].nbytes,
         }
         for field in field_names(data)
@@ -174,7 +185,9 @@ def _summary(record: dict[str, Any]) -> dict[str, Any]:
     keys = ("number", "ingested_at", "kind", "added", "corrected", "corrections", "code_version", "processing")
     warnings = [f"[{line['gate']}] {text}" for line in record.get("gates", []) for text in line["found"]]
     kept = {key: record[key] for key in keys if key in record}
-    return kept | {"origins": len(record.get("origins", [])), "warnings": warnings}
+    sources = [origin["source"] for origin in record.get("origins", [])]
+    ends = sources if len(sources) < 3 else [sources[0], sources[-1]]
+    return kept | {"origins": len(sources), "sources": ends, "warnings": warnings}
 
 
 def _ingest_line(record: dict[str, Any]) -> str:
@@ -182,5 +195,11 @@ def _ingest_line(record: dict[str, Any]) -> str:
         f"{name} by up to {change['largest']:.3g} at {change['steps']} steps from {label_text(change['first'])}"
         for name, change in record.get("corrections", {}).items()
     ]
-    told = f"{record['ingested_at']}  {record.get('added', '?')} added, {record.get('corrected', '?')} corrected"
-    return f"{told}{': ' + '; '.join(changes) if changes else ''}, from {record['origins']} origin(s)"
+    changed = f"{record.get('added', '?')} added, {record.get('corrected', '?')} corrected"
+    origins = " … ".join(record["sources"]) + (f", {record['origins']} in all" if record["origins"] > 2 else "")
+    told = f"{_when(record['ingested_at'])}  {changed}{': ' + '; '.join(changes) if changes else ''}"
+    return told + (f", from {origins}" if origins else "")
+
+
+def _when(text: str) -> str:
+    return text.replace("T", " ").replace("+00:00", " UTC")

@@ -195,7 +195,14 @@ def test_the_inventory_tells_gaps_sizes_and_damage(files, workspace):
     chunks[0].write_bytes(bytes(data))
     found = take_inventory(workspace, verify=True)
     assert not found.is_sound
-    assert "verify" in "\n".join(found.lines())
+    lines = "\n".join(found.lines())
+    assert "verified  " in lines
+    assert "reads as it was written" not in lines.replace("does not read as", "")
+    assert "2000-12-01, 120 months, proleptic_gregorian calendar, 1 gap(s)" in lines
+    assert "realization" not in lines
+    assert "time 120, latitude 5, longitude 7, time: mean" in lines
+    assert "warned    [no_gaps] obs: time: 1 gap(s) or overlap(s), the first between 1994-12-01 (in " in lines
+    assert f"from {files / '1990.nc'} … {files / '2000.nc'}, 10 in all" in lines
 
 
 @pytest.mark.parametrize("name", sorted(ready_experiments()))

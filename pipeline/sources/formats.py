@@ -13,6 +13,7 @@ import xarray as xr
 from pipeline.errors import InputRefusedError
 from pipeline.names import DIMENSIONS, rename_dimensions
 from pipeline.processing import Processing, narrowed
+from pipeline.sources.grib import open_grib
 
 READ_BYTES = 16_000_000
 """Target size of what is read at once of one variable."""
@@ -147,25 +148,7 @@ def _steps_at_once(field: xr.DataArray) -> int:
 
 
 def _open_grib(path: Path) -> xr.Dataset:
-    try:
-        import cfgrib
-    except ImportError as error:
-        raise InputRefusedError("GRIB needs the package cfgrib: `pip install tercile[grib]`.") from error
-    parts = cfgrib.open_datasets(str(path), backend_kwargs={"indexpath": ""}, decode_times=TIMES)
-    if not parts:
-        raise InputRefusedError("no field in it")
-    parts = [_plain_grib(part) for part in parts]
-    return xr.merge(parts, compat="override", join="exact", combine_attrs="override")
-
-
-def _plain_grib(part: xr.Dataset) -> xr.Dataset:
-    if "step" in part.dims and part.sizes["step"] > 1:
-        raise InputRefusedError("forecasts of several steps; give analyses, or one step for each time.")
-    if "step" in part.dims:
-        part = part.isel(step=0)
-    if "step" in part.coords and "valid_time" in part.coords:  # what is kept is when it holds, not when it was made
-        part = part.assign_coords(time=part["valid_time"])
-    return part.drop_vars([name for name in ("step", "valid_time") if name in part.coords])
+    return open_grib(path, decode_times=TIMES)
 
 
 def _open_zarr(path: Path) -> xr.Dataset:
