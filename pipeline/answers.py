@@ -7,7 +7,7 @@ sibling ``…_reason``; absence never means that something passed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,7 @@ def answer(
     level: float = 0.9,
     skill: Mapping[str, Any] | Callable[[Inquiry], Mapping[str, Any] | None] | None = None,
     raw: xr.Dataset | None = None,
+    refits: Sequence[xr.Dataset] = (),
     partial: bool = False,
 ) -> Answer:
     """Answer a question from an ensemble.
@@ -108,6 +109,8 @@ def answer(
         skill: The track record of this question, at least ``{"verdict": …}``; or a function that finds it, if it can,
             for the question before its data.
         raw: The members before calibration, where ``ensemble`` is calibrated.
+        refits: The members under calibrations that were each learnt without one part of the hindcasts, so that the
+            interval covers the fit of the calibration too.
         partial: Whether to use what is on the grid of a region that is not wholly on it; the answer then says so.
 
     Returns:
@@ -126,8 +129,9 @@ def answer(
     resolved = restated(inquiry)
     track = (skill(inquiry) if callable(skill) else skill) or _no_track_record(asked, catalogue)
     if asked.ask == "prob":
-        earlier = None if raw is None else Inquiry.of(asked, ensemble=raw, **setting)
-        found, members = answer_shares(inquiry, level=level, skill=track, raw=earlier)
+        earlier = None if raw is None else inquiry.beside(raw)
+        others = [inquiry.beside(refit) for refit in refits]
+        found, members = answer_shares(inquiry, level=level, skill=track, raw=earlier, refits=others)
     elif asked.ask in ("map", "series"):
         found, members = answer_field(inquiry, level=level)
     else:

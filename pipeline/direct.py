@@ -1,5 +1,7 @@
 """Reading for one answer: through xarray alone, since Dask's bookkeeping takes as long as the reading itself."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,13 +33,22 @@ def open_direct(store: IcechunkStore, group: str) -> xr.Dataset | None:
     return dataset.assign({name: dataset[name].load() for name in times})
 
 
-def calibrated_direct(drawn: xr.Dataset, background: tuple[xr.Dataset, xr.Dataset], learnt: xr.Dataset) -> xr.Dataset:
+def calibrated_direct(
+    drawn: xr.Dataset,
+    background: tuple[xr.Dataset, xr.Dataset],
+    learnt: xr.Dataset,
+    *,
+    fold: int | None = None,
+    readers: Mapping[str, LastRead] | None = None,
+) -> xr.Dataset:
     """The calibrated members of a stored ensemble, read and changed cell by cell as they are asked for, without Dask.
 
     Args:
         drawn: Members as they were drawn, from ``open_direct``.
         background: Expected state and deviation that they were drawn about, from ``open_direct``.
         learnt: From ``pipeline.products.open_calibration``.
+        fold: Use what was learnt without this part of the hindcasts, instead of what suits each start.
+        readers: By variable, shared by calibrations of the same members.
 
     Returns:
         ``drawn`` with the variables that the calibration knows replaced, still lazy.
@@ -46,11 +57,32 @@ def calibrated_direct(drawn: xr.Dataset, background: tuple[xr.Dataset, xr.Datase
 
     season = season_numbers(drawn)
     made = {}
+    folds = drawn["fold"].values if fold is None else np.full(drawn.sizes["init_time"], fold)
     for name, coefficients in learnt.data_vars.items():
-        parts = (drawn[name], background[0][name], background[1][name], coefficients)
-        array = indexing.LazilyIndexedArray(_Calibrated(*parts, fold=drawn["fold"].values, season=season))
+        reader = (readers or {}).get(str(name)) or LastRead(drawn[name])
+        parts = (reader, background[0][name], background[1][name], coefficients)
+        array = indexing.LazilyIndexedArray(_Calibrated(*parts, fold=folds, season=season))
         made[name] = (drawn[name].dims, array, drawn[name].attrs, drawn[name].encoding)
     return drawn.assign(made)
+
+
+class LastRead:
+    """An array and the part of it that was read last, so that calibrations which differ in numbers alone read once."""
+
+    MOST = 64_000_000  # bytes that are kept
+
+    def __init__(self, array: xr.DataArray) -> None:
+        self.array = array
+        self._last: tuple[object, xr.DataArray] | None = None
+
+    def read(self, kept: Mapping[Any, Any]) -> xr.DataArray:
+        """The part at these positions."""
+        key = tuple((dim, part if isinstance(part, slice) else part.tobytes()) for dim, part in kept.items())
+        last = self._last
+        if last is None or last[0] != key:
+            last = (key, self.array.isel(kept).load())
+            self._last = last if last[1].nbytes <= self.MOST else None
+        return last[1]
 
 
 class _Calibrated(BackendArray):
@@ -58,7 +90,7 @@ class _Calibrated(BackendArray):
 
     def __init__(
         self,
-        drawn: xr.DataArray,
+        drawn: LastRead,
         expected: xr.DataArray,
         deviation: xr.DataArray,
         coefficients: xr.DataArray,
@@ -68,7 +100,7 @@ class _Calibrated(BackendArray):
     ) -> None:
         self.drawn, self.expected, self.deviation, self.coefficients = drawn, expected, deviation, coefficients
         self.fold, self.season = fold, season
-        self.shape, self.dtype = drawn.shape, np.dtype("float32")
+        self.shape, self.dtype = drawn.array.shape, np.dtype("float32")
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -76,7 +108,7 @@ class _Calibrated(BackendArray):
     def _read(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
         from pipeline.calibration import calibrate
 
-        dims = self.drawn.dims
+        dims = self.drawn.array.dims
         wanted = dict(zip(dims, key, strict=True))
         kept = {
             dim: slice(part, part + 1) if isinstance(part, int | np.integer) else part for dim, part in wanted.items()
@@ -84,7 +116,7 @@ class _Calibrated(BackendArray):
         every = {dim: part for dim, part in kept.items() if dim != "member"}
         with dask.config.set(scheduler="synchronous"):
             made = calibrate(
-                self.drawn.isel(every).load(),
+                self.drawn.read(every),
                 _part(self.expected, every),
                 _part(self.deviation, every),
                 _part(self.coefficients, every, shared=("lead_time",)),

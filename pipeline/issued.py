@@ -14,7 +14,7 @@ import xarray as xr
 from pipeline.answers import Answer, answer
 from pipeline.archive import open_archive
 from pipeline.catalogue import Catalogue
-from pipeline.direct import calibrated_direct, open_direct
+from pipeline.direct import LastRead, calibrated_direct, open_direct
 from pipeline.ensembles import BACKGROUND, Kind
 from pipeline.errors import TercileError
 from pipeline.events import question_id
@@ -44,6 +44,7 @@ class Issued:
         issue: What the products say of the model that issues.
         ensemble: Its members, lazy; calibrated ones where a calibration has been learnt.
         raw: The members as they were drawn, where ``ensemble`` is calibrated.
+        refits: The members as calibrations learnt without one part of the hindcasts each would have them.
         reference: The record that says what is usual, lazy.
         catalogue: Names, provenance and calibration state.
     """
@@ -53,6 +54,7 @@ class Issued:
     issue: Mapping[str, Any]
     ensemble: xr.Dataset
     raw: xr.Dataset | None
+    refits: tuple[xr.Dataset, ...]
     reference: xr.Dataset
     catalogue: Catalogue
 
@@ -70,7 +72,8 @@ class Issued:
         def track_record(inquiry: Inquiry) -> Mapping[str, Any] | None:
             return self.track_record(inquiry, level=level, skill=skill)
 
-        found = answer(question, **self.setting, raw=self.raw, level=level, partial=partial, skill=track_record)
+        calibration: dict[str, Any] = {"raw": self.raw, "refits": self.refits}
+        found = answer(question, **self.setting, **calibration, level=level, partial=partial, skill=track_record)
         if found.inquiry.question.ask != "map" or skill != "everywhere" or self.hindcasts is None:
             return found
         return self._with_skill(found, level, progress)
@@ -90,7 +93,7 @@ class Issued:
         drawn = _stored(self.workspace, self.issue, "hindcast")
         if drawn is None or self.raw is None:
             return drawn
-        return _calibrated(self.workspace, self.issue, "hindcast", drawn)
+        return _calibrated(self.workspace, self.issue, "hindcast", drawn)[0]
 
     def track_record(self, inquiry: Inquiry, *, level: float, skill: Skill) -> Mapping[str, Any] | None:
         """The skill of a ``prob`` question, from the cache if it was measured before; None where no hindcast is."""
@@ -219,16 +222,17 @@ def _opened(workspace: PinnedWorkspace, regions: str) -> Issued:
     if drawn is None or reference is None:
         raise TercileError(f"{workspace.root}: what '{issue['model']}' issued is not there. Run `tercile forecast`.")
     learnt = open_calibration(workspace, model=issue["model"], fingerprint=issue["fingerprint"])
-    ensemble = drawn if learnt is None else _calibrated(workspace, issue, "forecast", drawn)
+    ensemble, *refits = [drawn] if learnt is None else _calibrated(workspace, issue, "forecast", drawn)
     own = areas_of_geojson((workspace.root / GEOJSON).read_text()) if regions else {}
     snapshots = {**dict(workspace.states), **({"regions": regions} if regions else {})}
     as_of = committed(Workspace(workspace.root), workspace.states)
     catalogue = _catalogue(issue, ensemble, snapshots, as_of, _state(learnt), own)
-    return Issued(workspace, snapshots, issue, ensemble, None if learnt is None else drawn, reference, catalogue)
+    raw = None if learnt is None else drawn
+    return Issued(workspace, snapshots, issue, ensemble, raw, tuple(refits), reference, catalogue)
 
 
-def _calibrated(workspace: Workspace, issue: Mapping[str, Any], kind: Kind, drawn: xr.Dataset) -> xr.Dataset:
-    """The calibrated members.
+def _calibrated(workspace: Workspace, issue: Mapping[str, Any], kind: Kind, drawn: xr.Dataset) -> list[xr.Dataset]:
+    """The calibrated members; after them, those of each calibration that was learnt without a part of the hindcasts.
 
     Raises:
         TercileError: The background they were drawn about is not stored.
@@ -238,7 +242,9 @@ def _calibrated(workspace: Workspace, issue: Mapping[str, Any], kind: Kind, draw
     expected, deviation = (open_direct(workspace.reader("ensembles"), f"{path}/{kind}/{part}") for part in BACKGROUND)
     if expected is None or deviation is None or learnt is None:
         raise TercileError(f"ensembles: '{path}' has no background, so it cannot be calibrated.")
-    return calibrated_direct(drawn, (expected, deviation), learnt)
+    readers = {str(name): LastRead(drawn[name]) for name in learnt.data_vars}
+    folds = [None, *(int(fold) for fold in learnt["fold"].values if fold >= 0)]
+    return [calibrated_direct(drawn, (expected, deviation), learnt, fold=fold, readers=readers) for fold in folds]
 
 
 def _state(learnt: xr.Dataset | None) -> dict[str, Any]:

@@ -6,8 +6,8 @@ the dependence between places and times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,13 @@ class Inquiry:
             lineage(ensemble, one),
         )
 
+    def beside(self, ensemble: xr.Dataset) -> Inquiry:
+        """The same question before other members of the same forecast; what is usual is worked out once."""
+        members = self.members
+        one, _ = stored_members(_one_forecast(ensemble, self.question.forecast), partial=members.partial)
+        other = ensemble_trajectories(one, self.timeline, members.catalogue, self.scenarios, partial=members.partial)
+        return replace(self, members=other)
+
     @property
     def samples(self) -> int:
         """How many numbers one step of one cell has."""
@@ -218,6 +225,25 @@ def tally(event: NDArray[np.bool_], known: NDArray[np.bool_], considered: NDArra
         raise QuestionError("members_unknown", "No member is known: the data that this question needs are missing.")
     share = float((event & known).sum() / known.sum())
     return Tally(event, known, considered, proportion_interval(share, effective, level=level), effective)
+
+
+def widened(own: Tally, refitted: Sequence[Tally], *, level: float) -> Tally:
+    """A count whose interval covers the fit of the calibration too.
+
+    The variance of the share over calibrations that were each learnt without one part of the hindcasts, by the
+    jackknife, joins that of sampling the members; the interval is that of as many fewer members.
+
+    Source:
+        Kott (2001), delete-a-group jackknife.
+    """
+    if len(refitted) < 2:
+        return own
+    shares = np.array([other.chance.value for other in refitted])
+    fit = (shares.size - 1) * float(shares.var())
+    likely = (own.chance.value * own.effective + 0.5) / (own.effective + 1)
+    sampling = likely * (1 - likely)
+    effective = sampling / (sampling / own.effective + fit)
+    return replace(own, chance=proportion_interval(own.chance.value, effective, level=level))
 
 
 def base_rate(inquiry: Inquiry, *, level: float = 0.9) -> BaseRate:

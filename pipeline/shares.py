@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from pipeline.events.errors import QuestionError
 from pipeline.events.tree import Point
 from pipeline.headline import headline, percent
 from pipeline.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
-from pipeline.probability import BaseRate, Inquiry, Tally, base_rate, count
+from pipeline.probability import BaseRate, Inquiry, Tally, base_rate, count, widened
 from pipeline.thresholds import margin_of
 
 Payload = dict[str, Any]
@@ -22,7 +22,7 @@ FEW_GIVEN = 30
 
 
 def answer_shares(
-    inquiry: Inquiry, *, level: float, skill: Mapping[str, Any], raw: Inquiry | None
+    inquiry: Inquiry, *, level: float, skill: Mapping[str, Any], raw: Inquiry | None, refits: Sequence[Inquiry] = ()
 ) -> tuple[Payload, xr.Dataset]:
     """Answer a ``prob`` question.
 
@@ -31,11 +31,16 @@ def answer_shares(
         level: Coverage of intervals.
         skill: The track record of the question.
         raw: The same question before the members as they were before calibration.
+        refits: The same question before members that were calibrated without one part of the hindcasts each.
 
     Returns:
         The answer's own fields, and each member's outcome.
     """
-    tallies = count(inquiry, level=level)
+    refitted = [count(refit, level=level) for refit in refits]
+    tallies = [
+        widened(tally, [others[index] for others in refitted], level=level)
+        for index, tally in enumerate(count(inquiry, level=level))
+    ]
     earlier = None if raw is None else count(raw, level=level)
     base, why_no_base = _base(inquiry, level)
     margin = margin_of(inquiry)
@@ -45,6 +50,9 @@ def answer_shares(
         scenario = inquiry.scenarios[index] if inquiry.scenarios else None
         before = None if earlier is None else earlier[index]
         part = _one(inquiry, tally, base, before, level=level, skill=skill, scenario=scenario)
+        if len(refits) > 1:
+            how = f"{part['interval']['method']}, widened by the jackknife of the calibration"
+            part["interval"] |= {"method": how, "covers": "members and calibration fit"}
         part["distribution"] = margin.distribution(index)
         part["members"]["ties"] = margin.ties(index)
         if why_no_base:

@@ -95,16 +95,17 @@ def write_ensemble(workspace, truth, starts, *, kind, leads, count, scenarios=No
         pen.commit([fork], list(pen.rows()))
 
 
-def calibrate(workspace, *, beta=1.0, tau=1.0, folds=5, gap=12):
-    """Store a calibration that is already known: α 0, and the same β and τ everywhere."""
+def calibrate(workspace, *, beta=1.0, tau=1.0, folds=5, gap=12, wobble=0.0):
+    """Store a calibration that is already known: α 0, and the same β and τ everywhere; α may differ between folds."""
     shape = (3, 1 + folds, 1, 4, LATITUDE.size, LONGITUDE.size)
     values = np.zeros(shape, "float32")
     values[1], values[2] = beta, tau
+    values[0, 1:] = (wobble * (np.arange(folds) - (folds - 1) / 2)).reshape(folds, 1, 1, 1, 1)
     dims = ("coefficient", "fold", "lead_time", "season", "latitude", "longitude")
     coords = {"coefficient": ["alpha", "beta", "tau"], "fold": [-1, *range(folds)]}
     learnt = xr.DataArray(values, dims=dims, coords=coords, attrs={"transform": "none"})
     names = [f"{FIRST}-{LAST}-gap{gap}"] * folds
-    about = {"content": f"{beta} {tau}", "hindcasts": 48, "folds": names}
+    about = {"content": f"{beta} {tau} {wobble}", "hindcasts": 48, "folds": names}
     publish_calibration(workspace, learnt.to_dataset(name="sst"), model="perfect", fingerprint="abc", about=about)
 
 

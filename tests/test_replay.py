@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from pipeline import probability
 from pipeline.ensembles import open_ensemble
+from pipeline.intervals import proportion_interval
 from pipeline.issued import ask, open_issued
 from pipeline.replay import fair_brier, unseen_leads
 from tests.issued_system import FIRST, LAST, MEMORY, build, calibrate, members, record
@@ -152,6 +154,32 @@ def test_calibrated_members_with_skill_are_called_a_probability(tmp_path):
     assert found["calibration"]["state"] == "calibrated"
     assert found["skill"]["value"] == pytest.approx(drawn["skill"]["value"], abs=1e-6)  # this one changes no member
     assert found["probability"]["raw"] == found["probability"]["calibrated"] == drawn["probability"]["raw"]
+
+
+def test_an_interval_covers_the_fit_of_the_calibration(tmp_path):
+    workspace = build(tmp_path / "w", hindcast_months=())
+    question = "prob sst.anom.mean(over=middle).mean(time=lead 1..2) > -0.7 K"
+    calibrate(workspace)
+    sure = ask(workspace, question).to_json()
+    calibrate(workspace, wobble=0.2)
+    unsure = ask(workspace, question).to_json()
+    assert unsure["probability"] == sure["probability"]
+    assert sure["interval"]["covers"] == unsure["interval"]["covers"] == "members and calibration fit"
+    assert unsure["interval"]["low"] < sure["interval"]["low"] - 0.02
+    assert unsure["interval"]["high"] > sure["interval"]["high"] + 0.02
+
+
+def test_a_jackknife_adds_its_variance_to_that_of_sampling():
+    def tally(event):
+        event = np.array(event, dtype=bool)[:, None]
+        return probability.tally(event, np.ones_like(event), np.ones_like(event), level=0.9)
+
+    own, others = tally([1] * 20 + [0] * 20), [tally([1] * n + [0] * (40 - n)) for n in (16, 18, 20, 22, 24)]
+    fit = 4 / 5 * sum((n / 40 - 0.5) ** 2 for n in (16, 18, 20, 22, 24))
+    fewer = 0.25 / (0.25 / 40 + fit)
+    found = probability.widened(own, others, level=0.9).chance
+    assert (found.low, found.high) == pytest.approx(proportion_interval(0.5, fewer, level=0.9)[1:])
+    assert probability.widened(own, [own, own], level=0.9).chance == own.chance
 
 
 def test_the_members_counted_and_replayed_are_the_calibrated_ones(tmp_path):
