@@ -79,9 +79,7 @@ WORKED = {
     ),
     "return level": (
         "level of tas.mean(over=west).max(time=each year 2004..2006) return 20 years",
-        level(
-            var("tas").mean(over="west").max(time="each year 2004..2006"), return_period="20 years", scenario="low"
-        ),
+        level(var("tas").mean(over="west").max(time="each year 2004..2006"), return_period="20 years", scenario="low"),
     ),
 }
 
