@@ -29,10 +29,8 @@ from pipeline.held import Held, read_held
 from pipeline.names import nearest
 from pipeline.periods import EPOCH, seconds, with_bounds
 from pipeline.provenance import next_number, same_record, write_record
+from pipeline.sources.formats import few_open_files
 from pipeline.workspace import Workspace
-
-OPEN_FILES = 8
-"""Files of the source that are kept open; each holds memory, and every one is read once."""
 
 BLOCKS_PER_TRIM = 4
 """Blocks after which freed memory goes back to the system, which takes time as well."""
@@ -133,8 +131,7 @@ def ingest(
         TercileError: The new steps do not follow on those held.
     """
     record = dict(provenance[0]) if provenance else {}
-    few_files = xr.set_options(file_cache_maxsize=OPEN_FILES)  # type: ignore[no-untyped-call]
-    with few_files, workspace.committing("archive"), _swept(workspace) as repository:
+    with few_open_files(), workspace.committing("archive"), _swept(workspace) as repository:
         session = repository.writable_session("main")
         if checks is not None:
             checks.labels(dataset)

@@ -1,6 +1,5 @@
 """Ingests that are killed, that meet, that run out of disk, and readers beside them: nothing half in, nothing lost."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -35,15 +34,15 @@ variables = {"sst": VARIABLES["sst"]}
 print("ready", flush=True)
 sys.stdin.readline()
 data = FilesSource(paths=[sys.argv[2]]).read(variables)
-print(ingest(Workspace(Path(sys.argv[1])), data, group="obs", provenance=[{"source": "x"}], checks=Checks(variables)))
+workspace, group = Workspace(Path(sys.argv[1])), sys.argv[3]
+print(ingest(workspace, data, group=group, provenance=[{"source": "x"}], checks=Checks(variables)))
 """
 
 
-def start(workspace, path, **environment):
+def start(workspace, path, *, group="obs"):
     child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", CHILD, str(workspace.root), str(path)],
+        [sys.executable, "-W", "ignore", "-c", CHILD, str(workspace.root), str(path), group],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, **environment},
     )  # fmt: skip
     assert child.stdout.readline() == "ready\n"
     return child
@@ -166,6 +165,17 @@ def test_two_ingests_at_once_lose_nothing(tmp_path, records):
     undisturbed(alone, records[1])
     assert content(workspace) == content(alone)
     assert len(take_inventory(workspace).snapshots) == 3  # Icechunk's own, the empty store's, and one ingest
+
+
+def test_two_ingests_of_different_records_both_end_well(tmp_path, records):
+    workspace = Workspace(tmp_path / "both")
+    children = [start(workspace, path, group=group) for path, group in zip(records, ("early", "late"), strict=True)]
+    for child in children:
+        go(child)
+    assert all("corrected=0" in finish(child) for child in children)
+    found = take_inventory(workspace, verify=True)
+    assert {group.group: group.steps for group in found.groups} == {"early": 300, "late": 720}
+    assert found.is_sound
 
 
 def test_readers_never_see_part_of_an_append(tmp_path, records):

@@ -14,7 +14,7 @@ from pipeline.processing import Processing
 from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.checksums import file_origin
 from pipeline.sources.combine import combine, realize
-from pipeline.sources.formats import open_file
+from pipeline.sources.formats import few_open_files, open_file
 
 
 class FilesSource(SourceConfig):
@@ -67,7 +67,9 @@ class FilesSource(SourceConfig):
 
 def open_files(files: Mapping[str, Path], process: Processing) -> xr.Dataset:
     """Many files as one data set, lazily; each is called by its name in messages and in the record of provenance."""
-    return combine({name: open_file(path, process) for name, path in files.items()}, years=process.years)
+    with few_open_files():
+        parts = {name: open_file(path, process) for name, path in files.items()}
+    return combine(parts, years=process.years)
 
 
 def _named(paths: list[Path]) -> dict[str, Path]:

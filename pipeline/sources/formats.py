@@ -4,6 +4,7 @@ NetCDF 3 and 4 and HDF5 by ``netCDF4``, GRIB 1 and 2 by ``cfgrib``, Zarr 2 and 3
 the first bytes, never from the name.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ MAX_INFLATION = 5_000
 """Times that data may be larger than its file; deflate itself reaches 1032."""
 SMALL_BYTES = 1_000_000_000
 """Below this, data may be any number of times larger than its file, as a constant field is."""
+OPEN_FILES = 8
+"""Files that are kept open; each holds memory, and every one is read once."""
 TIMES = xr.coders.CFDatetimeCoder(time_unit="s")
 
 
@@ -50,6 +53,11 @@ def open_file(path: Path, process: Processing) -> xr.Dataset:
         raise InputRefusedError(
             f"source: cannot read {path} as {kind} ({type(error).__name__}: {error}). {remedy}"
         ) from error
+
+
+def few_open_files() -> AbstractContextManager[Any]:
+    """Within it no more than ``OPEN_FILES`` stay open."""
+    return xr.set_options(file_cache_maxsize=OPEN_FILES)  # type: ignore[no-untyped-call]
 
 
 def kind_of(path: Path) -> str:
