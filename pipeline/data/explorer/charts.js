@@ -83,7 +83,8 @@ export function numberLine(part) {
   if (drawn !== null) svg.append(element("path", { d: `M${x(drawn) - 5} 0h10l-5 8z`, fill: MUTED }));
   svg.append(element("circle", { cx: x(share), cy: 16, r: 6, fill: "#005ea8", stroke: "#fff" }));
   for (const at of [0, 0.5, 1]) svg.append(element("text", { x: x(at), y: 41, "text-anchor": at === 0 ? "start" : at === 1 ? "end" : "middle" }, `${100 * at} %`));
-  const key = Object.assign(document.createElement("p"), { className: "marks", textContent: marks.join("   ") });
+  const key = Object.assign(document.createElement("p"), { className: "marks" });
+  key.append(...marks.map((mark) => Object.assign(document.createElement("span"), { textContent: mark })));
   const box = document.createElement("div");
   box.append(svg, key);
   return box;
