@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+from pipeline.ensembles import EnsembleWriter
 from pipeline.events import Question, QuestionError, parse, question_text, question_url, to_steps
 from pipeline.issued import ask
 from pipeline.service import Limits
@@ -107,6 +108,22 @@ def test_an_unchanged_answer_is_not_sent_again_until_something_is_committed(tmp_
         )
         never = client.get("/v1/ask", params={"q": WARM, "as_of": "1999-01-01T00:00:00Z"})
         assert (never.status_code, never.json()["code"]) == (404, "unknown_forecast")
+
+
+def test_reads_during_a_running_ensemble_see_the_last_commit(tmp_path, monkeypatch):
+    workspace = build(tmp_path / "w", hindcast_months=())
+    before, seen, commit = ask(workspace, WARM).to_json(), [], EnsembleWriter.commit
+
+    def asked_before(*args):  # all members are drawn and written, none is committed
+        seen.append(ask(workspace, WARM).to_json())
+        commit(*args)
+
+    monkeypatch.setattr(EnsembleWriter, "commit", asked_before)
+    truth = record()
+    write_ensemble(workspace, truth, [truth["time_bnds"].values[-1, 1]], kind="forecast", leads=6, count=20, seed=9)
+    assert [answer["members"] for answer in seen] == [before["members"]]
+    assert seen[0]["provenance"]["forecast"] == before["provenance"]["forecast"]
+    assert ask(workspace, WARM).to_json()["provenance"]["forecast"] == "fc-1961-01-01"
 
 
 @pytest.mark.parametrize(
