@@ -1,4 +1,4 @@
-"""The ready experiment on its real data, with the trained networks cut short, and the notebook that explores it."""
+"""The ready experiment on its real data, with the trained networks cut short, and the notebooks."""
 
 import json
 import os
