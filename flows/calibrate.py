@@ -28,14 +28,14 @@ def learn(experiment: Experiment, workspace: Workspace, model: str) -> None:
     """Learn one model's calibration and store it."""
     system = System(experiment, workspace)
     starts, fingerprint = starts_of(system, model, "hindcast"), system.fingerprint(model)
-    hindcasts = open_ensemble(workspace, model=model, kind="hindcast", fingerprint=fingerprint)
-    backgrounds = open_background(workspace, model=model, kind="hindcast", fingerprint=fingerprint)
+    hindcasts = open_ensemble(workspace, model=model, kind="hindcast", fingerprint=fingerprint, with_dask=False)
+    backgrounds = open_background(workspace, model=model, kind="hindcast", fingerprint=fingerprint, with_dask=False)
     rows = system.writer(model, starts).rows()
     members, found, summaries = hindcasts.isel(init_time=rows), {}, {}
     for name, variable in experiment.described().items():
         expected, deviation = (part[name].isel(init_time=rows) for part in backgrounds)
         truth = hindcast_truth(system, starts, name, members)
-        cases = summarise(members[name], expected, deviation, truth, transform=variable.transform).compute()
+        cases = summarise(members[name], expected, deviation, truth, transform=variable.transform)
         learnt = fit_calibration(
             cases.assign_coords(lead_time=members["lead_time"]),
             weights=area_weights(members),

@@ -93,7 +93,7 @@ def is_calibrated(system: System, model: str) -> bool:
 def opened(system: System, model: str, *, calibrated: bool) -> xr.Dataset:
     """A model's forecasts, raw or calibrated."""
     fingerprint = system.fingerprint(model)
-    return open_ensemble(system.workspace, model=model, fingerprint=fingerprint, calibrated=calibrated)
+    return open_ensemble(system.workspace, model=model, fingerprint=fingerprint, calibrated=calibrated, with_dask=False)
 
 
 def judging_truth(system: System) -> Mapping[str, xr.DataArray]:

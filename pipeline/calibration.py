@@ -40,6 +40,7 @@ SHRINKAGES = (np.inf, 1000.0, 300.0, 100.0, 30.0, 10.0)
 
 FEWEST_STARTS = 5
 _PARTS = 10  # of the record, left out in turn to see how far β scatters
+_BATCH_BYTES = 2**27  # of members, held at once
 _CELLS = 500  # that are looked at when the shrinkage is chosen
 _LARGEST_STRETCH = 10.0
 _WORTH = 0.0005  # share of the CRPS that more detail must gain
@@ -69,7 +70,7 @@ def summarise(
     *,
     transform: str = "none",
 ) -> xr.Dataset:
-    """Mean, variance and truth of each case, as anomalies in deviations of the background.
+    """Mean, variance and truth of each case, as anomalies in deviations of the background; read a few starts at a time.
 
     Args:
         ensemble: Members, ``([scenario], init_time, lead_time, member, [level], latitude, longitude)``, physical units.
@@ -81,8 +82,27 @@ def summarise(
     Returns:
         ``mean``, ``variance`` (unbiased) and ``truth``; NaN where one is missing.
     """
-    anomaly = (xr.apply_ufunc(forward, ensemble, transform, dask="allowed") - expected) / deviation
-    truth = (xr.apply_ufunc(forward, observation, transform, dask="allowed") - expected) / deviation
+    starts = ensemble.sizes["init_time"]
+    width = max(1, _BATCH_BYTES * starts // max(ensemble.nbytes, 1))
+    batches = ({"init_time": slice(first, first + width)} for first in range(0, starts, width))
+    parts = [
+        _summary(*(part.isel(few).load() for part in (ensemble, expected, deviation, observation)), transform=transform)
+        for few in batches
+    ]
+    return xr.concat(parts, "init_time").transpose(*expected.dims)
+
+
+def _summary(
+    ensemble: xr.DataArray,
+    expected: xr.DataArray,
+    deviation: xr.DataArray,
+    observation: xr.DataArray,
+    *,
+    transform: str,
+) -> xr.Dataset:
+    anomaly, truth = (
+        (part.copy(data=forward(part.values, transform)) - expected) / deviation for part in (ensemble, observation)
+    )
     cases = xr.Dataset(
         {
             "mean": anomaly.mean("member", skipna=False),
@@ -90,8 +110,7 @@ def summarise(
             "truth": truth,
         }
     )
-    known = cases["mean"].notnull() & cases["truth"].notnull()
-    return cases.where(known).transpose(*expected.dims).astype("float32")
+    return cases.where(cases["mean"].notnull() & cases["truth"].notnull()).astype("float32")
 
 
 def fit_calibration(

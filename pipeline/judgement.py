@@ -31,7 +31,7 @@ LIMITS = (TAILS[0], *TERCILES, TAILS[1])
 """Levels of the climate that part its thirds and its tails."""
 ALL = "all"
 """What the whole area is called among regions."""
-IN_MEMORY = 2**29
+IN_MEMORY = 2**30
 """Bytes of an ensemble up to which it is held in memory while it is judged."""
 
 Fields = Mapping[str, xr.DataArray]

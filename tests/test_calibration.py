@@ -41,7 +41,7 @@ def system(*, bias=0.0, sharpen=1.0, stretch=1.0, signal=0.8, transform="none", 
 
 
 def learn(data, expected, deviation, *, fold=None, pool_leads=False, transform="none"):
-    cases = summarise(data["x"], expected, deviation, data["truth"], transform=transform).compute()
+    cases = summarise(data["x"], expected, deviation, data["truth"], transform=transform)
     weights = xr.DataArray(np.ones(CELLS), dims=("latitude", "longitude"))
     fold = np.arange(data.sizes["init_time"]) * 5 // data.sizes["init_time"] if fold is None else fold
     return fit_calibration(
@@ -52,7 +52,7 @@ def learn(data, expected, deviation, *, fold=None, pool_leads=False, transform="
 def applied(learnt, data, expected, deviation, *, fold=-1, transform="none"):
     folds, season = np.full(data.sizes["init_time"], fold), season_numbers(data)
     given = (data["x"], expected, deviation, learnt.coefficients)
-    return calibrate(*given, fold=folds, season=season, transform=transform).compute()
+    return calibrate(*given, fold=folds, season=season, transform=transform)
 
 
 def crps(members, truth):
