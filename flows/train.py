@@ -60,12 +60,11 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
     from models.steps import training_data
 
     torch.set_num_threads(experiment.cluster.torch_threads)
-    start, system = time.monotonic(), System(experiment, workspace)
-    background, stretches = fit_system_background(system, fold)
+    start, system, config = time.monotonic(), System(experiment, workspace), experiment.models[name]
+    background, stretches = fit_system_background(system, fold, stops_early=not config.is_quick)
     data, folder = training_data(stretches, background), system.model_folder(name)
     if fold is not None:
         folder = folder / "folds" / fold.name
-    config = experiment.models[name]
     fitted = config.build(
         data,
         seed=experiment.seed,
@@ -84,8 +83,12 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
     return head
 
 
-def fit_system_background(system: System, fold: Fold | None = None) -> tuple[Any, list[Any]]:
-    """The background of the training years, and the stretches of the archive that models are fitted on."""
+def fit_system_background(system: System, fold: Fold | None, *, stops_early: bool) -> tuple[Any, list[Any]]:
+    """The background, and the stretches of the archive that models are fitted on.
+
+    A model that stops early on the validation years has a background of the training years alone; to all others the
+    validation years are training years.
+    """
     from models.steps import Stretch
     from pipeline.background import Sample, fit_background
 
@@ -97,7 +100,8 @@ def fit_system_background(system: System, fold: Fold | None = None) -> tuple[Any
         seen = ~fold.unseen(system, group) if fold else np.ones(fields.sizes["time"], dtype=bool)
         train, validate = system.mask(group, spans) & seen, system.mask(group, split.validate_) & seen
         stretches.append(Stretch(Sample(fields, np.nan_to_num(covariates)), train, validate))
-        samples.append(Sample(fields.isel(time=np.flatnonzero(train)), covariates[train]))
+        used = train if stops_early else train | validate
+        samples.append(Sample(fields.isel(time=np.flatnonzero(used)), covariates[used]))
     transforms = {name: variable.transform for name, variable in system.experiment.described().items()}
     return fit_background(samples, system.experiment.background, transforms=transforms), stretches
 

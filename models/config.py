@@ -27,7 +27,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     module: ClassVar[str]
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def is_quick(self) -> bool:
@@ -178,6 +178,7 @@ class NetworkConfig(ModelConfig):
             steps in as well; the network never does.
     """
 
+    version: ClassVar[int] = 2
     effort: ClassVar[int] = 1
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     steps: Annotated[int, Field(ge=1)] | None = None

@@ -8,10 +8,12 @@ import xarray as xr
 
 from flows.calibrate import hindcast_truth
 from flows.experiment import load_experiment
+from flows.findings import read_background
 from flows.progress import Reporter
 from flows.run import run
 from flows.starts import hindcasts
 from flows.system import System
+from flows.train import fit_system_background
 from pipeline.ensembles import open_background, open_ensemble
 from pipeline.errors import TercileError
 from pipeline.issued import ask
@@ -44,6 +46,13 @@ def hindcast(system, model=MODEL, **kwargs):
     return open_ensemble(
         system.workspace, model=model, kind="hindcast", fingerprint=system.fingerprint(model), **kwargs
     )
+
+
+def test_only_a_model_that_stops_early_keeps_the_validation_years_out_of_its_background(learnt):
+    early, other = (fit_system_background(learnt, None, stops_early=stops)[0] for stops in (True, False))
+    mine = read_background(learnt, MODEL)
+    np.testing.assert_array_equal(mine.mean["sst"], other.mean["sst"])
+    assert np.nanmax(np.abs(mine.mean["sst"] - early.mean["sst"])) > 0
 
 
 def test_no_fit_has_seen_what_its_hindcasts_are_judged_by(learnt):

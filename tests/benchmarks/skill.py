@@ -122,19 +122,21 @@ OUTLOOKS = {
 
 @dataclass(frozen=True)
 class System:
-    """An outlook with its data."""
+    """An outlook with its data, for models that stop early or for those that do not."""
 
     outlook: Outlook
     fields: xr.Dataset
+    stops_early: bool
 
     @classmethod
-    def read(cls, outlook: Outlook, folder: Path) -> "System":
+    def read(cls, outlook: Outlook, folder: Path, *, stops_early: bool) -> "System":
         """Open the file as an ingest would."""
         raw = FilesSource(paths=[str(folder / outlook.file)]).open()
         name = outlook.variable
         if "units" not in raw[name].attrs:
             raw[name].attrs["units"] = VARIABLES[name].units
-        return cls(outlook, with_bounds(canonical(raw, variables={name: VARIABLES[name]}, spelling={})).load())
+        fields = with_bounds(canonical(raw, variables={name: VARIABLES[name]}, spelling={})).load()
+        return cls(outlook, fields, stops_early)
 
     def within(self, first: int, last: int) -> np.ndarray:
         """Steps of these years."""
@@ -143,8 +145,9 @@ class System:
 
     @cached_property
     def background(self) -> Background:
-        """Fitted on the training years alone."""
-        steps = np.flatnonzero(self.within(*self.outlook.train))
+        """Fitted on the training years; on those for early stopping too where no model stops early."""
+        last = self.outlook.train[1] if self.stops_early else self.outlook.test[0] - 1
+        steps = np.flatnonzero(self.within(self.outlook.train[0], last))
         sample = Sample(self.fields.isel(time=steps), np.zeros((steps.size, 0)))
         return fit_background([sample], BackgroundConfig(), transforms={self.outlook.variable: "none"})
 
@@ -204,20 +207,34 @@ def fit(system: System, spec: Mapping[str, Any]) -> tuple[Fitted, float]:
     return config.build(system.data, seed=0), time.perf_counter() - began
 
 
-def evaluate(system: System) -> dict[str, xr.Dataset]:
-    """Scores of every model and pool by its name in the table, with the seconds of its training."""
-    models: dict[str, tuple[ScenarioModel, float]] = {}
+def evaluate(outlook: Outlook, folder: Path) -> dict[str, xr.Dataset]:
+    """Scores of every model and pool by its name in the table, with the seconds of its training.
+
+    Models with a background of their own, of the training years alone, where one of them stops early.
+    """
+    quick, slow = (System.read(outlook, folder, stops_early=stops_early) for stops_early in (False, True))
+    models: dict[tuple[str, bool], tuple[ScenarioModel, float]] = {}
     scores: dict[str, xr.Dataset] = {}
-    for name, spec in system.outlook.systems.items():
-        fitted, seconds = fit(system, spec)
-        models[name] = (fitted.model, seconds)
-        scores[name] = system.score(fitted.model).assign(training=seconds)
-        _tell(system.outlook, name, scores[name])
-    for name, shares in system.outlook.pools.items():
+
+    def fitted(name: str, system: System) -> tuple[ScenarioModel, float]:
+        key = (name, system.stops_early)
+        if key not in models:
+            found, seconds = fit(system, outlook.systems[name])
+            models[key] = (found.model, seconds)
+        return models[key]
+
+    for name in outlook.systems:
+        system = slow if name in NETWORKS else quick
+        model, seconds = fitted(name, system)
+        scores[name] = system.score(model).assign(training=seconds)
+        _tell(outlook, name, scores[name])
+    for name, shares in outlook.pools.items():
+        system = slow if shares.keys() & NETWORKS else quick
+        parts = [fitted(part, system) for part in shares]
         weights = torch.tensor(list(shares.values()), dtype=torch.float64)
-        pool = Pool(tuple(models[part][0] for part in shares), weights / weights.sum())
-        scores[name] = system.score(pool).assign(training=sum(models[part][1] for part in shares))
-        _tell(system.outlook, name, scores[name])
+        pool = Pool(tuple(model for model, _ in parts), weights / weights.sum())
+        scores[name] = system.score(pool).assign(training=sum(seconds for _, seconds in parts))
+        _tell(outlook, name, scores[name])
     return scores
 
 
@@ -283,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     for name in options.tables:
         outlook = OUTLOOKS[name]
-        text = table(outlook, evaluate(System.read(outlook, options.data)))
+        text = table(outlook, evaluate(outlook, options.data))
         print(text)
         if options.into:
             replace_table(options.into, name, text)
