@@ -100,7 +100,7 @@ def table(height: int, width: int, threads: int) -> str:
         f"Grid {height} × {width}, {threads} thread(s) of a CPU. A patch is what the network sees as one cell; steps "
         "are the defaults of the autoregressive network and of diffusion.",
         "",
-        "| size | parameters | patch | step of 16 windows | steps | call, 50 members | over bare | memory in training |",
+        "| size | parameters | patch | step of 16 windows | steps | call, 50 members | over bare | training memory |",
         "|---" * 8 + "|",
     ]
     for name, size in SIZES.items():
