@@ -117,6 +117,9 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         tag = await desk.run(lambda: desk.tag(question, form=form, **settings))
         if _matches(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers={"ETag": tag})
+        kept = desk.kept.get(tag)
+        if kept is not None:
+            return kept
         why = await desk.run(lambda: desk.too_large(question, settings["skill"]))
         if why:
             return _started(desk, question, form, settings, tag=tag, why=why)
@@ -129,6 +132,8 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         if not is_pending:
             response.headers.update({"ETag": tag, "Cache-Control": "no-cache"})
         response.headers["Vary"] = "Accept"
+        if not is_pending:
+            desk.keep(tag, response)
         return response
 
     forms: dict[int | str, dict[str, Any]] = {

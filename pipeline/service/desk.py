@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
 
+from fastapi.responses import Response
+
 from pipeline.answers import Answer
 from pipeline.errors import TercileError
 from pipeline.events import question_id
@@ -24,6 +26,8 @@ from pipeline.workspace import Workspace
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
+
+MOST_KEPT, LARGEST_KEPT = 512, 200_000  # responses, and bytes of one
 
 
 class Desk:
@@ -41,6 +45,7 @@ class Desk:
         self._replaying: set[str] = set()
         self._waiting = 0
         self.jobs = Jobs()
+        self.kept: dict[str, Response] = {}
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Work in a thread, when it is its turn.
@@ -87,6 +92,14 @@ class Desk:
         """An entity tag: changes when anything that the answer depends on does."""
         key = json.dumps([question_id(question), self.issued(as_of).snapshots, settings], sort_keys=True)
         return f'W/"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
+
+    def keep(self, tag: str, response: Response) -> None:
+        """Keep a small response for whoever asks the same until something is committed; the oldest makes room."""
+        if len(response.body) > LARGEST_KEPT:
+            return
+        while len(self.kept) >= MOST_KEPT:
+            self.kept.pop(next(iter(self.kept)), None)
+        self.kept[tag] = response
 
     def close(self) -> None:
         """Let the workers go."""
