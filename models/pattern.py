@@ -5,7 +5,8 @@ regressed on the forcing once more without each fold of years. The scatter of th
 the response: each member has a response of its own, drawn with that scatter, so that members spread where the forcing
 leaves the range of the record. What the regressions leave is resampled in blocks of whole fields, which keeps
 teleconnections and slow variability. A block takes over from the state before it: the difference from its own
-predecessor fades as an AR(1) in each cell, which gives a red-noise record its exact law given the initial state.
+predecessor fades as an AR(1) in each cell, which gives a red-noise record its exact law given the initial state. No
+member draws the same years again while others are left: repeated years would correlate distant cells by chance.
 
 Source:
     Beusch, Gudmundsson and Seneviratne (2020), pattern scaling and residuals, doi:10.5194/esd-11-139-2020.
@@ -108,10 +109,12 @@ class Model:
         response = self.pattern + own
         state = self._initial(context, response, leads)
         before = context.calendar[-leads - 1 : -1] if state is not None else context.calendar
-        drawn = []
+        drawn, fresh = [], torch.ones(len(members), len(self.starts), dtype=torch.bool)
         for number, first in enumerate(range(0, leads, self.block), start=1):
             steps = min(self.block, leads - first)
-            residuals = self._follow(state, before[first], steps, number, key)
+            chosen = self._choose(fresh, before[first], key.uniform(number))
+            fresh &= abs(self.starts - chosen[:, None]) >= self.block
+            residuals = self._follow(state, chosen, steps)
             drawn.append((terms[first : first + steps] @ response + residuals).float())
             state = residuals[:, -1]
         return torch.cat(drawn, dim=1).reshape(len(members), leads, *self.grid.mask.shape)
@@ -149,9 +152,16 @@ class Model:
         terms = _terms(context.calendar.double(), context.forcing.double())[-leads - 1]
         return flat_fields(context.history[-1:], self.grid) - terms @ response
 
-    def _follow(self, state: Tensor | None, phase: Tensor, steps: int, number: int, key: Draw) -> Tensor:
+    def _choose(self, fresh: Tensor, phase: Tensor, uniform: Tensor) -> Tensor:
+        """A start for each member, from this season and of years that it has not drawn yet, if any, ``(members,)``."""
+        near = same_season(self.calendar, phase)
+        left = fresh[:, near]
+        left = left | ~left.any(dim=1, keepdim=True)
+        place = (uniform * left.sum(dim=1)).long()
+        return self.starts[near[(left.cumsum(dim=1) > place[:, None]).int().argmax(dim=1)]]
+
+    def _follow(self, state: Tensor | None, starts: Tensor, steps: int) -> Tensor:
         """A block for each member that takes over from its state, if any, ``(members, steps, cells)``."""
-        starts = self.starts[key.choose(same_season(self.calendar, phase), number)]
         block = self.residuals[starts[:, None] + torch.arange(steps + 1)].double()
         if state is None:
             return block[:, 1:]

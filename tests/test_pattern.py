@@ -75,6 +75,15 @@ def test_within_the_record_the_spread_is_that_of_unseen_years():
     assert float(torch.stack(deviations).mean()) == pytest.approx(np.sqrt(1 + 2 / 40), rel=0.03)
 
 
+def test_no_member_draws_a_year_again_while_others_are_left():
+    config = ResidualBlocksConfig(block=5, link=False, uncertain_response=False)
+    model = config.build(forced(steps=60, seed=6, warming=torch.zeros(60)), seed=0).model
+    drawn = draw(model, warming=torch.zeros(20), members=30).flatten(2)
+    assert all(len(torch.unique(member, dim=0)) == 20 for member in drawn)
+    longer = draw(model, warming=torch.zeros(200), members=3).flatten(2)
+    assert all(len(torch.unique(member, dim=0)) < 200 for member in longer)
+
+
 def test_without_a_link_the_initial_state_does_not_matter():
     values = systems.damped_system().simulate(300, seed=4)
     model = ResidualBlocksConfig(link=False).build(systems.training_data(values), seed=0).model

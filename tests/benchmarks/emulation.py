@@ -180,7 +180,7 @@ def table(emulation: Emulation) -> str:
             drawing = time.perf_counter() - began
             ensembles = (emulation.draw(model, forcing, seed=seed) for seed in SEEDS)
             found = xr.concat([scores(one, truth[forcing, 2]) for one in ensembles], "seed").mean("seed")
-            mine = np.array([realism(emulation, forcing, members.isel(member=row)) for row in range(10)]).mean(axis=0)
+            mine = np.array([realism(emulation, forcing, members.isel(member=row)) for row in range(MEMBERS)]).mean(axis=0)
             rival = reference.setdefault(forcing, found)
             gains = [
                 f"{float(found[score].mean()):.4f}<br>{_gain(found[score].values, rival[score].values)}"
