@@ -169,8 +169,8 @@ def table(emulation: Emulation) -> str:
         "|---" * 9 + "|",
     ]
     truth = {key: run["tas"].drop_vars("time") for key, run in emulation.runs.items()}
-    real = np.array([realism(emulation, forcing, run) for (forcing, _), run in truth.items()]).mean(axis=0)
-    lines.append(f"| climate model, four runs | both | | | | {real[0]:.4f} | {real[1]:.2f} | | |")
+    runs = np.mean([realism(emulation, forcing, run) for (forcing, _), run in truth.items()], axis=0)
+    lines.append(f"| climate model, four runs | both | | | | {runs[0]:.4f} | {runs[1]:.2f} | | |")
     reference = {}
     for name, spec in SYSTEMS.items():
         model, seconds = emulation.fit(dict(spec))
@@ -180,7 +180,8 @@ def table(emulation: Emulation) -> str:
             drawing = time.perf_counter() - began
             ensembles = (emulation.draw(model, forcing, seed=seed) for seed in SEEDS)
             found = xr.concat([scores(one, truth[forcing, 2]) for one in ensembles], "seed").mean("seed")
-            mine = np.array([realism(emulation, forcing, members.isel(member=row)) for row in range(MEMBERS)]).mean(axis=0)
+            real = [realism(emulation, forcing, members.isel(member=row)) for row in range(MEMBERS)]
+            mine = np.mean(real, axis=0)
             rival = reference.setdefault(forcing, found)
             gains = [
                 f"{float(found[score].mean()):.4f}<br>{_gain(found[score].values, rival[score].values)}"
