@@ -20,8 +20,8 @@ from pipeline.errors import TercileError
 from pipeline.grid import area_weights
 from pipeline.matching import at_valid_times
 from pipeline.patterns import TAILS, pattern_card, sum_patterns
+from pipeline.seasons import by_season
 from pipeline.skill_maps import paired_maps
-from pipeline.summaries import by_season
 from pipeline.terciles import count_terciles, tercile_card
 from pipeline.verification import Row, merge, score_ensemble, scorecard, split
 

@@ -4,7 +4,7 @@ Everything is an anomaly: a value minus the record's mean over the reference yea
 season's own cycle is neither a signal nor a spread. NaN propagates: a cell or a lead with a missing member is missing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import TercileError
 from pipeline.grid import area_mean
-from pipeline.periods import seconds
+from pipeline.seasons import by_season
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The levels of a fan, from low to high."""
-
-_SEASON_DAYS = 7
-"""Days on either side that count as the same time of year, where a step is a day or less."""
 
 _DISPLAY = {"Pa": (0.01, "hPa"), "kg m-2 s-1": (86_400.0, "mm per day"), "m2 s-2": (1 / 9.80665, "gpm")}
 """Units people read, as a factor on an anomaly. Source of 9.80665 m s-2: CGPM 1901, standard gravity."""
@@ -133,49 +130,6 @@ def exceedance_curve(values: NDArray[np.floating]) -> tuple[NDArray[np.float64],
     """Values, and the chance in % that each is exceeded; at most 101 points, from certain to never."""
     chance = np.linspace(100, 0, min(101, max(2, values.size)))
     return np.quantile(values, 1 - chance / 100), chance
-
-
-def by_season(
-    record: xr.DataArray, valid_time: xr.DataArray, statistic: Callable[[xr.DataArray], xr.DataArray]
-) -> xr.DataArray:
-    """A statistic of the record over the steps at the same time of year as each valid time.
-
-    All steps where they are years, the same month where they are months, the same hour within a week of the day where
-    they are days or hours.
-
-    Args:
-        record: Dims ``(time, ...)``.
-        valid_time: One-dimensional, along ``lead_time`` or ``time``.
-        statistic: Takes some steps of the record, reduces ``time``.
-
-    Returns:
-        The statistic with the dim of ``valid_time`` in place of ``time``.
-    """
-    dim = str(valid_time.dims[0])
-    step = _step_days(record["time"])
-    seasons, place = np.unique(_season(valid_time, step), axis=0, return_inverse=True)
-    own = _season(record["time"], step)
-    parts = [statistic(record.isel(time=np.flatnonzero(_is_near(own, season)))) for season in seasons]
-    joined = xr.concat(parts, dim=dim, coords="minimal", compat="override").isel({dim: place.ravel()})
-    return joined.assign_coords({dim: valid_time[dim]})
-
-
-def _season(time: xr.DataArray, step: float) -> NDArray[np.int64]:
-    """Month, day of the year and hour, as far as steps of that length tell them apart, ``(time, 3)``."""
-    parts = (time.dt.month, time.dt.dayofyear, time.dt.hour)
-    told = (20 < step < 300, step <= 20, step < 1)
-    return np.stack([part.values.astype("int64") * flag for part, flag in zip(parts, told, strict=True)], axis=1)
-
-
-def _is_near(seasons: NDArray[np.int64], season: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The same month and hour, and at most a week apart, ``(time,)``."""
-    days = abs(seasons[:, 1] - season[1])
-    near = np.minimum(days, 365 - days) <= _SEASON_DAYS
-    return np.asarray(near & (seasons[:, 0] == season[0]) & (seasons[:, 2] == season[2]))
-
-
-def _step_days(time: xr.DataArray) -> float:
-    return float(np.median(np.diff(seconds(time[:25])))) / 86_400
 
 
 def _levels(
