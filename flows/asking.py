@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.answers import Answer
+from pipeline.answers.answer import Answer
+from pipeline.answers.issued import Issued, Skill, open_issued
 from pipeline.events import Question, QuestionError, batch_from_yaml, parse
-from pipeline.issued import Issued, Skill, open_issued
 from pipeline.workspace import Workspace, write_whole
 
 REFUSED = 4
@@ -85,6 +85,6 @@ def _show(answer: Answer, name: str, form: str, plot: Path | None) -> None:
         for warning in answer.to_json()["warnings"]:
             print(f"note: {warning['text']}", file=sys.stderr)
     if plot is not None:
-        from pipeline.plots import answer_png
+        from pipeline.answers.plots import answer_png
 
         write_whole(plot.with_stem(f"{plot.stem}-{name}") if name else plot, answer_png(answer))

@@ -11,7 +11,7 @@ from flows.system import System
 from pipeline.calibration import VERSION, fit_calibration, season_numbers, summarise
 from pipeline.ensembles import open_background, open_ensemble
 from pipeline.grid import area_weights
-from pipeline.matching import at_valid_times
+from pipeline.judging.matching import at_valid_times
 from pipeline.products import publish_calibration
 from pipeline.workspace import Workspace
 

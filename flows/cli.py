@@ -86,7 +86,7 @@ def archive_command(
 ) -> None:
     """Show what the archive holds: variables, time, gaps, ingests, snapshots, sizes."""
     with _clear_errors():
-        from pipeline.inventory import take_inventory
+        from pipeline.intake.inventory import take_inventory
 
         found = take_inventory(_workspace(workspace, name), verify=verify)
         print(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.lines()))
@@ -120,7 +120,7 @@ def verify_command(
         return
     with _clear_errors():
         from flows.compare import show
-        from pipeline.comparison import compare_runs
+        from pipeline.judging.comparison import compare_runs
         from pipeline.workspace import Workspace
 
         found = compare_runs(*[Workspace(folder) for folder in compare])
@@ -154,7 +154,7 @@ def ask_command(
     """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate, skill and provenance."""
     with _clear_errors():
         from flows.asking import ask_all, list_names, read_batch
-        from pipeline.issued import explain_question
+        from pipeline.answers.issued import explain_question
 
         folder = _workspace(workspace, None)
         if variables or regions:
@@ -195,7 +195,7 @@ def serve_command(
     with _clear_errors():
         import uvicorn
 
-        from pipeline.issued import open_issued
+        from pipeline.answers.issued import open_issued
         from pipeline.service import LOOPBACK, create_app
 
         folder = _workspace(workspace, None)

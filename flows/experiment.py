@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.config import AnyModelConfig
 from pipeline.background import BackgroundConfig, WarmingConfig
-from pipeline.checks import GateConfig, check_settings
 from pipeline.errors import TercileError
+from pipeline.intake.checks import GateConfig, check_settings
 from pipeline.names import VARIABLES, Variable, known_variable, nearest
 from pipeline.sources import Source
 

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 
 from flows.system import System
 from pipeline.background import Background
-from pipeline.failures import Finding, check_coverage, check_drift, check_memorisation, check_spread
 from pipeline.grid import area_weights
+from pipeline.judging.failures import Finding, check_coverage, check_drift, check_memorisation, check_spread
 from pipeline.periods import dates, season_phase
 
 FIELDS = 300

@@ -10,9 +10,9 @@ from flows.experiment import Experiment
 from flows.progress import Reporter
 from flows.system import known_extent, source_hash
 from pipeline.archive import Ingested, ingest
-from pipeline.checks import Checks
 from pipeline.errors import InputRefusedError
-from pipeline.provenance import with_spans
+from pipeline.intake.checks import Checks
+from pipeline.intake.provenance import with_spans
 from pipeline.workspace import Workspace, write_whole
 
 

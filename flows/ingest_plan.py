@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 
 from flows.experiment import Experiment
-from pipeline.archive_writer import field_names, steps_per_chunk
 from pipeline.errors import TercileError
-from pipeline.field_checks import label_text
+from pipeline.intake.archive_writer import field_names, steps_per_chunk
+from pipeline.intake.field_checks import label_text
+from pipeline.intake.processing import narrowed, process
 from pipeline.names import DIMENSIONS, Variable, canonical, find_fields
-from pipeline.processing import narrowed, process
 from pipeline.sources import CdsSource, HttpSource, Source
 from pipeline.sources.noaa import NoaaSource
 

@@ -14,10 +14,10 @@ from flows.plan import remember
 from flows.progress import Reporter
 from flows.system import System
 from flows.verify import is_calibrated, opened
-from pipeline.evidence import read_evidence
-from pipeline.issued import ask
+from pipeline.answers.issued import ask
+from pipeline.judging.evidence import read_evidence
 from pipeline.products import read_issue
-from pipeline.report import Report, Source, write_report
+from pipeline.reporting.report import Report, Source, write_report
 from pipeline.sources.base import SourceConfig
 from pipeline.workspace import Workspace, write_whole
 

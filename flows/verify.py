@@ -15,15 +15,15 @@ from flows.findings import failure_findings
 from flows.plan import remember
 from flows.progress import Reporter
 from flows.system import System
-from pipeline.catalogue import Catalogue
+from pipeline.answers.catalogue import Catalogue
 from pipeline.ensembles import open_ensemble
 from pipeline.events import parse_region
-from pipeline.evidence import save_evidence
-from pipeline.judgement import Evidence, benchmark, judge, judged_card, lay_out, resident
+from pipeline.judging.evidence import save_evidence
+from pipeline.judging.judgement import Evidence, benchmark, judge, judged_card, lay_out, resident
 from pipeline.periods import infer_cadence
+from pipeline.places.regions import region_weights
 from pipeline.products import open_calibration
-from pipeline.regions import region_weights
-from pipeline.scoreboard import summary
+from pipeline.reporting.scoreboard import summary
 from pipeline.workspace import Workspace, write_whole
 
 KINDS = ("raw", "calibrated")

@@ -8,18 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.answers.compose import var
+    from pipeline.answers.issued import ask, explain_question
     from pipeline.archive import open_archive
-    from pipeline.compose import var
     from pipeline.ensembles import open_ensemble
-    from pipeline.issued import ask, explain_question
     from pipeline.workspace import Workspace
 
 _HOMES = {
     "open_archive": "pipeline.archive",
     "open_ensemble": "pipeline.ensembles",
-    "ask": "pipeline.issued",
-    "explain_question": "pipeline.issued",
-    "var": "pipeline.compose",
+    "ask": "pipeline.answers.issued",
+    "explain_question": "pipeline.answers.issued",
+    "var": "pipeline.answers.compose",
     "Workspace": "pipeline.workspace",
 }
 

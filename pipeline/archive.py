@@ -2,7 +2,7 @@
 
 A group for each scenario or source. Beside the variables each group keeps, along ``time``, the ends of its periods,
 ``content_hash``, a hash of that step's values, so that later stages recognise equal inputs without reading them, and
-``ingest``, the number of the ingest that wrote the step (see ``pipeline.provenance``).
+``ingest``, the number of the ingest that wrote the step (see ``pipeline.intake.provenance``).
 """
 
 import ctypes
@@ -21,14 +21,14 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.archive_writer import GroupWriter, aligned, bounds_of, field_names, reads
-from pipeline.checks import Checks
 from pipeline.errors import InputRefusedError, TercileError, in_one_line
-from pipeline.field_checks import place_text
-from pipeline.held import Held, read_held
+from pipeline.intake.archive_writer import GroupWriter, aligned, bounds_of, field_names, reads
+from pipeline.intake.checks import Checks
+from pipeline.intake.field_checks import place_text
+from pipeline.intake.held import Held, read_held
+from pipeline.intake.provenance import next_number, same_record, write_record
 from pipeline.names import nearest
 from pipeline.periods import EPOCH, seconds, with_bounds
-from pipeline.provenance import next_number, same_record, write_record
 from pipeline.sources.formats import few_open_files
 from pipeline.workspace import Workspace
 

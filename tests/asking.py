@@ -4,8 +4,8 @@ import cftime
 import numpy as np
 import xarray as xr
 
-from pipeline.catalogue import Catalogue
-from pipeline.regions import box_area
+from pipeline.answers.catalogue import Catalogue
+from pipeline.places.regions import box_area
 
 LATITUDE = np.array([-10.0, 0.0, 15.0])
 LONGITUDE = np.array([100.0, 120.0, 140.0, 160.0])

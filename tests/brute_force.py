@@ -1,7 +1,7 @@
 """The meaning of a question by plain loops: one member, one step and one cell at a time.
 
-Nothing here is shared with ``pipeline.evaluate`` but the tree and the weights of regions. Values are pairs, what they
-are at least and at most. ``None`` stands for a cell that is never known.
+Nothing here is shared with ``pipeline.answers.evaluate`` but the tree and the weights of regions. Values are pairs,
+what they are at least and at most. ``None`` stands for a cell that is never known.
 """
 
 import math

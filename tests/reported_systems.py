@@ -4,7 +4,7 @@ import cftime
 import numpy as np
 import xarray as xr
 
-from pipeline.judgement import benchmark, judge, lay_out
+from pipeline.judging.judgement import benchmark, judge, lay_out
 
 
 def projection(seed=0, variables=("tas",)):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.answers import answer
+from pipeline.answers.answer import answer
+from pipeline.answers.explain import explain
 from pipeline.events import QuestionError
-from pipeline.explain import explain
 from tests.asking import catalogue, forecast, record, with_scenarios
 
 WARM = "tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC"
@@ -223,7 +223,7 @@ def test_maps_and_series_are_the_same_count_everywhere():
 def test_maps_in_bands_are_the_same_maps(monkeypatch):
     text = "map of (tas.anom > 1 sigma).any(time=DJF 2004)"
     whole = ask(text, forecast(masked=True), record(masked=True)).members
-    monkeypatch.setattr("pipeline.fields.BAND_VALUES", 1)
+    monkeypatch.setattr("pipeline.answers.fields.BAND_VALUES", 1)
     xr.testing.assert_identical(ask(text, forecast(masked=True), record(masked=True)).members, whole)
     assert np.isnan(whole["probability"][0, 0])
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from pipeline.beta_map import FEWEST_CASES, fit_beta_map
+from pipeline.answers.beta_map import FEWEST_CASES, fit_beta_map
 
 MEMBERS = 50
 

@@ -6,7 +6,7 @@ import xarray as xr
 
 from pipeline.calibration import calibrate, fit_calibration, season_numbers, summarise
 from pipeline.errors import TercileError
-from pipeline.scores import crps_ensemble
+from pipeline.judging.scores import crps_ensemble
 
 STARTS, LEADS, MEMBERS, CELLS = 160, 2, 20, (6, 8)
 DIMS = ("init_time", "lead_time", "member", "latitude", "longitude")

@@ -3,7 +3,14 @@ import pytest
 import scoringrules
 import xarray as xr
 
-from pipeline.categories import QUINTILES, TERCILES, category_edges, category_probabilities, rps_ensemble, skill_score
+from pipeline.judging.categories import (
+    QUINTILES,
+    TERCILES,
+    category_edges,
+    category_probabilities,
+    rps_ensemble,
+    skill_score,
+)
 
 
 def members(values):

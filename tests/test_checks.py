@@ -6,8 +6,8 @@ import pytest
 import xarray as xr
 
 from pipeline.archive import ingest
-from pipeline.checks import GATES, Checks, GateConfig, check_settings
 from pipeline.errors import InputRefusedError
+from pipeline.intake.checks import GATES, Checks, GateConfig, check_settings
 from pipeline.names import VARIABLES, canonical
 from pipeline.workspace import Workspace
 from tests.conftest import monthly_record

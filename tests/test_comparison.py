@@ -6,10 +6,10 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from flows.cli import app
-from pipeline.comparison import compare_runs
 from pipeline.errors import TercileError
-from pipeline.evidence import save_evidence
-from pipeline.judgement import Benchmark, judge
+from pipeline.judging.comparison import compare_runs
+from pipeline.judging.evidence import save_evidence
+from pipeline.judging.judgement import Benchmark, judge
 from pipeline.workspace import Workspace
 from tests.test_skill_maps import system, truth_of
 

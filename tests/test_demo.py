@@ -12,8 +12,8 @@ from nbclient import NotebookClient
 from flows.experiment import load_experiment
 from flows.progress import Reporter
 from flows.run import run
+from pipeline.answers.issued import ask
 from pipeline.ensembles import open_ensemble
-from pipeline.issued import ask
 from pipeline.workspace import Workspace
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))

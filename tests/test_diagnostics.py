@@ -4,8 +4,8 @@ import pytest
 import xarray as xr
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline import diagnostics
-from pipeline.diagnostics import diagnose
+from pipeline.judging import diagnostics
+from pipeline.judging.diagnostics import diagnose
 
 
 def red_noise(shape, *, memory, rng, axis=0):

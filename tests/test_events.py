@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.compose import dist, level, map_of, prob, series, value, var
+from pipeline.answers.compose import dist, level, map_of, prob, series, value, var
 from pipeline.events import (
     QuestionError,
     from_steps,

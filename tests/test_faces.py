@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from flows.cli import app
+from pipeline.answers.formats import as_coverage
+from pipeline.answers.issued import ask
+from pipeline.answers.plots import answer_png
+from pipeline.answers.views import exceedance, map_question, plume
 from pipeline.errors import TercileError
 from pipeline.events import parse, question_text
-from pipeline.formats import as_coverage
-from pipeline.issued import ask
-from pipeline.plots import answer_png
-from pipeline.views import exceedance, map_question, plume
 from tests.issued_system import build
 from tests.test_answers import ask as ask_toy
 from tests.test_answers import projection

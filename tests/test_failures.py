@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.failures import check_coverage, check_drift, check_memorisation, check_spread
+from pipeline.judging.failures import check_coverage, check_drift, check_memorisation, check_spread
 
 SCALES = 1 / np.arange(1, 21)
 

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 
-from pipeline.charts import lead_chart, loss_curves, rank_histogram, spectrum_chart
-from pipeline.coastline import coastline
 from pipeline.errors import TercileError
-from pipeline.figures import (
+from pipeline.judging.reliability import reliability, tabulate
+from pipeline.places.coastline import coastline
+from pipeline.reporting.charts import lead_chart, loss_curves, rank_histogram, spectrum_chart
+from pipeline.reporting.figures import (
     FanChart,
     encode_png,
     encode_svg,
@@ -25,7 +26,7 @@ from pipeline.figures import (
     longitude_text,
     reliability_diagram,
 )
-from pipeline.palette import (
+from pipeline.reporting.palette import (
     BASE,
     INK,
     MUTED,
@@ -36,8 +37,7 @@ from pipeline.palette import (
     skill_classes,
     styles,
 )
-from pipeline.reliability import reliability, tabulate
-from pipeline.summaries import (
+from pipeline.reporting.summaries import (
     at_place,
     base_band,
     by_season,

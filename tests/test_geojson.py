@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from pipeline.answers.issued import ask, open_issued
 from pipeline.errors import TercileError
-from pipeline.geojson import areas_of_geojson
-from pipeline.issued import ask, open_issued
+from pipeline.places.geojson import areas_of_geojson
 from tests.issued_system import build
 
 SQUARE = [[192, -6], [208, -6], [208, 6], [192, 6], [192, -6]]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.headline import headline, likelihood_term, percent
-from pipeline.intervals import Estimate, proportion_interval
-from pipeline.probability import BaseRate, tally
+from pipeline.answers.headline import headline, likelihood_term, percent
+from pipeline.answers.intervals import Estimate, proportion_interval
+from pipeline.answers.probability import BaseRate, tally
 
 
 def counted(events, total):

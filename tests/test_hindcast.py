@@ -14,12 +14,12 @@ from flows.run import run
 from flows.starts import hindcasts
 from flows.system import System
 from flows.train import fit_system_background
+from pipeline.answers.issued import ask
 from pipeline.ensembles import open_background, open_ensemble
 from pipeline.errors import TercileError
-from pipeline.issued import ask
+from pipeline.judging.scores import crps_ensemble
 from pipeline.periods import dates
 from pipeline.products import open_calibration
-from pipeline.scores import crps_ensemble
 from pipeline.workspace import Workspace
 from tests.conftest import experiment_text, monthly_record
 

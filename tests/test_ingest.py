@@ -15,8 +15,8 @@ from flows.system import System
 from pipeline.archive import ingest, open_archive
 from pipeline.errors import InputRefusedError, TercileError
 from pipeline.events.parse import parse
-from pipeline.inventory import take_inventory
-from pipeline.provenance import read_records, step_record
+from pipeline.intake.inventory import take_inventory
+from pipeline.intake.provenance import read_records, step_record
 from pipeline.sources import FilesSource
 from pipeline.workspace import Workspace
 from tests.conftest import experiment_text, monthly_record
@@ -131,7 +131,7 @@ def test_what_is_refused_leaves_a_report_and_nothing_else(files, workspace):
 
 
 def test_a_source_that_changes_under_the_reader_is_refused(files, workspace, monkeypatch):
-    from pipeline.checks import Checks
+    from pipeline.intake.checks import Checks
 
     look = Checks.look
 

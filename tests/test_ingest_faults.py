@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pipeline.archive_writer as writer
+import pipeline.intake.archive_writer as writer
 from pipeline.archive import ingest, open_archive, step_hashes
-from pipeline.archive_writer import field_names
-from pipeline.checks import Checks
-from pipeline.inventory import take_inventory
+from pipeline.intake.archive_writer import field_names
+from pipeline.intake.checks import Checks
+from pipeline.intake.inventory import take_inventory
 from pipeline.names import VARIABLES
 from pipeline.sources import FilesSource
 from pipeline.workspace import Workspace
@@ -23,9 +23,9 @@ from tests.conftest import monthly_record
 CHILD = """
 import sys
 from pathlib import Path
-import pipeline.archive_writer as writer
+import pipeline.intake.archive_writer as writer
 from pipeline.archive import ingest
-from pipeline.checks import Checks
+from pipeline.intake.checks import Checks
 from pipeline.names import VARIABLES
 from pipeline.sources import FilesSource
 from pipeline.workspace import Workspace

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.intervals import (
+from pipeline.answers.intervals import (
     Estimate,
     difference_interval,
     effective_trials,

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline import judgement
 from pipeline.errors import TercileError
-from pipeline.evidence import read_evidence, save_evidence
 from pipeline.grid import area_weights
-from pipeline.judgement import benchmark, judge, judged_card, lay_out, merge_evidence
+from pipeline.judging import judgement
+from pipeline.judging.evidence import read_evidence, save_evidence
+from pipeline.judging.judgement import benchmark, judge, judged_card, lay_out, merge_evidence
 from tests.reported_systems import past, projection
 from tests.test_skill_maps import system, truth_of
 

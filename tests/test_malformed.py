@@ -13,7 +13,7 @@ CHILD = """
 import json, sys, time
 from pathlib import Path
 from pipeline.archive import ingest
-from pipeline.checks import Checks
+from pipeline.intake.checks import Checks
 from pipeline.errors import InputRefusedError
 from pipeline.names import VARIABLES
 from pipeline.sources import FilesSource

@@ -3,8 +3,8 @@ import pytest
 import scoringrules
 import xarray as xr
 
-from pipeline.multivariate import energy_score, variogram_score
-from pipeline.scores import crps_ensemble
+from pipeline.judging.multivariate import energy_score, variogram_score
+from pipeline.judging.scores import crps_ensemble
 
 DIMS = ("latitude", "longitude")
 

@@ -3,8 +3,8 @@ import pytest
 import xarray as xr
 
 from pipeline.errors import InputRefusedError
+from pipeline.intake.processing import selected
 from pipeline.names import VARIABLES, canonical, nearest
-from pipeline.processing import selected
 from pipeline.units import conversion
 from tests.conftest import monthly_record
 

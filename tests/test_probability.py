@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from pipeline.answers.probability import Inquiry, base_rate, count
+from pipeline.answers.quantities import in_data_units, measure
+from pipeline.answers.windows import resolve, timeline_of
 from pipeline.events import QuestionError, expression_text, parse
 from pipeline.events.tree import Question
-from pipeline.probability import Inquiry, base_rate, count
-from pipeline.quantities import in_data_units, measure
-from pipeline.windows import resolve, timeline_of
 from tests.asking import catalogue, forecast, record
 from tests.brute_force import Brute
 from tests.questions import Asker

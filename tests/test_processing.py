@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputRefusedError
 from pipeline.grid import area_weights
-from pipeline.processing import Processing, narrowed, process
-from pipeline.regrid import regrid
+from pipeline.intake.processing import Processing, narrowed, process
+from pipeline.intake.regrid import regrid
 
 
 def hourly(*, days=40, every=6, first="2000-01-01", step=10.0, calendar=None, seed=1):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline import realism
+from pipeline.judging import realism
 
 
 def field(values, longitude=None):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.answers.freshness import overdue
 from pipeline.events import QuestionError
-from pipeline.freshness import overdue
 from tests.asking import forecast, record
 from tests.test_answers import WARM, ask, projection
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.catalogue import Catalogue
+from pipeline.answers.catalogue import Catalogue
 from pipeline.events import QuestionError, parse_region
 from pipeline.grid import EARTH_RADIUS_KM
-from pipeline.polygons import cell_areas, cell_edges, polygon_overlap
-from pipeline.regions import Area, ar6_regions, box_area, cells_of, country_names
+from pipeline.places.polygons import cell_areas, cell_edges, polygon_overlap
+from pipeline.places.regions import Area, ar6_regions, box_area, cells_of, country_names
 
 CATALOGUE = Catalogue({}, regions={"mine": box_area("my own", 0, 10, 20, 30)})
 LATITUDE = np.linspace(-88.75, 88.75, 72)

@@ -3,7 +3,7 @@ import pytest
 import scores.probability
 import xarray as xr
 
-from pipeline.reliability import merge_tables, relative_economic_value, reliability, roc, roc_area, tabulate
+from pipeline.judging.reliability import merge_tables, relative_economic_value, reliability, roc, roc_area, tabulate
 
 
 def cases(values):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline import probability
+from pipeline.answers import probability
+from pipeline.answers.intervals import proportion_interval
+from pipeline.answers.issued import ask, open_issued
+from pipeline.answers.replay import fair_brier, unseen_leads
 from pipeline.ensembles import open_ensemble
-from pipeline.intervals import proportion_interval
-from pipeline.issued import ask, open_issued
-from pipeline.replay import fair_brier, unseen_leads
 from tests.issued_system import FIRST, LAST, MEMORY, build, calibrate, members, record
 
 WARM = "prob sst.anom.mean(over=middle).mean(time=lead 1) > 0 K"

@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.errors import TercileError
 from pipeline.grid import area_weights
-from pipeline.palette import skill_classes
-from pipeline.report import Report, Source, render, write_report
-from pipeline.scoreboard import pooled_ranks, read_scores, tally
-from pipeline.verification import Bootstrap, score_ensemble, scorecard
-from pipeline.wording import answer_cards, percent
+from pipeline.judging.verification import Bootstrap, score_ensemble, scorecard
+from pipeline.reporting.palette import skill_classes
+from pipeline.reporting.report import Report, Source, render, write_report
+from pipeline.reporting.scoreboard import pooled_ranks, read_scores, tally
+from pipeline.reporting.wording import answer_cards, percent
 from tests.reported_systems import evidence_on, monthly, past, projection
 from tests.test_figures import contrast
 

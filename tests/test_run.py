@@ -12,10 +12,10 @@ from flows.plan import STAGES
 from flows.progress import Reporter
 from flows.run import run
 from flows.system import System
+from pipeline.answers.issued import ask, explain_question
 from pipeline.archive import open_archive
 from pipeline.ensembles import open_ensemble
 from pipeline.errors import InputRefusedError, TercileError, WorkspaceMismatchError
-from pipeline.issued import ask, explain_question
 from pipeline.workspace import Workspace
 from tests.conftest import experiment_text, monthly_record
 

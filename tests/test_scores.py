@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline import scores as ours
+from pipeline.judging import scores as ours
 
 VALUES = st.floats(-50, 50, width=32).map(lambda v: round(v, 2))
 ENSEMBLES = st.integers(2, 9).flatmap(lambda m: hnp.arrays(np.float64, (m, 3), elements=VALUES))

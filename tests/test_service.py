@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+from pipeline.answers.issued import ask
 from pipeline.ensembles import EnsembleWriter
 from pipeline.events import Question, QuestionError, parse, question_text, question_url, to_steps
-from pipeline.issued import ask
 from pipeline.service import Limits
 from tests.issued_system import build, record, write_ensemble
 from tests.questions import Asker

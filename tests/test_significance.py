@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.significance import (
+from pipeline.judging.significance import (
     block_bootstrap,
     block_length,
     bootstrap_interval,

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline import skill_maps
-from pipeline.scores import crps_ensemble
-from pipeline.skill_maps import finish_maps, paired_maps
+from pipeline.judging import skill_maps
+from pipeline.judging.scores import crps_ensemble
+from pipeline.judging.skill_maps import finish_maps, paired_maps
 
 
 def system(inits=40, leads=2, size=8, shape=(5, 6), *, seed=0, error=0.0, columns=slice(0)):

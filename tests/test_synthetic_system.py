@@ -9,11 +9,11 @@ import xarray as xr
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from pipeline import scores
-from pipeline.categories import TERCILES, rps_ensemble
-from pipeline.multivariate import energy_score
-from pipeline.reliability import reliability, tabulate
-from pipeline.verification import Bootstrap, finish, pool, score_ensemble, scorecard
+from pipeline.judging import scores
+from pipeline.judging.categories import TERCILES, rps_ensemble
+from pipeline.judging.multivariate import energy_score
+from pipeline.judging.reliability import reliability, tabulate
+from pipeline.judging.verification import Bootstrap, finish, pool, score_ensemble, scorecard
 
 MEMORY, LEADS, MEMBERS, STARTS, CELLS = 0.8, 3, 20, 600, 6
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline import terciles
-from pipeline.categories import rps_ensemble
 from pipeline.grid import area_weights
-from pipeline.terciles import CATEGORIES, count_terciles, share_table, tercile_card
-from pipeline.verification import Bootstrap
+from pipeline.judging import terciles
+from pipeline.judging.categories import rps_ensemble
+from pipeline.judging.terciles import CATEGORIES, count_terciles, share_table, tercile_card
+from pipeline.judging.verification import Bootstrap
 from tests.test_skill_maps import system, truth_of
 
 EDGES = xr.DataArray([-0.43, 0.43], dims="edge")

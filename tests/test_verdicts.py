@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline.card_tables import realism_sentences, realism_table
-from pipeline.scoreboard import read_scores, summary
-from pipeline.verdicts import chance_sentence, issue_paragraph, verdict_sentences, warning_sentences
+from pipeline.reporting.card_tables import realism_sentences, realism_table
+from pipeline.reporting.scoreboard import read_scores, summary
+from pipeline.reporting.verdicts import chance_sentence, issue_paragraph, verdict_sentences, warning_sentences
 
 
 def row(lead, skill, low, high, *, scenario=None, versus=None, units="months"):

@@ -6,8 +6,8 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from pipeline import field_sums, scores
-from pipeline.verification import Bootstrap, finish, merge, pool, score_ensemble, scorecard, split
+from pipeline.judging import field_sums, scores
+from pipeline.judging.verification import Bootstrap, finish, merge, pool, score_ensemble, scorecard, split
 
 CALENDAR = "360_day"
 

@@ -13,10 +13,10 @@ from flows.progress import Reporter
 from flows.run import run
 from flows.system import System
 from flows.verify import is_calibrated, judge_models, lead_blocks, opened
-from pipeline.comparison import compare_runs
 from pipeline.ensembles import open_ensemble
 from pipeline.errors import TercileError
-from pipeline.evidence import read_evidence
+from pipeline.judging.comparison import compare_runs
+from pipeline.judging.evidence import read_evidence
 from pipeline.workspace import Workspace
 from tests.conftest import experiment_text, monthly_record
 

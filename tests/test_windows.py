@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.answers.trajectories import Record
+from pipeline.answers.windows import Timeline, date_range, record_timeline, resolve
 from pipeline.events import QuestionError, parse_window
-from pipeline.trajectories import Record
-from pipeline.windows import Timeline, date_range, record_timeline, resolve
 from tests.asking import months
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.compose import dist, level, prob, value, var
+from pipeline.answers.compose import dist, level, prob, value, var
 from pipeline.events import from_steps, from_url, from_yaml, parse, question_url, to_steps, to_yaml
 from tests.test_answers import ask, projection
 

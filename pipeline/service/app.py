@@ -13,17 +13,17 @@ from fastapi import Body, FastAPI, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.answers.issued import Skill
+from pipeline.answers.views import exceedance, map_question, plume
 from pipeline.events import QuestionError, from_steps, parse, question_text, to_yaml
 from pipeline.events.tree import Question
-from pipeline.issued import Skill
-from pipeline.regions import ar6_regions, country_names, index_regions
+from pipeline.places.regions import ar6_regions, country_names, index_regions
 from pipeline.service.desk import Desk
 from pipeline.service.formats import MEDIA, Format, dumped, wanted, written
 from pipeline.service.guard import Guard
 from pipeline.service.limits import Limits
 from pipeline.service.problems import MEDIA as PROBLEM
 from pipeline.service.problems import Problem, ServiceError, install
-from pipeline.views import exceedance, map_question, plume
 from pipeline.workspace import Workspace
 
 SCRIPTS = ("main.js", "card.js", "charts.js", "map.js", "sentence.js")

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from fastapi.responses import Response
 
-from pipeline.answers import Answer
+from pipeline.answers.answer import Answer
+from pipeline.answers.issued import Issued, Skill, open_issued
 from pipeline.errors import TercileError
 from pipeline.events import question_id
 from pipeline.events.tree import Question
-from pipeline.issued import Issued, Skill, open_issued
 from pipeline.service.jobs import Jobs
 from pipeline.service.limits import Limits
 from pipeline.service.problems import ServiceError

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from fastapi.responses import Response
 
-from pipeline.answers import Answer
-from pipeline.formats import as_coverage, as_csv, as_netcdf
+from pipeline.answers.answer import Answer
+from pipeline.answers.formats import as_coverage, as_csv, as_netcdf
 from pipeline.service.problems import ServiceError
 
 Format = Literal["json", "covjson", "netcdf", "csv", "png"]
@@ -86,7 +86,7 @@ def _accepted(accept: str) -> list[tuple[str, float]]:
 
 
 def _png(answer: Answer) -> bytes:
-    from pipeline.plots import answer_png  # loads matplotlib
+    from pipeline.answers.plots import answer_png  # loads matplotlib
 
     return answer_png(answer)
 

@@ -8,8 +8,8 @@ from typing import Any
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.intake.processing import Processing, process, selected
 from pipeline.names import Span, Variable, canonical
-from pipeline.processing import Processing, process, selected
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from pipeline.errors import InputRefusedError, in_one_line
+from pipeline.intake.processing import Processing, box_of, narrowed
 from pipeline.periods import Cadence
-from pipeline.processing import Processing, box_of, narrowed
 from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.checksums import cache_folder, checksum
 from pipeline.sources.files import open_files

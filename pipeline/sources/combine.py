@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.errors import InputRefusedError
+from pipeline.intake.provenance import first_and_last
 from pipeline.periods import seconds
-from pipeline.provenance import first_and_last
 
 SAME_DEGREES = 1e-4
 """Centres that differ by no more are the same: files round differently."""

@@ -10,7 +10,7 @@ import xarray as xr
 from pydantic import Field
 
 from pipeline.errors import InputRefusedError
-from pipeline.processing import Processing
+from pipeline.intake.processing import Processing
 from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.checksums import file_origin
 from pipeline.sources.combine import combine, realize

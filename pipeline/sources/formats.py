@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.errors import InputRefusedError
+from pipeline.intake.processing import Processing, narrowed
 from pipeline.names import DIMENSIONS, rename_dimensions
-from pipeline.processing import Processing, narrowed
 from pipeline.sources.grib import open_grib
 
 READ_BYTES = 16_000_000

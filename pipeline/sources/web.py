@@ -6,8 +6,8 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from pipeline.errors import InputRefusedError
+from pipeline.intake.provenance import first_and_last
 from pipeline.names import rename_dimensions
-from pipeline.provenance import first_and_last
 from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.combine import combine
 from pipeline.sources.download import Download, Patience

@@ -22,11 +22,11 @@ import psutil
 import xarray as xr
 import zarr
 
+from pipeline.answers.issued import _opened, ask, explain_question
 from pipeline.archive import ingest
 from pipeline.direct import open_direct
 from pipeline.ensembles import EnsembleWriter, Layout, write_piece
 from pipeline.events import kinds
-from pipeline.issued import _opened, ask, explain_question
 from pipeline.periods import Cadence
 from pipeline.pinned import _repository, committed
 from pipeline.products import publish_issue, publish_reference

@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.archive import ingest
-from pipeline.checks import Checks
+from pipeline.intake.checks import Checks
 from pipeline.names import VARIABLES
 from pipeline.sources import FilesSource
 from pipeline.workspace import Workspace

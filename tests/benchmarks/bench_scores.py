@@ -21,8 +21,8 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from pipeline.scores import crps_ensemble
-from pipeline.verification import score_ensemble
+from pipeline.judging.scores import crps_ensemble
+from pipeline.judging.verification import score_ensemble
 
 MEMBERS = 50
 TILE = {"latitude": 8, "longitude": 16}

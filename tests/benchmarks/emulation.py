@@ -25,13 +25,13 @@ from models.config import AnyModelConfig
 from models.steps import Stretch, context, to_fields, training_data
 from pipeline.background import Background, BackgroundConfig, Sample, fit_background
 from pipeline.grid import EARTH_RADIUS_KM, area_mean, area_weights
-from pipeline.multivariate import energy_score
+from pipeline.judging.multivariate import energy_score
+from pipeline.judging.realism import box_index
+from pipeline.judging.scores import crps_ensemble, ensemble_variance, spread_correction, squared_error
+from pipeline.judging.significance import block_bootstrap
 from pipeline.names import VARIABLES, canonical
 from pipeline.pathway import warming_pathway
 from pipeline.periods import dates, with_bounds
-from pipeline.realism import box_index
-from pipeline.scores import crps_ensemble, ensemble_variance, spread_correction, squared_error
-from pipeline.significance import block_bootstrap
 from pipeline.sources.files import FilesSource
 from tests.benchmarks.skill import replace_table
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.experiment import load_experiment, ready_experiments
-from pipeline.scoreboard import Score, read_scores
+from pipeline.reporting.scoreboard import Score, read_scores
 
 HEAD = """# Scorecards
 

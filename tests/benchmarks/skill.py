@@ -24,10 +24,10 @@ from models.pool import Model as Pool
 from models.steps import Stretch, context, to_fields, training_data
 from pipeline.background import Background, BackgroundConfig, Sample, fit_background
 from pipeline.grid import area_weights
+from pipeline.judging.scores import crps_ensemble, ensemble_variance, spread_correction, squared_error
+from pipeline.judging.significance import block_bootstrap
 from pipeline.names import VARIABLES, canonical
 from pipeline.periods import dates, with_bounds, years
-from pipeline.scores import crps_ensemble, ensemble_variance, spread_correction, squared_error
-from pipeline.significance import block_bootstrap
 from pipeline.sources.files import FilesSource
 
 MEMBERS = 50

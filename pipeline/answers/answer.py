@@ -1,0 +1,171 @@
+"""Answers: the number, its uncertainty, its base rate, its track record, and where it came from.
+
+:func:`answer` takes a question from its text to an :class:`Answer`, whose ``to_json`` is the one document that the
+command line, the service, the report and notebooks all show. A field that could not be computed is None, with a
+sibling ``…_reason``; absence never means that something passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from pipeline.answers.card import card_html, card_text
+from pipeline.answers.catalogue import Catalogue
+from pipeline.answers.distributions import answer_distribution
+from pipeline.answers.explain import restated
+from pipeline.answers.fields import answer_field
+from pipeline.answers.formats import as_csv, as_netcdf
+from pipeline.answers.probability import Inquiry
+from pipeline.answers.shares import answer_shares
+from pipeline.events import parse
+from pipeline.events.tree import Question
+
+if TYPE_CHECKING:
+    from pipeline.answers.plots import Plots
+
+SCHEMA = "answer/1"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to one question.
+
+    Attributes:
+        payload: The answer as plain data.
+        members: What was counted or measured, one value for each member and sample; for maps and series their chances.
+        inquiry: The question before its data, for what is drawn beside the answer.
+    """
+
+    payload: Mapping[str, Any]
+    members: xr.Dataset
+    inquiry: Inquiry = field(repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain dictionaries, lists, strings and numbers, ready for JSON."""
+        return dict(self.payload)
+
+    @property
+    def headline(self) -> str:
+        """The sentence to say first."""
+        return str(self.payload["headline"]["text"])
+
+    @property
+    def text(self) -> str:
+        """The card for a terminal."""
+        return card_text(self.payload)
+
+    @property
+    def plot(self) -> Plots:
+        """Its figures: ``map``, ``plume``, ``exceedance``, ``reliability`` and ``compare``."""
+        from pipeline.answers.plots import Plots  # loads matplotlib
+
+        return Plots(self)
+
+    def to_csv(self) -> str:
+        """Members or field as CSV text, below a header that says what they are."""
+        return as_csv(self)
+
+    def to_netcdf(self) -> bytes:
+        """Members or field as a CF NetCDF file."""
+        return as_netcdf(self)
+
+    def __str__(self) -> str:
+        """The card for a terminal."""
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return card_html(self.payload)
+
+
+def answer(
+    question: str | Question,
+    *,
+    ensemble: xr.Dataset,
+    reference: xr.Dataset,
+    catalogue: Catalogue,
+    level: float = 0.9,
+    skill: Mapping[str, Any] | Callable[[Inquiry], Mapping[str, Any] | None] | None = None,
+    raw: xr.Dataset | None = None,
+    refits: Sequence[xr.Dataset] = (),
+    partial: bool = False,
+) -> Answer:
+    """Answer a question from an ensemble.
+
+    Missing data are three-valued: a member whose data leave the event open counts neither for nor against it.
+
+    Args:
+        question: Text in the question language, or its tree.
+        ensemble: Members, dims ``([scenario], [init_time], lead_time, member, latitude, longitude)``, lazy; calibrated
+            ones where the catalogue says so.
+        reference: The reference record, dims ``(time, latitude, longitude)`` with ``time_bnds``, same grid and
+            cadence; the only source of anomalies, relative thresholds and base rates.
+        catalogue: Names, provenance and calibration state.
+        level: Coverage of the intervals, 0.5 to 0.999.
+        skill: The track record of this question, at least ``{"verdict": …}``; or a function that finds it, if it can,
+            for the question before its data.
+        raw: The members before calibration, where ``ensemble`` is calibrated.
+        refits: The members under calibrations that were each learnt without one part of the hindcasts, so that the
+            interval covers the fit of the calibration too.
+        partial: Whether to use what is on the grid of a region that is not wholly on it; the answer then says so.
+
+    Returns:
+        The answer, whose payload has the fields of schema ``answer/1``.
+
+    Raises:
+        QuestionError: The question cannot be answered as it was put; it says why and what would do.
+        ValueError: A ``level`` out of range, or a reference that does not fit the ensemble.
+    """
+    if not 0.5 <= level <= 0.999:
+        raise ValueError(f"level: {level}; a coverage from 0.5 to 0.999 is expected, such as 0.9")
+    began = perf_counter()
+    asked = parse(question) if isinstance(question, str) else question
+    setting: dict[str, Any] = {"reference": reference, "catalogue": catalogue, "partial": partial}
+    inquiry = Inquiry.of(asked, ensemble=ensemble, **setting)
+    resolved = restated(inquiry)
+    track = (skill(inquiry) if callable(skill) else skill) or _no_track_record(asked, catalogue)
+    if asked.ask == "prob":
+        earlier = None if raw is None else inquiry.beside(raw)
+        others = [inquiry.beside(refit) for refit in refits]
+        found, members = answer_shares(inquiry, level=level, skill=track, raw=earlier, refits=others)
+    elif asked.ask in ("map", "series"):
+        found, members = answer_field(inquiry, level=level)
+    else:
+        found, members = answer_distribution(inquiry, level=level)
+    found["warnings"] = [*inquiry.notes, *found["warnings"]]
+    payload = {
+        "schema": SCHEMA,
+        "headline": found.pop("headline"),
+        "question": resolved,
+        **found,
+        "skill": dict(track),
+        "calibration": dict(catalogue.calibration),
+        "provenance": _provenance(inquiry, catalogue),
+        "timing_ms": {"total": round(1e3 * (perf_counter() - began), 1)},
+    }
+    return Answer(payload, members.assign_attrs(ask_text=resolved["text"], reads_as=resolved["reads_as"]), inquiry)
+
+
+def _no_track_record(question: Question, catalogue: Catalogue) -> dict[str, Any]:
+    """What can be said of skill when nobody measured it."""
+    if question.ask != "prob":
+        return {"verdict": "not_measured", "reason": "Skill is measured for one event at a time: ask 'prob'."}
+    if catalogue.kind == "projection":
+        return {"verdict": "not_applicable", "reason": "A scenario run has no past forecasts to be judged by."}
+    return {"verdict": "not_measured", "reason": "No past forecasts are stored to replay this question on."}
+
+
+def _provenance(inquiry: Inquiry, catalogue: Catalogue) -> dict[str, Any]:
+    """Where the numbers came from."""
+    return {
+        "forecast": f"fc-{inquiry.init_time}",
+        "init_time": inquiry.init_time,
+        **inquiry.lineage,
+        "scenario": " vs ".join(inquiry.scenarios) or "none",
+        "reference": catalogue.reference,
+        **catalogue.provenance,
+    }

@@ -1,0 +1,141 @@
+"""An answer as a card: for a terminal, and for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from textwrap import fill
+from typing import Any
+
+from pipeline.answers.headline import percent
+
+WIDTH = 78
+
+_STYLE = (
+    "max-width:44em;border:1px solid #8a8a8a;border-radius:6px;padding:.8em 1em;"
+    "font-family:system-ui,sans-serif;line-height:1.4"
+)
+
+
+def card_text(payload: Mapping[str, Any]) -> str:
+    """The card for a terminal: headline, number line, base rate, skill, warnings."""
+    lines = [fill(str(payload["headline"]["text"]), WIDTH), ""]
+    lines.append(fill(str(payload["question"]["reads_as"]), WIDTH, initial_indent="  ", subsequent_indent="  "))
+    lines.append("")
+    for part in payload.get("scenarios", [payload]):
+        lines.extend(_numbers(part))
+    lines.extend(_row(name, text) for name, text in _facts(payload))
+    lines.extend(fill(f"! {warning['text']}", WIDTH, subsequent_indent="  ") for warning in payload["warnings"])
+    return "\n".join(lines)
+
+
+def card_html(payload: Mapping[str, Any]) -> str:
+    """The card for a notebook: self-contained, readable without colour."""
+    parts = payload.get("scenarios", [payload])
+    bars = "".join(_bar(part) for part in parts if "interval" in part)
+    facts = "".join(
+        f"<tr><th style='text-align:left;padding-right:1em;font-weight:600'>{escape(name)}</th>"
+        f"<td style='text-align:left'>{escape(text)}</td></tr>"
+        for name, text in [fact for part in parts for fact in _part_facts(part)] + _facts(payload)
+    )
+    warnings = "".join(f"<li>{escape(warning['text'])}</li>" for warning in payload["warnings"])
+    return (
+        f"<section style='{_STYLE}'><p style='font-size:1.15em;margin:.2em 0'><strong>"
+        f"{escape(str(payload['headline']['text']))}</strong></p>"
+        f"<p style='margin:.4em 0'>{escape(str(payload['question']['reads_as']))}</p>{bars}"
+        f"<table style='border-collapse:collapse'>{facts}</table>"
+        f"{f'<ul>{warnings}</ul>' if warnings else ''}</section>"
+    )
+
+
+def _numbers(part: Mapping[str, Any]) -> list[str]:
+    """The number line of one scenario and what is beside it."""
+    lines = []
+    if "interval" in part:
+        lines.extend([f"  {part['scenario']}"] if "scenario" in part else [])
+        lines.append(_line(part))
+    return [*lines, *(_row(name, text) for name, text in _part_facts(part))]
+
+
+def _line(part: Mapping[str, Any]) -> str:
+    """0 to 100 %: ``=`` the interval, ``o`` the share of members, ``|`` the base rate."""
+    width = 50
+    marks = ["-"] * (width + 1)
+    low, high = (round(width * part["interval"][end]) for end in ("low", "high"))
+    marks[low : high + 1] = "=" * (high - low + 1)
+    base = part["probability"]["climatology"]
+    if base is not None:
+        marks[round(width * base)] = "|"
+    marks[round(width * _share(part))] = "o"
+    return f"  0 % {''.join(marks)} 100 %"
+
+
+def _share(part: Mapping[str, Any]) -> float:
+    members = part["members"]
+    return float(members["event"] / max(1, members["event"] + members["not"]))
+
+
+def _bar(part: Mapping[str, Any]) -> str:
+    """The number line as a drawing, with its sentence for those who do not see it."""
+    low, high, share = part["interval"]["low"], part["interval"]["high"], _share(part)
+    base = part["probability"]["climatology"]
+    tick = "" if base is None else f"<line x1='{400 * base:.1f}' x2='{400 * base:.1f}' y1='2' y2='22' stroke='#222'/>"
+    label = f"{part.get('scenario', 'Share of members')}: {percent(share)}, {percent(low)} to {percent(high)}"
+    return (
+        f"<svg role='img' aria-label='{escape(label)}' width='420' height='24' viewBox='-5 0 410 24'>"
+        f"<title>{escape(label)}</title><line x1='0' x2='400' y1='12' y2='12' stroke='#8a8a8a'/>"
+        f"<rect x='{400 * low:.1f}' y='8' width='{max(1.0, 400 * (high - low)):.1f}' height='8' fill='#5a7fa8'/>{tick}"
+        f"<circle cx='{400 * share:.1f}' cy='12' r='5' fill='#16324f'/></svg>"
+    )
+
+
+def _part_facts(part: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What stands beside the number."""
+    facts = []
+    if "members" in part:
+        members = part["members"]
+        pooled = f" x {members['samples_per_member']} samples" if members["samples_per_member"] > 1 else ""
+        counted = f"{members['event']} yes, {members['not']} no, {members['unknown']} unknown"
+        left_out = f", {members['excluded']} without the condition" if members["excluded"] else ""
+        facts.append(("members", f"{counted}{left_out} ({members['total']}{pooled})"))
+    base = part.get("base_rate")
+    if base is not None and "events" in base:
+        facts.append(("base rate", f"{base['events']} of {base['years']} in {base['source']} ({_ends(base)})"))
+    elif part.get("base_rate_reason"):
+        facts.append(("base rate", str(part["base_rate_reason"])))
+    return facts
+
+
+def _ends(base: Mapping[str, Any]) -> str:
+    """The interval of a base rate; one-sided where the event never, or always, happened."""
+    if base["events"] in (0, base["years"]):
+        return f"at most {percent(base['high'])}" if base["events"] == 0 else f"at least {percent(base['low'])}"
+    return f"interval {percent(base['low'])} to {percent(base['high'])}"
+
+
+def _facts(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What holds for the whole answer."""
+    skill, calibration = payload["skill"], payload["calibration"]
+    resolved = payload["question"]["resolved"]
+    means = resolved.get("window_means")
+    return [
+        *([("window", f"{means}; {resolved['window'][0]} to {resolved['window'][1]}")] if means else []),
+        ("skill", _skill(skill)),
+        ("calibration", str(calibration["state"]).replace("_", " ")),
+        ("from", f"{payload['provenance']['forecast']}, scenario {payload['provenance']['scenario']}"),
+    ]
+
+
+def _skill(skill: Mapping[str, Any]) -> str:
+    """The verdict with its score."""
+    if "cells" in skill:
+        return f"skilful in {skill['cells']['skilful']} of {sum(skill['cells'].values())} cells"
+    verdict = str(skill["verdict"]).replace("_", " ")
+    if skill.get("value") is None:
+        return verdict
+    ends = f"{skill['low']:.2f} to {skill['high']:.2f}"
+    return f"{verdict}: Brier skill {skill['value']:.2f} ({ends}) in {skill['hindcasts']} past forecasts"
+
+
+def _row(name: str, text: str) -> str:
+    return fill(f"  {name:<12}{text}", WIDTH, subsequent_indent=" " * 14)

@@ -1,0 +1,245 @@
+"""``dist``, ``value`` and ``level`` questions: the numbers themselves, and the values with a given chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.answers.headline import percent
+from pipeline.answers.intervals import quantile_interval
+from pipeline.answers.probability import Inquiry, given_members
+from pipeline.answers.quantities import measure
+from pipeline.answers.thresholds import quantiles
+from pipeline.answers.windows import resolve
+from pipeline.events.errors import QuestionError
+from pipeline.events.kinds import kind_of
+from pipeline.events.tree import Each, First
+
+if TYPE_CHECKING:
+    from pipeline.answers.extremes import Level
+
+Array = NDArray[np.float64]
+Payload = dict[str, Any]
+
+FEW_BEYOND = 5
+
+
+def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset]:
+    """Answer a ``dist``, ``value`` or ``level`` question.
+
+    Args:
+        inquiry: The question before its data.
+        level: Coverage of intervals.
+
+    Returns:
+        The answer's own fields, and each member's values.
+
+    Raises:
+        QuestionError: ``too_few_members``, or ``members_unknown``.
+    """
+    question = inquiry.question
+    node = question.subject
+    values = inquiry.values(node).known()[..., 0, 0]
+    if question.given is not None:
+        values = np.where(given_members(inquiry), values, np.nan)
+    parts = [_one(inquiry, values[index], level) for index in range(values.shape[0])]
+    warnings = [warning for part in parts for warning in part.pop("warnings")]
+    for scenario, part in zip(inquiry.scenarios, parts, strict=False):
+        part["scenario"] = scenario
+    members = _members(inquiry, values)
+    if len(parts) == 1:
+        return {**parts[0], "warnings": warnings}, members
+    text = " ".join(
+        f"Under {scenario}: {part['headline']['text']}" for scenario, part in zip(inquiry.scenarios, parts, strict=True)
+    )
+    head = {"text": text, "source": "members", "value": None, "likelihood_term": None}
+    return {"headline": head, "scenarios": parts, "warnings": warnings}, members
+
+
+def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
+    """The answer under one scenario; ``values`` are ``(member, sample)``."""
+    known = values[~np.isnan(values)]
+    if known.size < 2:
+        raise QuestionError(
+            "members_unknown", "No two members are known: the data that this question needs are missing."
+        )
+    question = inquiry.question
+    if kind_of(question.subject).quantity == "date":
+        return _passage(inquiry, known, level)
+    if question.ask == "value":
+        return _value(inquiry, values, known, level)
+    if question.ask == "level":
+        return _level(inquiry, values, level)
+    units = _units(inquiry)
+    spread = quantiles(known)
+    text = (
+        f"Median {spread['50']:.4g} {units}; nine in ten members from {spread['5']:.4g} to {spread['95']:.4g} {units}."
+    )
+    return {**_told(text, spread["50"]), **_distribution(inquiry, known), "warnings": []}
+
+
+def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Payload:
+    """The value that is exceeded with a given chance."""
+    chance = float(inquiry.question.exceeded or 50.0) / 100
+    members = values.shape[0]
+    beyond = min(chance, 1 - chance)
+    if beyond < 1 / (known.size + 1):
+        raise _too_few(1 / beyond, known.size)
+    found = float(np.quantile(known, 1 - chance, method="weibull"))
+    independent = known if values.shape[1] == 1 else _member_quantiles(values, 1 - chance)
+    ends = quantile_interval(independent, 1 - chance if values.shape[1] == 1 else 0.5, level=level)
+    units = _units(inquiry)
+    text = f"{found:.4g} {units} is exceeded by {percent(chance)} of members ({_range(ends.low, ends.high, level)})."
+    warnings = []
+    if beyond * known.size < FEW_BEYOND:
+        text_few = f"Only {beyond * known.size:.1f} of {known.size} samples lie beyond this value."
+        warnings.append({"code": "few_beyond", "text": text_few})
+    return {
+        **_told(text, found),
+        "value": {
+            "value": found,
+            "low": ends.low,
+            "high": ends.high,
+            "units": units,
+            "exceeded": chance,
+            "level": level,
+            "method": "order statistics" if values.shape[1] == 1 else "order statistics of members' own quantiles",
+            "members": members,
+        },
+        **_distribution(inquiry, known),
+        "warnings": warnings,
+    }
+
+
+def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
+    """The value that is exceeded once in so many years on average."""
+    from pipeline.answers.extremes import return_level  # loads scipy.stats, which takes longer than any other answer
+
+    years = int(inquiry.question.return_years or 0)
+    found = return_level(values, years, level=level)
+    if found is None:
+        raise _too_few(years, values.size)
+    units = _units(inquiry)
+    how = "extrapolated by a fitted tail" if found.extrapolated else "counted"
+    text = (
+        f"{found.value:.4g} {units} is exceeded once in {years} years on average "
+        f"({_range(found.low, found.high, level)}; {how})."
+    )
+    return {
+        **_told(text, found.value),
+        "value": {**_level_fields(found), "units": units, "return_years": years, "level": level},
+        **_distribution(inquiry, values[~np.isnan(values)]),
+        "warnings": _level_warnings(inquiry, values, found, units),
+    }
+
+
+def _level_fields(found: Level) -> Payload:
+    return {
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "extrapolated": found.extrapolated,
+        "method": found.method,
+        "fit_p_value": found.fit,
+    }
+
+
+def _level_warnings(inquiry: Inquiry, values: Array, found: Level, units: str) -> list[dict[str, str]]:
+    from pipeline.answers.extremes import mean_change
+
+    warnings = []
+    change, is_trend = mean_change(values)
+    each = kind_of(inquiry.question.subject).each
+    if is_trend and isinstance(each, Each):
+        verb = "rises" if change > 0 else "falls"
+        text = (
+            f"The mean {verb} {abs(change):.2g} {units} inside {each.first}..{each.last}; a level with a return period "
+            "is an average over the window."
+        )
+        warnings.append({"code": "stationarity", "text": text})
+    if found.fit is not None and found.fit < 0.05:
+        text = f"The fitted tail does not suit these values well (Kolmogorov-Smirnov p = {found.fit:.2g})."
+        warnings.append({"code": "poor_fit", "text": text})
+    return warnings
+
+
+def _passage(inquiry: Inquiry, known: Array, level: float) -> Payload:
+    """When something first happens; members that never get there stay in the count."""
+    timeline = inquiry.timeline
+    node = inquiry.question.subject
+    final = resolve(node.window, timeline).span[1] - 1 if isinstance(node, First) else timeline.size - 1
+    reached = known[np.isfinite(known)].astype(int)
+    share = reached.size / known.size
+    steps, counts = np.unique(reached, return_counts=True)
+    by_step = {timeline.name(int(step)): int(count) for step, count in zip(steps, counts, strict=True)}
+    end = timeline.name(final)
+    if share >= 0.5:
+        middle = timeline.name(int(np.sort(known)[(known.size - 1) // 2]))
+        text = f"Half of the members get there by {middle}; {percent(share)} by {end}."
+    else:
+        middle = None
+        text = f"Not reached by {percent(1 - share)} of members by {end}."
+    return {
+        **_told(text, None),
+        "passage": {"median": middle, "reached": share, "never": 1 - share, "by_step": by_step, "members": known.size},
+        "warnings": [],
+    }
+
+
+def _distribution(inquiry: Inquiry, known: Array) -> Payload:
+    """Quantiles of members and reference."""
+    node = inquiry.question.subject
+    try:
+        usual = inquiry.climate.sample(node, None).values.ravel()
+    except QuestionError as error:
+        return {
+            "distribution": {"units": _units(inquiry), "quantiles": quantiles(known), "reference_reason": error.text}
+        }
+    usual = usual[~np.isnan(usual)]
+    return {
+        "distribution": {
+            "units": _units(inquiry),
+            "quantiles": quantiles(known),
+            "mean": float(known.mean()),
+            "reference_quantiles": quantiles(usual) if usual.size else None,
+            "reference": inquiry.members.catalogue.reference,
+        }
+    }
+
+
+def _units(inquiry: Inquiry) -> str:
+    quantity = measure(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline)
+    return quantity.steps or quantity.units
+
+
+def _told(text: str, value: float | None) -> Payload:
+    return {"headline": {"text": text, "source": "members", "value": value, "likelihood_term": None}}
+
+
+def _range(low: float | None, high: float | None, level: float) -> str:
+    ends = (f"{end:.4g}" if end is not None else "unbounded" for end in (low, high))
+    return f"{100 * level:g} % interval {' to '.join(ends)}"
+
+
+def _member_quantiles(values: Array, chance: float) -> Array:
+    """Each member's own quantile over its pooled years."""
+    return np.asarray(np.nanquantile(values, chance, axis=1))
+
+
+def _too_few(years: float, samples: int) -> QuestionError:
+    return QuestionError(
+        "too_few_members",
+        f"A 1-in-{years:.0f} value cannot be read from {samples} samples: the rarest that they resolve is about 1 in "
+        f"{samples}, and 5 cases would need {5 * years:.0f}. Try a commoner value, or pool years (each …).",
+        try_=(f"exceeded with {100 * 5 / samples:.2g} %",),
+    )
+
+
+def _members(inquiry: Inquiry, values: Array) -> xr.Dataset:
+    coords = {"scenario": list(inquiry.scenarios)} if inquiry.scenarios else {}
+    array = xr.DataArray(values, dims=("scenario", "member", "sample"), coords=coords, name="value")
+    array.attrs["units"] = _units(inquiry)
+    return array.squeeze([dim for dim in ("scenario", "sample") if array.sizes[dim] == 1]).to_dataset()

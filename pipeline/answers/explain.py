@@ -1,0 +1,321 @@
+"""A question in plain words, with everything resolved: cells, dates, thresholds. No member is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.answers.catalogue import Catalogue
+from pipeline.answers.evaluate import threshold_values
+from pipeline.answers.extent import steps_of
+from pipeline.answers.probability import Inquiry
+from pipeline.answers.quantities import measure
+from pipeline.answers.trajectories import Need
+from pipeline.answers.windows import resolve
+from pipeline.events import parse, question_id, question_text, to_steps
+from pipeline.events.kinds import kind_of
+from pipeline.events.tree import (
+    Absolute,
+    Anomaly,
+    Combination,
+    Comparison,
+    Day,
+    Each,
+    Expression,
+    First,
+    Named,
+    Negation,
+    Percentile,
+    Point,
+    Question,
+    Record,
+    Reduction,
+    Region,
+    Rolling,
+    Sigma,
+    Then,
+    Threshold,
+    Variable,
+    Window,
+)
+from pipeline.events.write import duration_text, reference_text, region_text, threshold_text, window_text
+
+_OPERATORS = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
+_EXTREMES = {"max": "highest", "min": "lowest"}
+_ASKS = {
+    "prob": "In what share of futures",
+    "map": "At each place, in what share of futures",
+    "series": "At each step, in what share of futures",
+}
+
+
+def explain(
+    question: str | Question,
+    *,
+    ensemble: xr.Dataset,
+    reference: xr.Dataset,
+    catalogue: Catalogue,
+    partial: bool = False,
+) -> dict[str, Any]:
+    """Restate a question, costing nothing: its words, its windows, regions and thresholds.
+
+    Args:
+        question: Text or tree.
+        ensemble: Only its coordinates are read.
+        reference: Read for relative thresholds.
+        catalogue: Names and states.
+        partial: Whether a part of a region on the grid will do.
+
+    Returns:
+        The ``question`` part of an answer.
+
+    Raises:
+        QuestionError: Whatever would refuse the question itself, short of reading members.
+    """
+    asked = parse(question) if isinstance(question, str) else question
+    return restated(Inquiry.of(asked, ensemble=ensemble, reference=reference, catalogue=catalogue, partial=partial))
+
+
+def restated(inquiry: Inquiry) -> dict[str, Any]:
+    """The ``question`` part of an answer."""
+    question = inquiry.question
+    reading = _Reading(inquiry)
+    plain = to_steps(question)
+    subject: dict[str, Any] = {key: plain[key] for key in ("event", "field") if key in plain}
+    sentence = reading.sentence()
+    return {
+        "id": question_id(question),
+        "ask": question.ask,
+        **subject,
+        "text": question_text(question),
+        "reads_as": sentence,
+        "resolved": reading.resolved(),
+    }
+
+
+@dataclass
+class _Reading:
+    """One walk over the tree that makes the sentence and notes what it meets."""
+
+    inquiry: Inquiry
+    regions: list[dict[str, Any]] = field(default_factory=list)
+    windows: list[dict[str, Any]] = field(default_factory=list)
+    thresholds: list[dict[str, Any]] = field(default_factory=list)
+
+    def sentence(self) -> str:
+        question = self.inquiry.question
+        whole = Need(None, 0, self.inquiry.timeline.size)
+        words = self.words(question.subject, whole)
+        given = "" if question.given is None else f", among those in which {self.words(question.given, whole)}"
+        under = f" under {' and under '.join(self.inquiry.scenarios)}" if self.inquiry.scenarios else ""
+        if question.ask in _ASKS:
+            return f"{_ASKS[question.ask]}{under} is it true that {words}{given}?"
+        if question.ask == "value":
+            return f"Which value of {words}{under} is exceeded with a chance of {question.exceeded:g} %{given}?"
+        if question.ask == "level":
+            return f"Which value of {words}{under} is exceeded once in {question.return_years} years{given}?"
+        return f"How is {words} distributed over futures{under}{given}?"
+
+    def resolved(self) -> dict[str, Any]:
+        """Windows, regions and thresholds, each also alone where there is only one to speak of."""
+        days = [day for window in self.windows for day in window["dates"]]
+        leads = [lead for window in self.windows for lead in window["leads"]]
+        return {
+            "init_time": self.inquiry.init_time,
+            "scenarios": list(self.inquiry.scenarios),
+            "window": [min(days), max(days)] if days else None,
+            "leads": [min(leads), max(leads)] if leads else None,
+            "window_means": "; ".join(dict.fromkeys(window["means"] for window in self.windows)) or None,
+            "region": self.regions[0] if self.regions else None,
+            "threshold": self.thresholds[0] if self.thresholds else None,
+            "windows": self.windows,
+            "regions": self.regions,
+            "thresholds": self.thresholds,
+        }
+
+    def words(self, node: Expression, need: Need) -> str:
+        """A number as a noun phrase, a condition as a clause."""
+        match node:
+            case Variable():
+                info = self.inquiry.members.catalogue.variable(node.name)
+                return info.long_name or info.standard_name.replace("_", " ") or info.name
+            case Anomaly():
+                return f"the anomaly of {self.words(node.source, need)} (against the {self.period(node)} mean)"
+            case Rolling():
+                length = steps_of(node.length, self.inquiry.timeline)
+                inner = Need(need.cells, max(0, need.start - length + 1), need.stop)
+                return f"the running {duration_text(node.length)} {node.verb} of {self.words(node.source, inner)}"
+            case Reduction():
+                axis = node.axis
+                if isinstance(axis, Region):
+                    return self.over_region(node, axis, need)
+                return self.over_window(node, axis, need)
+            case First():
+                (start, stop), dates = self.window(node.window, "first")
+                held = f", for {node.run} in a row" if node.run > 1 else ""
+                condition = self.words(node.source, Need(need.cells, start, stop))
+                return f"the first {self.step} of {dates} in which {condition}{held}"
+            case Then():
+                after = self.words(node.event, need)
+                return f"{self.words(node.source, need)}, and within {duration_text(node.within)} after it {after}"
+            case Comparison():
+                return self.comparison(node, need)
+            case Combination():
+                joint = f", {node.word} "
+                return joint.join(self.words(part, need) for part in node.parts)
+            case Negation():
+                return f"it is not so that {self.words(node.source, need)}"
+
+    def over_region(self, node: Reduction, region: Region, need: Need) -> str:
+        """Space closed, with the cells it is closed over."""
+        cells = self.inquiry.members.cells(region)
+        self.note_region(region)
+        source = self.words(node.source, Need(cells, need.start, need.stop))
+        if isinstance(region, Point):
+            return f"{source} in {cells.title}" if node.verb != "all" else f"in {cells.title} {source}"
+        where = f"{cells.title} ({cells.count} cells, {_million(cells.area)} km²)"
+        phrases = {
+            "mean": f"the area mean of {source} over {where}",
+            "sum": f"the area integral of {source} over {where}",
+            "frac": f"the share of the area of {where} in which {source}",
+            "any": f"in at least one cell of {where} {source}",
+            "all": f"in every cell of {where} {source}",
+        }
+        return phrases.get(node.verb) or f"the {_EXTREMES[node.verb]} cell of {source} over {where}"
+
+    def over_window(self, node: Reduction, window: Window, need: Need) -> str:
+        """Time closed, and how."""
+        inner, dates = self.window(window, node.verb)
+        source = self.words(node.source, Need(need.cells, *inner))
+        pooled = ", one sample for each member and year, pooled" if isinstance(window, Each) else ""
+        phrases = {
+            "mean": f"{source}, averaged over {dates}{pooled}",
+            "sum": f"{source}, added up over {dates}{pooled}",
+            "any": f"in at least one {self.step} of {dates}{pooled}, {source}",
+            "all": f"in every {self.step} of {dates}{pooled}, {source}",
+            "count": f"the number of {self.step}s of {dates}{pooled} in which {source}",
+            "run": f"the longest unbroken run of {self.step}s of {dates}{pooled} in which {source}",
+        }
+        return phrases.get(node.verb) or f"the {_EXTREMES[node.verb]} {self.step} of {source} in {dates}{pooled}"
+
+    def comparison(self, node: Comparison, need: Need) -> str:
+        """A number against its thresholds, which are worked out from the reference where they are relative."""
+        source = self.words(node.source, need)
+        limits = [self.threshold(node, threshold, need) for threshold in node.thresholds]
+        verb = "comes" if kind_of(node.source).quantity == "date" else "is"
+        if len(limits) == 2:
+            return f"{source} {verb} {node.operator} {limits[0]} and {limits[1]}"
+        return f"{source} {verb} {_OPERATORS[node.operator]} {limits[0]}"
+
+    def threshold(self, node: Comparison, threshold: Threshold, need: Need) -> str:
+        """A threshold in words, with its value in the unit of the data."""
+        quantity = measure(node.source, self.inquiry.members.catalogue, self.inquiry.timeline)
+        values = threshold_values(node, threshold, need, self.inquiry.members, self.inquiry.climate)
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        units = f"{quantity.units} (difference)" if quantity.is_difference else quantity.units
+        is_relative = isinstance(threshold, Percentile | Sigma | Record)
+        self.thresholds.append(
+            {
+                "op": node.operator,
+                "text": threshold_text(threshold),
+                "value": low if low == high else None,
+                "range": None if low == high else [low, high],
+                "units": units,
+                "reference": self.inquiry.members.catalogue.reference if is_relative else None,
+            }
+        )
+        unit = quantity.units
+        shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, by place and season"
+        match threshold:
+            case Absolute() if not threshold.unit or threshold.unit in (quantity.units, "%"):
+                return threshold_text(threshold)
+            case Absolute() if quantity.steps is not None:
+                return threshold_text(threshold)
+            case Day() | Absolute() if kind_of(node.source).quantity == "date":
+                return threshold_text(threshold)
+            case Absolute():
+                return f"{threshold_text(threshold)} ({shown})"
+        names = {Percentile: f"its {_ordinal(threshold)} percentile", Sigma: threshold_text(threshold)}
+        extreme = "highest" if node.operator in ("above", "at_least") else "lowest"
+        name = names.get(type(threshold), f"its {extreme} value")
+        return f"{name} in {self.inquiry.members.catalogue.reference} ({shown})"
+
+    def window(self, window: Window, verb: str) -> tuple[tuple[int, int], str]:
+        """The steps of a window, and how to name it."""
+        steps = resolve(window, self.inquiry.timeline)
+        count = sum(stop - start for start, stop in steps.groups)
+        note = {
+            "text": window_text(window),
+            "dates": list(steps.dates),
+            "leads": list(steps.leads),
+            "steps": count,
+            "samples": len(steps.groups) if isinstance(window, Each) else 1,
+            "means": self.meaning(window, verb, count, len(steps.groups)),
+        }
+        if note not in self.windows:
+            self.windows.append(note)
+        name = window_text(window)
+        return steps.span, f"{name} ({steps.dates[0]} to {steps.dates[1]})"
+
+    def meaning(self, window: Window, verb: str, steps: int, samples: int) -> str:
+        """Whether a window means its mean, any step of it, or its years pooled."""
+        what = {
+            "mean": "the mean of",
+            "sum": "the total of",
+            "max": "the highest of",
+            "min": "the lowest of",
+            "any": "any one of",
+            "all": "every one of",
+            "count": "how many of",
+            "run": "the longest run within",
+            "first": "the first of",
+        }[verb]
+        each = steps // samples
+        plural = f"{each} {self.step}s" if each > 1 else f"one {self.step}"
+        if isinstance(window, Each):
+            return f"{what} {plural} in each of {samples} years, pooled: one sample for each member and year"
+        return f"{what} {plural}"
+
+    def note_region(self, region: Region) -> None:
+        """Note a region once."""
+        cells = self.inquiry.members.cells(region)
+        note: dict[str, Any] = {
+            "name": region.name if isinstance(region, Named) else region_text(region),
+            "title": cells.title,
+            "version": cells.version,
+            "cells": cells.count,
+            "area_km2": round(cells.area),
+            "on_grid": round(cells.covered, 4),
+        }
+        if isinstance(region, Point):
+            note["cell_centre"] = [
+                float(self.inquiry.members.latitude[cells.rows[0]]),
+                float(self.inquiry.members.longitude[cells.columns[0]]),
+            ]
+        if note not in self.regions:
+            self.regions.append(note)
+
+    def period(self, node: Anomaly) -> str:
+        """The reference that an anomaly is taken from."""
+        return self.inquiry.members.catalogue.reference if node.clim is None else reference_text(node.clim)
+
+    @property
+    def step(self) -> str:
+        """What one step is called."""
+        timeline = self.inquiry.timeline
+        return timeline.unit[:-1] if timeline.step == 1 else f"{timeline.step}-{timeline.unit[:-1]} step"
+
+
+def _ordinal(threshold: Threshold) -> str:
+    """``90th``, ``33.3rd``: the rank of a percentile as people say it."""
+    rank = threshold_text(threshold).removeprefix("p")
+    suffix = "th" if rank[-2:] in ("11", "12", "13") else {"1": "st", "2": "nd", "3": "rd"}.get(rank[-1], "th")
+    return rank + suffix
+
+
+def _million(area: float) -> str:
+    """An area in words that can be read."""
+    return f"{area / 1e6:.1f} million" if area >= 1e6 else f"{area:,.0f}"

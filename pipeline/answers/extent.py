@@ -1,0 +1,66 @@
+"""How far in time an expression looks: the steps that it needs, and how far it reaches beside its own step."""
+
+from __future__ import annotations
+
+from pipeline.answers.windows import Timeline, resolve
+from pipeline.events.errors import QuestionError
+from pipeline.events.tree import Duration, Each, Expression, First, Reduction, Region, Rolling, Then, children
+
+_SHORTER = {"years": ("months", 12), "days": ("hours", 24)}
+
+
+def steps_of(duration: Duration, timeline: Timeline) -> int:
+    """A duration as a number of steps.
+
+    Raises:
+        QuestionError: ``unit_wrong``, when it is no whole number of this store's steps.
+    """
+    unit = duration.unit if duration.unit.endswith("s") else f"{duration.unit}s"
+    count = duration.count
+    if unit != timeline.unit and unit in _SHORTER and _SHORTER[unit][0] == timeline.unit:
+        unit, count = timeline.unit, count * _SHORTER[unit][1]
+    if unit not in (timeline.unit, "steps") or (unit != "steps" and count % timeline.step):
+        step = f"{timeline.step} {timeline.unit}" if timeline.step > 1 else f"one {timeline.unit[:-1]}"
+        raise QuestionError(
+            "unit_wrong",
+            f"'{duration.count} {duration.unit}' is no whole number of this store's steps, which are {step} long.",
+            where=f"{duration.count} {duration.unit}",
+        )
+    return count if unit == "steps" else count // timeline.step
+
+
+def span_of(node: Expression, timeline: Timeline, inner: tuple[int, int] | None = None) -> tuple[int, int]:
+    """The half-open range of steps that an expression closed in time looks at; of ``each``, its first year."""
+    start, stop = inner or (0, timeline.size)
+    match node:
+        case Reduction() if not isinstance(node.axis, Region):
+            steps = resolve(node.axis, timeline)
+            return span_of(node.source, timeline, steps.groups[0] if isinstance(node.axis, Each) else steps.span)
+        case First():
+            return span_of(node.source, timeline, resolve(node.window, timeline).span)
+        case Rolling():
+            return span_of(node.source, timeline, (max(0, start - steps_of(node.length, timeline) + 1), stop))
+        case Then():
+            ahead = min(timeline.size, stop + steps_of(node.within, timeline))
+            return _union(span_of(node.source, timeline, (start, stop)), span_of(node.event, timeline, (start, ahead)))
+        case _ if children(node):
+            return _union(*(span_of(child, timeline, inner) for child in children(node)))
+        case _:
+            return start, stop
+
+
+def reach_of(node: Expression, timeline: Timeline) -> tuple[int, int]:
+    """How many steps before and after its own an expression that is open in time looks at."""
+    below = [reach_of(child, timeline) for child in children(node)] or [(0, 0)]
+    back, ahead = max(back for back, _ in below), max(ahead for _, ahead in below)
+    match node:
+        case Rolling():
+            return back + steps_of(node.length, timeline) - 1, ahead
+        case Then():
+            return back, ahead + steps_of(node.within, timeline)
+        case _:
+            return back, ahead
+
+
+def _union(*spans: tuple[int, int]) -> tuple[int, int]:
+    return min(start for start, _ in spans), max(stop for _, stop in spans)

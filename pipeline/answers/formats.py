@@ -1,0 +1,125 @@
+"""An answer as a file: CSV with a commented header, NetCDF, CoverageJSON."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from pipeline.answers.answer import Answer
+
+
+def as_csv(answer: Answer) -> str:
+    """Each member's outcome or value, or each place's chance, below a header that says what it is."""
+    payload = answer.to_json()
+    origin = payload["provenance"]
+    header = {
+        "question": payload["question"]["text"],
+        "reads as": payload["question"]["reads_as"],
+        "answer": payload["headline"]["text"],
+        "forecast": origin["forecast"],
+        "snapshot": origin.get("snapshot", ""),
+        "attribution": "; ".join(origin.get("attribution", [])),
+        "units": "; ".join(f"{name}: {array.attrs.get('units', '1')}" for name, array in answer.members.items()),
+    }
+    out = io.StringIO()
+    for name, text in header.items():
+        out.write(f"# {name}: {' '.join(str(text).split())}\n")
+    _plain(answer.members).to_dataframe().reset_index().to_csv(out, index=False)
+    return out.getvalue()
+
+
+def as_netcdf(answer: Answer) -> bytes:
+    """The members, or the field, as a CF NetCDF-4 file."""
+    payload = answer.to_json()
+    origin = {f"provenance_{name}": str(value) for name, value in payload["provenance"].items()}
+    data = answer.members.assign_attrs(
+        Conventions="CF-1.11",
+        title=payload["headline"]["text"],
+        institution="",
+        source=str(payload["provenance"].get("model", "")),
+        **origin,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "answer.nc"
+        data.to_netcdf(path, engine="netcdf4")
+        return path.read_bytes()
+
+
+def as_coverage(answer: Answer) -> dict[str, Any]:
+    """A ``map`` or ``series`` as a CoverageJSON document; scenarios become a collection's members.
+
+    Source:
+        CoverageJSON 1.0, OGC 21-069r2.
+    """
+    field = answer.members
+    if "scenario" not in field.dims:
+        return _coverage(field)
+    parts = [_coverage(field.sel(scenario=name, drop=True)) | {"id": str(name)} for name in field["scenario"].values]
+    return {"type": "CoverageCollection", "coverages": parts}
+
+
+def _coverage(field: xr.Dataset) -> dict[str, Any]:
+    is_map = "latitude" in field.dims
+    axes = {"y": field["latitude"], "x": field["longitude"]} if is_map else {"t": field["valid_time"]}
+    dims = ("latitude", "longitude") if is_map else ("lead_time",)
+    values = {name: field[name].transpose(*dims) for name in field.data_vars}
+    return {
+        "type": "Coverage",
+        "domain": {
+            "type": "Domain",
+            "domainType": "Grid",
+            "axes": {name: {"values": _axis(axis)} for name, axis in axes.items()},
+            "referencing": [_geographic()] if is_map else [_temporal(field)],
+        },
+        "parameters": {
+            str(name): {
+                "type": "Parameter",
+                "observedProperty": {"label": {"en": str(name).replace("_", " ")}},
+                "unit": {"symbol": str(array.attrs.get("units", "1"))},
+            }
+            for name, array in values.items()
+        },
+        "ranges": {
+            str(name): {
+                "type": "NdArray",
+                "dataType": "float",
+                "axisNames": list(axes),
+                "shape": list(array.shape),
+                "values": [
+                    None if not np.isfinite(value) else round(float(value), 6) for value in array.values.ravel()
+                ],
+            }
+            for name, array in values.items()
+        },
+    }
+
+
+def _axis(axis: xr.DataArray) -> list[Any]:
+    if np.issubdtype(axis.dtype, np.number):
+        return [float(value) for value in axis.values]
+    return [str(value)[:10] for value in axis.values]
+
+
+def _geographic() -> dict[str, Any]:
+    system = {"type": "GeographicCRS", "id": "http://www.opengis.net/def/crs/OGC/1.3/CRS84"}
+    return {"coordinates": ["x", "y"], "system": system}
+
+
+def _temporal(field: xr.Dataset) -> dict[str, Any]:
+    return {"coordinates": ["t"], "system": {"type": "TemporalRS", "calendar": field["valid_time"].dt.calendar}}
+
+
+def _plain(data: xr.Dataset) -> xr.Dataset:
+    """Dates as text, so that every calendar can be written."""
+    dated = {
+        name: (coord.dims, [str(value)[:10] for value in coord.values])
+        for name, coord in data.coords.items()
+        if not np.issubdtype(coord.dtype, np.number) and coord.dtype.kind in "OM" and coord.ndim == 1
+    }
+    return data.assign_coords(dated) if dated else data

@@ -1,0 +1,170 @@
+"""Figures of an answer: what a notebook shows below its card, and what the command line writes as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.answers.views import exceedance, plume
+from pipeline.errors import TercileError
+from pipeline.reporting.figures import (
+    FanChart,
+    encode_png,
+    exceedance_curves,
+    fan_chart,
+    field_map,
+    reliability_diagram,
+)
+from pipeline.reporting.palette import probability_classes, styles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pipeline.answers.answer import Answer
+
+Floats = NDArray[np.float64]
+QUANTILES = (5, 25, 50, 75, 95)
+
+
+class Plots:
+    """The figures of one answer, each a matplotlib ``Figure``.
+
+    Args:
+        answer: Of the question.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def map(self) -> Figure:
+        """The chance at each cell, of a ``map`` question."""
+        field = self.answer.members.get("probability")
+        if field is None or "latitude" not in field.dims:
+            raise TercileError("plot: only a 'map of …' question has a map.")
+        if "scenario" in field.dims:
+            raise TercileError("plot: one map shows one scenario; ask under each.")
+        return field_map(100 * field, classes=probability_classes(), quantity="share of members (%)", title=self._title)
+
+    def plume(self) -> Figure:
+        """Fans of the number behind the question over the leads, with the record before and what is usual."""
+        view = plume(self.answer.inquiry)
+        if view is None:
+            raise TercileError("plot: there is no one number for each step behind this question.")
+        steps = np.arange(len(view["dates"]), dtype=float)
+        past = np.arange(-len(view["past"]["values"]), 0, dtype=float)
+        labels = [*view["past"]["dates"], *view["dates"]]
+        chart = FanChart(
+            x=steps,
+            fans={name: _quantiles(rows) for name, rows in view["members"].items()},
+            base=np.array([_floats(view["low"]), _floats(view["high"])]),
+            past=(past, _floats(view["past"]["values"])),
+            later={},
+            quantity=f"{self._subject} ({view['units']})",
+            time="",
+            dates={int(step): label for step, label in zip([*past, *steps], labels, strict=True)},
+        )
+        return fan_chart(chart)
+
+    def exceedance(self) -> Figure:
+        """The chance of exceeding each value, with the reference's."""
+        view = exceedance(self.answer.inquiry)
+        if view is None:
+            raise TercileError("plot: there is no one number behind this question.")
+        return _exceedance(view, self._subject)
+
+    def reliability(self) -> Figure:
+        """How often the event came true in past forecasts, for each share of members that said so."""
+        found = self.answer.to_json()["skill"].get("reliability")
+        if not found:
+            raise TercileError("plot: the skill of this question has not been measured.")
+        names = {"recalibrated": "happened", "band_low": "band_low", "band_high": "band_high"}
+        table = xr.Dataset(
+            {name: ("probability", _floats(found[of])) for name, of in names.items()},
+            coords={"probability": _floats(found["said"])},
+        )
+        return reliability_diagram(
+            {"members": table}, quantity="share of members", banded="members", look=styles(["members"])
+        )
+
+    def compare(self, other: Answer) -> Figure:
+        """Two answers' exceedance curves on one axis.
+
+        Args:
+            other: An answer about a number in the same units.
+        """
+        views = {"this": exceedance(self.answer.inquiry), "other": exceedance(other.inquiry)}
+        curves: dict[str, tuple[Floats, Floats]] = {}
+        for name, view in views.items():
+            if view is None:
+                raise TercileError("plot: there is no one number behind one of these questions.")
+            for scenario, values in view["values"].items():
+                curves[f"{name} {scenario}".strip()] = _curve(values)
+        mine = views["this"] or {}
+        quantity = f"{self._subject} ({mine['units']})"
+        return exceedance_curves(curves, base=_curve(mine["reference"]), quantity=quantity)
+
+    def main(self) -> Figure:
+        """The figure that says most about this kind of question."""
+        if self.answer.to_json()["question"]["ask"] == "map":
+            return self.map()
+        return self.plume() if exceedance(self.answer.inquiry) is None else self.exceedance()
+
+    @property
+    def _title(self) -> str:
+        return str(self.answer.to_json()["question"]["text"])
+
+    @property
+    def _subject(self) -> str:
+        """The variable that a question begins with, by its long name."""
+        name = self._title.split("of ", 1)[-1].removeprefix("prob ").lstrip("(").split(".")[0]
+        catalogue = self.answer.inquiry.members.catalogue
+        return catalogue.variable(name).long_name or name
+
+
+def answer_png(answer: Answer) -> bytes:
+    """A picture of an answer that says what it is of: question, headline, base rate, skill and origin inside it."""
+    figure = answer.plot.main()
+    payload = answer.to_json()
+    origin = payload["provenance"]
+    words = (payload["question"]["text"], payload["headline"]["text"], f"{origin['forecast']}, {_snapshot(origin)}")
+    width, height = figure.get_size_inches()
+    lines = "\n".join(_wrapped(word) for word in words)
+    figure.set_size_inches(width, height + 0.16 * (lines.count("\n") + 2))
+    figure.suptitle(lines, fontsize=7.5, x=0.02, ha="left")
+    return encode_png(figure)
+
+
+def _exceedance(view: Mapping[str, Any], subject: str) -> Figure:
+    curves = {name: _curve(values) for name, values in view["values"].items()}
+    figure = exceedance_curves(curves, base=_curve(view["reference"]), quantity=f"{subject} ({view['units']})")
+    for threshold in view["thresholds"]:
+        figure.axes[0].axvline(threshold, color="#1a1a1a", lw=1, dashes=(4, 2))
+    return figure
+
+
+def _curve(values: list[float | None]) -> tuple[Floats, Floats]:
+    """Values in order, and the share in % that lies above each."""
+    ordered = np.sort(_floats(values)[~np.isnan(_floats(values))])
+    return ordered, 100 * (1 - (np.arange(ordered.size) + 0.5) / max(1, ordered.size))
+
+
+def _quantiles(rows: list[list[float | None]]) -> Floats:
+    return np.asarray(np.nanpercentile(np.array([_floats(row) for row in rows]), QUANTILES, axis=0))
+
+
+def _floats(values: list[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _snapshot(origin: Mapping[str, Any]) -> str:
+    return f"snapshot {origin['snapshot']}" if "snapshot" in origin else "not stored"
+
+
+def _wrapped(text: str) -> str:
+    from textwrap import fill
+
+    return fill(text, 80)

@@ -1,0 +1,347 @@
+"""Chances from an ensemble and an event: members are counted after each has answered for itself.
+
+``value`` of a count is always that of an event in one member's own trajectory, so joint, lagged and run events keep
+the dependence between places and times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from pipeline.answers.bounds import Bounds
+from pipeline.answers.catalogue import Catalogue
+from pipeline.answers.climate import Climate, Sample
+from pipeline.answers.evaluate import evaluate
+from pipeline.answers.freshness import begun, lineage, overdue, stored_members
+from pipeline.answers.intervals import Estimate, effective_trials, proportion_interval
+from pipeline.answers.trajectories import Need, Record, Trajectories, ensemble_trajectories
+from pipeline.answers.windows import Timeline, timeline_of
+from pipeline.events.errors import QuestionError, nearest
+from pipeline.events.tree import Expression, Question
+
+Array = NDArray[Any]
+
+MOST_UNKNOWN = 0.2
+LEAST_GIVEN = 10
+FEWEST_BASE_CASES = 5
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Members (or members times years) counted under one scenario.
+
+    Attributes:
+        event: Whether it came true, ``(member, sample)``.
+        known: Whether that is known, of what counts, same shape.
+        considered: Whether the member meets the ``given`` condition, same shape.
+        chance: Share with its interval.
+        effective: Independent trials behind the interval.
+    """
+
+    event: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    considered: NDArray[np.bool_]
+    chance: Estimate
+    effective: float
+
+    @property
+    def unknown(self) -> int:
+        """Samples that count but are not known."""
+        return int((self.considered & ~self.known).sum())
+
+    @property
+    def events(self) -> int:
+        """Samples with the event."""
+        return int((self.event & self.known).sum())
+
+    @property
+    def counted(self) -> int:
+        """Samples that are known."""
+        return int(self.known.sum())
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Each member's own share, ``(member,)``; NaN where nothing is known."""
+        counts = self.known.sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((self.event & self.known).sum(axis=1) / counts)
+
+
+@dataclass(frozen=True)
+class BaseRate:
+    """How often the same event came true in the reference record.
+
+    Attributes:
+        chance: Share of the reference windows with its interval.
+        events: How many of them.
+        windows: How many there are; longer than a year they overlap.
+        independent: How many independent ones that is worth.
+        years: Length of one window in years, at least one.
+    """
+
+    chance: Estimate
+    events: int
+    windows: int
+    independent: float
+    years: float
+
+
+@dataclass
+class Inquiry:
+    """A question in front of its data: one initial time, its scenarios, and the reference record.
+
+    Attributes:
+        question: What is asked.
+        timeline: The forecast's steps.
+        members: The members' trajectories.
+        climate: What is usual.
+        scenarios: Names along the scenario axis; empty in a store without.
+        init_time: When the forecast began, as an ISO date.
+        count_members: How many members there are.
+        notes: Warnings about the forecast itself.
+        lineage: When it was issued, and which it supersedes.
+    """
+
+    question: Question
+    timeline: Timeline
+    members: Trajectories
+    climate: Climate
+    scenarios: tuple[str, ...]
+    init_time: str
+    count_members: int
+    notes: tuple[dict[str, str], ...] = ()
+    lineage: Mapping[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        *,
+        ensemble: xr.Dataset,
+        reference: xr.Dataset,
+        catalogue: Catalogue,
+        partial: bool = False,
+    ) -> Inquiry:
+        """Set a question before an ensemble; nothing but coordinates is read.
+
+        Args:
+            question: What is asked.
+            ensemble: Dims ``([scenario], [init_time], lead_time, member, latitude, longitude)``.
+            reference: Dims ``(time, latitude, longitude)`` with ``time_bnds``, on the same grid.
+            catalogue: Names and states.
+            partial: Whether a part of a region on the grid will do.
+
+        Raises:
+            QuestionError: A forecast or scenario that the ensemble does not have.
+            ValueError: A reference of another grid or cadence.
+        """
+        for name in ("latitude", "longitude"):
+            if not np.array_equal(ensemble[name].values, reference[name].values):
+                raise ValueError(f"reference: its {name} differs from the ensemble's; give it on the same grid")
+        one, incomplete = stored_members(_one_forecast(ensemble, question.forecast), partial=partial)
+        late = overdue(ensemble) if question.forecast in (None, "latest") and "init_time" in ensemble.dims else None
+        notes = {"members_incomplete": incomplete, "stale_forecast": late}
+        timeline = timeline_of(one)
+        scenarios = _scenarios(one, question)
+        members = ensemble_trajectories(one, timeline, catalogue, scenarios, partial=partial)
+        record = Record.of(reference, like=timeline, catalogue=catalogue, partial=partial)
+        climate = Climate(record, timeline, evaluate)
+        return cls(
+            question,
+            timeline,
+            members,
+            climate,
+            scenarios,
+            timeline.begins or timeline.name(0),
+            one.sizes["member"],
+            tuple({"code": code, "text": text} for code, text in notes.items() if text),
+            lineage(ensemble, one),
+        )
+
+    def beside(self, ensemble: xr.Dataset) -> Inquiry:
+        """The same question before other members of the same forecast; what is usual is worked out once."""
+        members = self.members
+        one, _ = stored_members(_one_forecast(ensemble, self.question.forecast), partial=members.partial)
+        other = ensemble_trajectories(one, self.timeline, members.catalogue, self.scenarios, partial=members.partial)
+        return replace(self, members=other)
+
+    @property
+    def samples(self) -> int:
+        """How many numbers one step of one cell has."""
+        return self.count_members * max(1, len(self.scenarios))
+
+    def forget(self) -> None:
+        """Let go of everything that was read."""
+        self.members.forget()
+        self.climate.forget()
+
+    def values(self, node: Expression) -> Bounds:
+        """An expression in every member, axes ``(scenario, member, sample, latitude, longitude)``."""
+        return evaluate(node, Need(None, 0, self.timeline.size), self.members, self.climate)
+
+
+def count(inquiry: Inquiry, *, level: float = 0.9) -> list[Tally]:
+    """Count the members with the event, for each scenario.
+
+    Args:
+        inquiry: A ``prob`` question.
+        level: Coverage of the intervals.
+
+    Raises:
+        QuestionError: ``members_unknown`` or ``given_too_rare``.
+    """
+    question = inquiry.question
+    event = inquiry.values(question.subject)
+    low, known = event.low[..., 0, 0], ~event.unknown[..., 0, 0]
+    considered = np.ones_like(known) if question.given is None else given_members(inquiry) & np.ones_like(known)
+    _check_common(known & considered, inquiry.scenarios)
+    _check_known(known[considered])
+    return [tally(*arrays, level=level) for arrays in zip(low, known & considered, considered, strict=True)]
+
+
+def given_members(inquiry: Inquiry) -> NDArray[np.bool_]:
+    """Which members meet the ``given`` condition, ``(scenario, member, 1)``.
+
+    Raises:
+        QuestionError: ``given_too_rare``.
+    """
+    if inquiry.question.given is None:
+        raise ValueError("question: it has no 'given' clause")
+    condition = inquiry.values(inquiry.question.given).low[..., 0, 0]
+    _check_given(condition)
+    return condition
+
+
+def tally(event: NDArray[np.bool_], known: NDArray[np.bool_], considered: NDArray[np.bool_], *, level: float) -> Tally:
+    """Count one scenario's samples, ``(member, sample)``."""
+    effective = effective_trials(event, known)
+    if effective == 0:
+        raise QuestionError("members_unknown", "No member is known: the data that this question needs are missing.")
+    share = float((event & known).sum() / known.sum())
+    return Tally(event, known, considered, proportion_interval(share, effective, level=level), effective)
+
+
+def widened(own: Tally, refitted: Sequence[Tally], *, level: float) -> Tally:
+    """A count whose interval covers the fit of the calibration too.
+
+    The variance of the share over calibrations that were each learnt without one part of the hindcasts, by the
+    jackknife, joins that of sampling the members; the interval is that of as many fewer members.
+
+    Source:
+        Kott (2001), delete-a-group jackknife.
+    """
+    if len(refitted) < 2:
+        return own
+    shares = np.array([other.chance.value for other in refitted])
+    fit = (shares.size - 1) * float(shares.var())
+    likely = (own.chance.value * own.effective + 0.5) / (own.effective + 1)
+    sampling = likely * (1 - likely)
+    effective = sampling / (sampling / own.effective + fit)
+    return replace(own, chance=proportion_interval(own.chance.value, effective, level=level))
+
+
+def base_rate(inquiry: Inquiry, *, level: float = 0.9) -> BaseRate:
+    """Replay the event on the reference record.
+
+    Args:
+        inquiry: A ``prob`` question.
+        level: Coverage of the interval.
+
+    Raises:
+        QuestionError: ``reference_too_short``.
+    """
+    question = inquiry.question
+    if question.given is None:
+        return rate_of(inquiry.climate.sample(question.subject, None), level=level)
+    event, condition = inquiry.climate.joint_samples((question.subject, question.given))
+    met = condition.values == 1
+    if met.sum() < FEWEST_BASE_CASES:
+        raise QuestionError("reference_too_short", f"The 'given' condition was met {met.sum()} times in the reference.")
+    return rate_of(Sample(np.where(met, event.values, np.nan), event.independent, event.years), level=level)
+
+
+def rate_of(sample: Sample, *, level: float) -> BaseRate:
+    """The base rate of a sample of one condition."""
+    values = sample.values[0, :, 0, 0, 0]
+    values = values[~np.isnan(values)]
+    if not values.size:
+        raise QuestionError("reference_too_short", "The reference record does not say whether this event happened.")
+    independent = sample.independent * values.size / sample.values.shape[1]
+    chance = proportion_interval(float(values.mean()), independent, level=level)
+    return BaseRate(chance, int(values.sum()), values.size, independent, sample.years)
+
+
+def _one_forecast(ensemble: xr.Dataset, forecast: str | None) -> xr.Dataset:
+    """The initial time that is asked for, the newest by default."""
+    if "init_time" not in ensemble.dims:
+        return ensemble
+    if forecast is None or forecast == "latest":
+        return ensemble.isel(init_time=int(begun(ensemble)[-1]) if begun(ensemble).size else -1)
+    wanted = forecast.removeprefix("fc-")
+    starts = [moment.isoformat() for moment in ensemble["init_time"].to_index()]
+    found = [index for index, start in enumerate(starts) if start.startswith(wanted)]
+    if len(found) != 1:
+        raise QuestionError(
+            "unknown_forecast",
+            f"No forecast '{forecast}'. There are {len(starts)}, from fc-{starts[0][:10]} to fc-{starts[-1][:10]}.",
+            where=forecast,
+            did_you_mean=nearest(wanted, [start[:10] for start in starts]),
+        )
+    return ensemble.isel(init_time=found[0])
+
+
+def _scenarios(ensemble: xr.Dataset, question: Question) -> tuple[str, ...]:
+    """The scenarios that are asked for, which must be there; a single one need not be named."""
+    have = tuple(str(name) for name in ensemble["scenario"].values) if "scenario" in ensemble.dims else ()
+    for name in question.scenarios:
+        if name not in have:
+            there = f"has {', '.join(have)}" if have else "has no scenarios"
+            close = nearest(name, have)
+            hint = f" Did you mean {close}?" if close else ""
+            raise QuestionError(
+                "unknown_scenario", f"No scenario '{name}'; this store {there}.{hint}", where=name, did_you_mean=close
+            )
+    if not question.scenarios and len(have) > 1:
+        raise QuestionError(
+            "scenario_missing",
+            f"This store has {', '.join(have)}: say under which.",
+            try_=(f"scenario {have[0]}", f"scenario {have[0]} vs {have[1]}"),
+        )
+    return question.scenarios or have
+
+
+def _check_common(known: NDArray[np.bool_], scenarios: tuple[str, ...]) -> None:
+    """Scenarios that are compared must both have data in the window."""
+    has = known.any(axis=(1, 2))
+    if len(scenarios) > 1 and has.any() and not has.all():
+        there, missing = scenarios[int(has.argmax())], scenarios[int(has.argmin())]
+        raise QuestionError(
+            "scenario_mismatch", f"{there} has data for this question, {missing} has none: no common window."
+        )
+
+
+def _check_known(known: NDArray[np.bool_]) -> None:
+    unknown = 1 - float(known.mean())
+    if unknown > MOST_UNKNOWN:
+        raise QuestionError(
+            "members_unknown",
+            f"{unknown:.0%} of the members are unknown, because data that decide the event are missing; at most "
+            f"{MOST_UNKNOWN:.0%} may be.",
+        )
+
+
+def _check_given(condition: NDArray[np.bool_]) -> None:
+    """Enough members must meet the condition in every scenario."""
+    fewest = int(condition.any(axis=2).sum(axis=1).min())
+    if fewest < LEAST_GIVEN:
+        raise QuestionError(
+            "given_too_rare",
+            f"Only {fewest} of {condition.shape[1]} members meet the 'given' condition; at least {LEAST_GIVEN} are "
+            "needed.",
+        )

@@ -1,0 +1,256 @@
+"""``prob`` questions: the share of members, its base rate, their ratio, and scenarios compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.answers.headline import headline, percent
+from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
+from pipeline.answers.probability import BaseRate, Inquiry, Tally, base_rate, count, widened
+from pipeline.answers.thresholds import margin_of
+from pipeline.events.errors import QuestionError
+from pipeline.events.tree import Point
+
+Payload = dict[str, Any]
+
+MUCH_UNKNOWN = 0.05
+FEW_GIVEN = 30
+
+
+def answer_shares(
+    inquiry: Inquiry, *, level: float, skill: Mapping[str, Any], raw: Inquiry | None, refits: Sequence[Inquiry] = ()
+) -> tuple[Payload, xr.Dataset]:
+    """Answer a ``prob`` question.
+
+    Args:
+        inquiry: The question before its data.
+        level: Coverage of intervals.
+        skill: The track record of the question.
+        raw: The same question before the members as they were before calibration.
+        refits: The same question before members that were calibrated without one part of the hindcasts each.
+
+    Returns:
+        The answer's own fields, and each member's outcome.
+    """
+    refitted = [count(refit, level=level) for refit in refits]
+    tallies = [
+        widened(tally, [others[index] for others in refitted], level=level)
+        for index, tally in enumerate(count(inquiry, level=level))
+    ]
+    earlier = None if raw is None else count(raw, level=level)
+    base, why_no_base = _base(inquiry, level)
+    margin = margin_of(inquiry)
+    warnings = _warnings(inquiry, tallies, base) + _skill_warnings(skill) + margin.warnings(tallies)
+    answers = []
+    for index, tally in enumerate(tallies):
+        scenario = inquiry.scenarios[index] if inquiry.scenarios else None
+        before = None if earlier is None else earlier[index]
+        part = _one(inquiry, tally, base, before, level=level, skill=skill, scenario=scenario)
+        if len(refits) > 1:
+            how = f"{part['interval']['method']}, widened by the jackknife of the calibration"
+            part["interval"] |= {"method": how, "covers": "members and calibration fit"}
+        part["distribution"] = margin.distribution(index)
+        part["members"]["ties"] = margin.ties(index)
+        if why_no_base:
+            part["base_rate_reason"] = why_no_base
+        answers.append(part)
+    members = _members(inquiry, tallies)
+    if len(answers) == 1:
+        return {**answers[0], "warnings": warnings}, members
+    return {**_compared(inquiry, tallies, answers, level), "warnings": warnings}, members
+
+
+def _one(
+    inquiry: Inquiry,
+    tally: Tally,
+    base: BaseRate | None,
+    before: Tally | None,
+    *,
+    level: float,
+    skill: Mapping[str, Any],
+    scenario: str | None,
+) -> Payload:
+    """The answer under one scenario."""
+    calibration = inquiry.members.catalogue.calibration
+    is_calibrated = calibration.get("state") == "calibrated"
+    probability: Payload = {
+        "raw": (None if before is None else before.chance.value) if is_calibrated else tally.chance.value,
+        "calibrated": tally.chance.value if is_calibrated else None,
+        "climatology": None if base is None else base.chance.value,
+    }
+    if is_calibrated and before is None:
+        probability["raw_reason"] = "The members before calibration were not asked."
+    if not is_calibrated:
+        probability["calibrated_reason"] = calibration.get("why", f"The ensemble is {calibration.get('state')}.")
+    never_always = tally.events in (0, tally.counted)
+    return {
+        "headline": headline(tally, base, skill=skill, calibration=calibration, level=level, scenario=scenario),
+        "probability": probability,
+        "interval": {
+            "level": level,
+            "low": tally.chance.low,
+            "high": tally.chance.high,
+            "method": "exact, one-sided" if never_always else "jeffreys",
+            "covers": "sampling of members",
+        },
+        "members": _counts(tally),
+        "base_rate": None if base is None else _base_fields(inquiry, base),
+        "ratio": _ratio(tally.chance, base),
+    }
+
+
+def _counts(tally: Tally) -> Payload:
+    """How many members say what."""
+    return {
+        "total": int(tally.event.shape[0]),
+        "samples_per_member": int(tally.event.shape[1]),
+        "event": tally.events,
+        "not": tally.counted - tally.events,
+        "unknown": tally.unknown,
+        "excluded": int((~tally.considered).sum()),
+        "effective": round(tally.effective, 1),
+        "weights": "equal",
+        "computed_from": "members",
+    }
+
+
+def _base_fields(inquiry: Inquiry, base: BaseRate) -> Payload:
+    """The base rate as fields."""
+    chance = base.chance
+    return {
+        "value": chance.value,
+        "low": chance.low,
+        "high": chance.high,
+        "years": base.windows,
+        "events": base.events,
+        "independent": round(base.independent, 1),
+        "window_years": round(base.years, 2),
+        "source": inquiry.members.catalogue.reference,
+        "same_season": True,
+    }
+
+
+def _base(inquiry: Inquiry, level: float) -> tuple[BaseRate | None, str | None]:
+    """The base rate, or why there is none: it must not stop the answer."""
+    try:
+        return base_rate(inquiry, level=level), None
+    except QuestionError as error:
+        if error.code != "reference_too_short":
+            raise
+        return None, error.text
+
+
+def _ratio(chance: Estimate, base: BaseRate | None) -> Payload | None:
+    """How many times the usual odds; only a lower bound where the event is unknown to the reference."""
+    if base is None:
+        return None
+    ends = ratio_interval(chance, base.chance)
+    if base.chance.value == 0:
+        return {"value": None, "low": ends.low, "high": None, "odds_ratio": None, "value_reason": "The base rate is 0."}
+    p, q = chance.value, base.chance.value
+    odds = p * (1 - q) / (q * (1 - p)) if p < 1 and q < 1 else None
+    return {"value": p / q, "low": ends.low, "high": ends.high, "odds_ratio": odds}
+
+
+def _of_members(share: float) -> str:
+    """A share in words; a finite ensemble never says 0 or 100 %."""
+    return {0.0: "None of the members", 1.0: "All members"}.get(share, f"{percent(share)} of members")
+
+
+def _compared(inquiry: Inquiry, tallies: list[Tally], answers: list[Payload], level: float) -> Payload:
+    """Two scenarios: both answers, their difference and ratio, as of pairs of members that share their noise."""
+    first, second = tallies[0], tallies[1]
+    correlation = paired_correlation(first.shares, second.shares)
+    difference = difference_interval(first.chance, second.chance, correlation=correlation)
+    ratio = ratio_interval(first.chance, second.chance, correlation=correlation)
+    one, other = inquiry.scenarios
+    p, q = first.chance.value, second.chance.value
+    how = {"level": level, "method": "square-and-add, members paired", "correlation": round(correlation, 3)}
+    for scenario, part in zip(inquiry.scenarios, answers, strict=True):
+        part["scenario"] = scenario
+    gap = f"{100 * (p - q):+.0f} points"
+    low, high = (f"{100 * (end or 0.0):+.0f}" for end in difference)
+    text = (
+        f"{_of_members(p)} under {one}, {_of_members(q).lower()} under {other}: {gap} "
+        f"({100 * level:g} % interval {low} to {high}). {answers[0]['headline']['text']} "
+        f"{answers[1]['headline']['text']}"
+    )
+    return {
+        "headline": {"text": text, "source": answers[0]["headline"]["source"], "value": p - q, "likelihood_term": None},
+        "scenarios": answers,
+        "difference": {"value": p - q, "low": difference.low, "high": difference.high, **how},
+        "probability_ratio": _probability_ratio(p, q, ratio, how, other),
+    }
+
+
+def _probability_ratio(p: float, q: float, ends: Interval, how: Payload, other: str) -> Payload:
+    if q == 0:
+        reason = f"No member has the event under {other}."
+        return {"value": None, "low": ends.low, "high": None, "value_reason": reason, **how}
+    return {"value": p / q, "low": ends.low, "high": ends.high, **how}
+
+
+def _members(inquiry: Inquiry, tallies: list[Tally]) -> xr.Dataset:
+    """Each member's outcome: 1, 0, or NaN where it is unknown or does not count."""
+    values = np.stack([np.where(tally.known, tally.event, np.nan) for tally in tallies])
+    dims = ("scenario", "member", "sample")
+    coords = {"scenario": list(inquiry.scenarios)} if inquiry.scenarios else {}
+    event = xr.DataArray(values, dims=dims, coords=coords, name="event")
+    squeezed = event.squeeze([dim for dim in ("scenario", "sample") if event.sizes[dim] == 1])
+    return squeezed.to_dataset()
+
+
+def _warnings(inquiry: Inquiry, tallies: list[Tally], base: BaseRate | None) -> list[dict[str, str]]:
+    """What the reader should know beside the number."""
+    found = []
+    calibration = inquiry.members.catalogue.calibration.get("state")
+    if calibration == "stale":
+        found.append(_warning("calibration_stale", "The calibration is out of date, so it was not used."))
+    elif calibration != "calibrated":
+        found.append(_warning("uncalibrated", "The share of members was not calibrated on past forecasts."))
+    unknown = max(tally.unknown / max(1, tally.unknown + tally.counted) for tally in tallies)
+    if inquiry.question.given is not None:
+        fewest = min(int(tally.known.any(axis=1).sum()) for tally in tallies)
+        if fewest < FEW_GIVEN:
+            found.append(_warning("given_few", f"Only {fewest} members meet the condition."))
+    if unknown > MUCH_UNKNOWN:
+        found.append(_warning("members_unknown", f"{unknown:.0%} of the members are unknown for want of data."))
+    if base is not None and base.independent < 10:
+        text = f"The base rate rests on {base.independent:.1f} independent windows of {base.years:.0f} years."
+        found.append(_warning("base_rate_thin", text))
+    found.extend(_region_warnings(inquiry))
+    return found
+
+
+def _skill_warnings(skill: Mapping[str, Any]) -> list[dict[str, str]]:
+    """That the question's record shows no skill, or that there is no record."""
+    verdict = skill.get("verdict")
+    if verdict in ("no_evidence", "worse_than_climatology"):
+        return [_warning("no_skill", "Past forecasts of this event were no better than its usual odds.")]
+    if verdict == "not_measured":
+        return [_warning("skill_not_measured", str(skill.get("reason", "Its skill was not measured.")))]
+    return []
+
+
+def _region_warnings(inquiry: Inquiry) -> list[dict[str, str]]:
+    """Regions that are tiny, partly without data, or partly off the grid."""
+    found = []
+    for region, valid in inquiry.members.valid_shares.items():
+        cells = inquiry.members.cells(region)
+        if cells.count == 1 and not isinstance(region, Point):
+            text = f"{cells.title} covers {cells.of_one_cell:.0%} of one cell. You get that cell's climate."
+            found.append(_warning("region_smaller_than_cell", text))
+        if valid < 0.9:
+            found.append(_warning("partly_masked", f"{valid:.0%} of {cells.title} has data; the rest is left out."))
+        if cells.covered < 0.99:
+            text = f"{1 - cells.covered:.0%} of {cells.title} is outside the grid; the rest was used."
+            found.append(_warning("region_partly_outside", text))
+    return found
+
+
+def _warning(code: str, text: str) -> dict[str, str]:
+    return {"code": code, "text": text}

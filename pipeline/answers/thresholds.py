@@ -1,0 +1,154 @@
+"""The number behind an event and how far it lies from its threshold: distribution, ties, thresholds too far out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.answers.evaluate import threshold_values
+from pipeline.answers.probability import Inquiry, Tally
+from pipeline.answers.quantities import measure
+from pipeline.answers.trajectories import Need
+from pipeline.events.errors import QuestionError
+from pipeline.events.kinds import kind_of
+from pipeline.events.tree import Absolute, Anomaly, Comparison, Expression, children
+from pipeline.events.write import number, threshold_text
+from pipeline.units import conversion
+
+Array = NDArray[np.float64]
+
+RANKS = (5, 25, 50, 75, 95)
+TIE = 1e-6
+SMALL_DIFFERENCE = 10  # degrees that are more likely meant as a difference than as a temperature
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The number that an event compares with one threshold, where the event is such a comparison.
+
+    Attributes:
+        comparison: The comparison, or None.
+        name: The variable that it is about.
+        values: ``(scenario, member, sample)`` in ``units``, NaN where unknown.
+        threshold: In ``units``.
+        usual: The reference sample, ``(windows,)``.
+        units: Of all three.
+    """
+
+    comparison: Comparison | None = None
+    name: str = ""
+    values: Array | None = None
+    threshold: float = np.nan
+    usual: Array | None = None
+    units: str = ""
+
+    def distribution(self, index: int) -> dict[str, Any] | None:
+        """Quantiles of one scenario's members and of the reference, and the threshold's place among the members."""
+        if self.values is None or self.usual is None:
+            return None
+        own = self.values[index][~np.isnan(self.values[index])]
+        if not own.size:
+            return None
+        return {
+            "units": self.units,
+            "threshold": self.threshold,
+            "threshold_quantile": float((own < self.threshold).mean()),
+            "quantiles": quantiles(own),
+            "reference_quantiles": quantiles(self.usual),
+        }
+
+    def ties(self, index: int) -> int:
+        """Samples so close to the threshold that rounding decides."""
+        if self.values is None:
+            return 0
+        close = np.abs(self.values[index] - self.threshold) <= TIE * max(abs(self.threshold), 1e-30)
+        return int(close.sum())
+
+    def warnings(self, tallies: list[Tally]) -> list[dict[str, str]]:
+        """What is odd about an absolute threshold.
+
+        Raises:
+            QuestionError: ``anomaly_offset``, for a small number of degrees that was surely meant as a difference.
+        """
+        comparison = self.comparison
+        if comparison is None or self.values is None or self.usual is None:
+            return []
+        threshold = comparison.thresholds[0]
+        if not isinstance(threshold, Absolute):
+            return []
+        lowest, highest = float(self.usual.min()), float(self.usual.max())
+        if lowest <= self.threshold <= highest:
+            return []
+        is_certain = all(tally.events in (0, tally.counted) for tally in tallies)
+        extreme, verb = (highest, "highest") if self.threshold > highest else (lowest, "lowest")
+        spreads_out = abs(self.threshold - extreme) / max(highest - lowest, 1e-12)
+        if is_certain and spreads_out > 1:
+            self._refuse_offset(threshold)
+        years = self.usual.size
+        written = threshold_text(threshold)
+        if is_certain and spreads_out > 5:
+            side = "higher" if self.threshold > highest else "lower"
+            text = f"{written} is {side} than anything in {years} reference years ({verb} {extreme:.6g} {self.units})."
+            return [{"code": "threshold_looks_wrong", "text": f"{text} {self._meant(threshold, lowest, highest)}"}]
+        reached = sum(tally.events for tally in tallies)
+        counted = sum(tally.counted for tally in tallies)
+        text = (
+            f"{written} lies beyond all {years} reference years ({verb} {extreme:.6g} {self.units}); {reached} of "
+            f"{counted} samples have the event. There is no record of this system being right so far out."
+        )
+        return [{"code": "threshold_never_seen", "text": text}]
+
+    def _meant(self, threshold: Absolute, lowest: float, highest: float) -> str:
+        """The temperature scale in which the same number would lie among what was seen, if there is one."""
+        for unit in ("degC", "degF", "K") if self.units == "K" else ():
+            factor, offset = conversion(unit, self.units)
+            if lowest - SMALL_DIFFERENCE <= threshold.value * factor + offset <= highest + SMALL_DIFFERENCE:
+                return f"Did you mean {number(threshold.value)} {unit}?"
+        return "Is the unit right?"
+
+    def _refuse_offset(self, threshold: Absolute) -> None:
+        """Half a degree Celsius without ``.anom`` is nearly freezing; say so instead of answering never or always."""
+        comparison = self.comparison
+        if comparison is None or _has_anomaly(comparison) or abs(threshold.value) > SMALL_DIFFERENCE:
+            return
+        if threshold.unit not in ("degC", "celsius", "°C"):
+            return
+        written = f"{number(threshold.value)} {threshold.unit}"
+        raise QuestionError(
+            "anomaly_offset",
+            f"{written} on {self.name} without .anom is an absolute {written}, far from every member. For '{written} "
+            f"above normal' write {self.name}.anom.",
+            where=written,
+            try_=(f"{self.name}.anom",),
+        )
+
+
+def margin_of(inquiry: Inquiry) -> Margin:
+    """The number behind an event that is one comparison with one threshold; empty for any other event."""
+    node = inquiry.question.subject
+    if not isinstance(node, Comparison) or len(node.thresholds) != 1:
+        return Margin()
+    if kind_of(node.source).quantity != "number":
+        return Margin()
+    quantity = measure(node.source, inquiry.members.catalogue, inquiry.timeline)
+    values = inquiry.values(node.source).known()[..., 0, 0]
+    whole = Need(None, 0, inquiry.timeline.size)
+    threshold = float(threshold_values(node, node.thresholds[0], whole, inquiry.members, inquiry.climate).ravel()[0])
+    try:
+        usual = inquiry.climate.sample(node.source, None).values.ravel()
+    except QuestionError:
+        return Margin()
+    units = f"{quantity.units} (difference)" if quantity.is_difference else quantity.units
+    return Margin(node, quantity.name, values, threshold, usual[~np.isnan(usual)], units)
+
+
+def quantiles(values: Array) -> dict[str, float]:
+    """The 5, 25, 50, 75 and 95 % quantiles."""
+    return {str(rank): float(value) for rank, value in zip(RANKS, np.percentile(values, RANKS), strict=True)}
+
+
+def _has_anomaly(node: Expression) -> bool:
+    return isinstance(node, Anomaly) or any(_has_anomaly(child) for child in children(node))

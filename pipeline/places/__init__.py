@@ -1,0 +1,1 @@
+"""Places on a grid: regions, the cells they cover, and coastlines."""

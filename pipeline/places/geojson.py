@@ -1,0 +1,59 @@
+"""A person's own regions: the features of a GeoJSON file, each an area with a name.
+
+A workspace takes them from ``regions.geojson`` in its folder. Coordinates are longitude and latitude in degrees, as RFC
+7946 has them; edges are straight in that plane.
+"""
+
+import json
+import re
+from typing import Any
+
+from pipeline.errors import TercileError
+from pipeline.places.regions import Area, Ring
+
+FILE = "regions.geojson"
+NAMES = ("id", "acronym", "name")
+"""Properties that give a region its name, the first that is there; a feature's own ``id`` comes before them."""
+
+MAX_VERTICES = 100_000
+
+
+def areas_of_geojson(text: str) -> dict[str, Area]:
+    """Areas by name, in small letters, digits and underscores.
+
+    Args:
+        text: A FeatureCollection of polygons and multi-polygons.
+
+    Raises:
+        TercileError: No GeoJSON of polygons, a feature without a name, or more than 100,000 vertices.
+    """
+    try:
+        features = json.loads(text)["features"]
+        found = dict(_area(feature, place) for place, feature in enumerate(features, start=1))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, TercileError):
+            raise
+        raise TercileError(f"{FILE}: this is no FeatureCollection of polygons ({error!r}).") from error
+    vertices = sum(len(ring) for area in found.values() for polygon in area.polygons for ring in polygon)
+    if vertices > MAX_VERTICES:
+        raise TercileError(f"{FILE}: {vertices} vertices are more than the {MAX_VERTICES} allowed; simplify it.")
+    return found
+
+
+def _area(feature: dict[str, Any], place: int) -> tuple[str, Area]:
+    properties = {str(key).lower(): value for key, value in (feature.get("properties") or {}).items()}
+    properties |= {"id": feature["id"]} if "id" in feature else {}
+    named = [str(properties[key]) for key in NAMES if properties.get(key)]
+    if not named:
+        raise TercileError(f"{FILE}: feature {place} has no name; give it one of the properties {', '.join(NAMES)}.")
+    kind, coordinates = feature["geometry"]["type"], feature["geometry"]["coordinates"]
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise TercileError(f"{FILE}: '{named[0]}' is a {kind}; a Polygon or MultiPolygon is expected.")
+    polygons = [coordinates] if kind == "Polygon" else coordinates
+    rings = tuple(tuple(_ring(ring) for ring in polygon) for polygon in polygons)
+    identifier = re.sub(r"[^a-z0-9]+", "_", named[0].lower()).strip("_")
+    return identifier, Area(named[-1], "1", rings)
+
+
+def _ring(points: list[list[float]]) -> Ring:
+    return tuple((float(latitude), float(longitude)) for longitude, latitude, *_ in points)

@@ -1,0 +1,1 @@
+"""The report: figures, tables and sentences on one page that needs no network."""
