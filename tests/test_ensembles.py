@@ -80,11 +80,11 @@ def test_every_value_lands_in_its_place(tmp_path, scenarios, calendar):
 
 
 def test_a_chunk_never_spans_two_pieces(tmp_path):
-    plan = layout(scenarios=("A", "B"))
+    plan = layout(scenarios=("A", "B"), cells=(20, 40))
     pen = writer(tmp_path, plan)
     pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
     array = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/tas", mode="r")
-    assert array.chunks == (1, 1, plan.leads, plan.block, 8, 16)
+    assert array.chunks == (1, 1, plan.leads, plan.block, 16, 32)
     stored = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/valid_time", mode="r")
     assert stored.dtype == "int64"
     assert stored.attrs["units"] == "seconds since 1850-01-01"

@@ -25,7 +25,7 @@ from pipeline.judging.scores import crps_ensemble
 from pipeline.judging.verification import score_ensemble
 
 MEMBERS = 50
-TILE = {"latitude": 8, "longitude": 16}
+TILE = {"latitude": 16, "longitude": 32}
 
 
 def best_of(count: int, work: Callable[[], Any]) -> tuple[float, Any]:
