@@ -32,8 +32,8 @@ Kind = Literal["hindcast", "forecast"]
 TILE = {"latitude": 16, "longitude": 32}
 """Cells of one chunk; every lead and one block of members lie in it, so that a point is one read.
 
-A chunk costs the store 2 ms besides decoding it: a quarter of the chunks makes a global map a third faster, and a point,
-which then decodes four times as much, no slower.
+A chunk costs the store 2 ms besides decoding it: a quarter of the chunks makes a global map a third faster, and a
+point, which then decodes four times as much, no slower.
 """
 
 CODEC = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
