@@ -21,7 +21,7 @@ from pipeline.background import TrendConfig, WarmingConfig
 from pipeline.calibration import VERSION as CALIBRATION_VERSION
 from pipeline.ensembles import EnsembleWriter, Layout
 from pipeline.errors import TercileError
-from pipeline.judging.judgement import VERSION as SCORECARD_VERSION
+from pipeline.judging import VERSION as SCORECARD_VERSION
 from pipeline.pathway import warming_pathway
 from pipeline.periods import dates, future_periods, infer_cadence, seconds, years
 from pipeline.products import open_calibration

@@ -245,7 +245,7 @@ class EnsembleWriter:
         if held is None:
             return self.layout.pieces()
         done = held["done"].values.reshape(-1, *held["done"].shape[-2:])
-        rows = self.rows()
+        rows = self._rows_in(held)
         return [
             piece
             for piece in self.layout.pieces()
@@ -254,14 +254,19 @@ class EnsembleWriter:
 
     def stale(self, inputs_hash: Sequence[int]) -> bool:
         """Whether an initial time is stored whose inputs were others."""
-        held, rows = self._stored(), self.rows()
-        return held is not None and any(
-            row >= 0 and int(held["inputs_hash"][row]) != value for row, value in zip(rows, inputs_hash, strict=True)
+        held = self._stored()
+        if held is None:
+            return False
+        stored = held["inputs_hash"].values
+        return any(
+            row >= 0 and int(stored[row]) != value for row, value in zip(self._rows_in(held), inputs_hash, strict=True)
         )
 
     def rows(self) -> np.ndarray:
         """Where each initial time of the layout stands in the store, -1 where it does not."""
-        held = self._stored()
+        return self._rows_in(self._stored())
+
+    def _rows_in(self, held: xr.Dataset | None) -> np.ndarray:
         stored = {} if held is None else {int(value): row for row, value in enumerate(seconds(held["init_time"]))}
         wanted = cftime.date2num(self.layout.init_times, EPOCH, self.layout.init_times[0].calendar)
         return np.array([stored.get(int(value), -1) for value in np.atleast_1d(wanted)])
@@ -282,7 +287,9 @@ class EnsembleWriter:
         session.commit(f"{self.path}: {len(forks)} pieces")
 
     def _stored(self) -> xr.Dataset | None:
-        return _held(self.workspace.reader("ensembles"), self.path) if self.workspace.exists("ensembles") else None
+        return (
+            open_direct(self.workspace.reader("ensembles"), self.path) if self.workspace.exists("ensembles") else None
+        )
 
 
 def write_piece(

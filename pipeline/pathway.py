@@ -7,7 +7,6 @@ run that is to be judged is allowed, but it tells the model something of its fut
 
 import numpy as np
 import xarray as xr
-from scipy.signal import savgol_filter
 
 from pipeline.errors import TercileError
 from pipeline.grid import area_mean
@@ -34,6 +33,8 @@ def warming_pathway(field: xr.DataArray, *, reference: tuple[int, int], window: 
     Source:
         Savitzky and Golay (1964), first order, doi:10.1021/ac60214a047.
     """
+    from scipy.signal import savgol_filter  # takes most of a second to load
+
     mean = area_mean(field)
     if "realization" in mean.dims:
         mean = mean.mean("realization")

@@ -25,7 +25,7 @@ def verified(folder, *, truth_seed=99, models=("persistence",), kind="raw", **ho
     }
     normal = {"tas": truth["tas"] * 0}
     edges = {"tas": xr.concat([normal["tas"] - 0.4, normal["tas"] + 0.4], "edge")}
-    found = judge(members.to_dataset(name="tas"), Benchmark(truth, normal, edges), reference=None)
+    found = judge(members.to_dataset(name="tas"), Benchmark(truth, normal, edges, edges), reference=None)
     workspace = Workspace(folder)
     save_evidence(workspace.reports / "evidence.nc", {kind: dict.fromkeys(models, found)})
     (workspace.reports / "scorecard.json").write_text(json.dumps({"lead_blocks": None}))

@@ -158,7 +158,7 @@ def test_split_outside_the_data_is_refused(tmp_path, experiment_file):
 
 def test_the_archive_keeps_where_it_came_from(finished):
     record = json.loads(open_archive(finished[0], group="obs").attrs["provenance"])[0]
-    assert record["origins"][0]["source"] == "record.nc"
+    assert record["origins"][0]["source"] == str(finished[1].parent / "record.nc")
     assert len(record["origins"][0]["sha256"]) == 64
     assert record["ingested_at"].startswith("20")
 

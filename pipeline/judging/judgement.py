@@ -25,8 +25,6 @@ from pipeline.judging.terciles import count_terciles, tercile_card
 from pipeline.judging.verification import Row, merge, score_ensemble, scorecard, split
 from pipeline.seasons import by_season
 
-VERSION = "2"
-"""Rises when a scorecard of the same members comes to say more, or something else."""
 LIMITS = (TAILS[0], *TERCILES, TAILS[1])
 """Levels of the climate that part its thirds and its tails."""
 ALL = "all"
