@@ -252,6 +252,9 @@ def paired_skill(
 def _by_start(observation: xr.DataArray, forecast: xr.DataArray, *, what: str) -> xr.DataArray:
     """The observation by initial and lead time, NaN where a valid time is not in it, and checked to fit."""
     if "time" in observation.dims:
+        met = np.flatnonzero(np.isin(observation["time"].values, forecast["valid_time"].values))
+        if met.size:  # read each of them once, not once a start
+            observation = observation.isel(time=met).load()
         observation = at_valid_times(observation, forecast["valid_time"], what=what)
     check_labels(observation, forecast, what=what)
     return observation

@@ -34,6 +34,7 @@ from pipeline.workspace import Workspace
 
 CADENCE = Cadence("months")
 LEADS, FIRST, YEARS = 24, 1980, 42
+BLOCK = 50  # members of a chunk; more members are more blocks
 ATTRS = {"units": "K", "long_name": "temperature"}
 POINT = "prob tas.anom.mean(over=point({}, {})).mean(time=lead 1..3) > 0.1 K"
 REGION = "prob tas.mean(over=nino34).mean(time=lead {}) > 285.1 K"
@@ -103,10 +104,10 @@ def _write(workspace, truth, starts, *, kind, members):
     starts = np.array(starts)
     bounds = np.array([[[CADENCE.advance(s, n), CADENCE.advance(s, n + 1)] for n in range(LEADS)] for s in starts])
     template = truth.drop_dims("bnds").isel(time=0, drop=True)
-    plan = Layout(template, None, starts, bounds[..., 0], bounds, CADENCE, members, members)
+    plan = Layout(template, None, starts, bounds[..., 0], bounds, CADENCE, members, BLOCK)
     pen = EnsembleWriter(workspace, "noise", "abc", kind, plan)
     pen.prepare(inputs_hash=list(range(len(starts))), fold=[-1 if kind == "forecast" else 0] * len(starts))
-    rng, shape = np.random.default_rng(2), (members, LEADS, *(template.sizes[d] for d in ("latitude", "longitude")))
+    rng, shape = np.random.default_rng(2), (BLOCK, LEADS, *(template.sizes[d] for d in ("latitude", "longitude")))
     with pen.drawing() as base:
         fork = base.fork()
         for piece in plan.pieces():
