@@ -139,17 +139,25 @@ def reads(dataset: xr.Dataset) -> Iterator[slice]:
 def aligned(parts: Iterable[tuple[slice, xr.Dataset]], *, at: int, size: int) -> Iterator[tuple[slice, xr.Dataset]]:
     """What was read, cut anew where chunks of the archive end; ``at`` is the place of the first step.
 
-    A chunk of the archive is then written once, whatever the chunks of the source.
+    A chunk of the archive is then written once, whatever the chunks of the source. Only chunks that lie across two
+    parts are copied.
     """
     rest: xr.Dataset | None = None
     for part, read in parts:
-        block = read if rest is None else xr.concat([rest, read], "time")
-        start = part.stop - block.sizes["time"]
-        over = 0 if part.stop == size else (at + part.stop) % steps_per_chunk(block)
-        cut = max(0, block.sizes["time"] - over)
-        rest = block.isel(time=slice(cut, None)) if over else None
+        start, is_last = part.start, part.stop == size
+        steps = steps_per_chunk(read)
+        if rest is not None:
+            wanted = min(-(at + start) % steps, read.sizes["time"])
+            rest = xr.concat([rest, read.isel(time=slice(0, wanted))], "time")
+            read, start = read.isel(time=slice(wanted, None)), start + wanted
+            if (at + start) % steps and not is_last:
+                continue
+            yield slice(start - rest.sizes["time"], start), rest
+        over = 0 if is_last else (at + part.stop) % steps
+        cut = max(0, part.stop - start - over)
+        rest = read.isel(time=slice(cut, None)) if over else None
         if cut:
-            yield slice(start, start + cut), block.isel(time=slice(0, cut))
+            yield slice(start, start + cut), read.isel(time=slice(0, cut))
 
 
 def steps_per_chunk(dataset: xr.Dataset) -> int:

@@ -131,7 +131,8 @@ def _on_grid(name: str, part: xr.Dataset, template: xr.Dataset) -> xr.Dataset:
                 f"[same_grid] source: {name} has another {dim} ({theirs.size} values from {theirs[0]:g}) than the "
                 f"files before it ({ours.size} from {ours[0]:g}). Regrid it, or make it a group of its own."
             )
-        part = part.assign_coords({dim: template[dim]})
+        if not np.array_equal(ours, theirs):
+            part = part.assign_coords({dim: template[dim]})
     return part
 
 
