@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.answers.compose import dist, level, map_of, prob, series, value, var
 from pipeline.events import (
     QuestionError,
+    examples,
     from_steps,
     from_url,
     from_yaml,
@@ -319,9 +320,24 @@ def test_a_syntax_error_points_to_its_column():
     with pytest.raises(QuestionError) as caught:
         parse("tas.mean(over=r).mena(time=2050) > 1 K")
     assert caught.value.where == "column 18"
-    lines = caught.value.text.splitlines()
-    assert lines[-1].index("^") == lines[-2].index("mena")
+    sentence, shown, caret, example = caught.value.text.splitlines()
+    assert sentence.endswith("found 'mena'. Did you mean mean?")
+    assert caret.index("^") == shown.index("mena")
+    assert example == f"For example: {caught.value.try_[0]}"
     assert caught.value.did_you_mean == "mean"
+
+
+def test_examples_can_be_read_and_the_nearest_is_shown():
+    for example in examples.EXAMPLES:
+        assert parse(example)
+    for broken, like in (
+        ("value of pr.mean(over=spain).sum(time=MAM 2027) exceeded by 10 %", "value of"),
+        ("map of sst.anom.mean(time=2050) > 2 degC)", "map of"),
+        ("prob (slp < -2 sigma).any(over=box(lat=40, lon=0))", "prob (slp.anom < -2 sigma).any(over=box("),
+    ):
+        with pytest.raises(QuestionError) as caught:
+            parse(broken)
+        assert caught.value.try_[0].startswith(like)
 
 
 def test_an_error_of_meaning_points_to_its_step():

@@ -76,7 +76,8 @@ REFUSALS = {
     "unknown_scenario": (f"{WARM} scenario A1B", "No scenario 'A1B'; this store has no scenarios."),
     "parse": (
         "prob tas.mean(over=west",
-        "Expected ')', found the end.\n  prob tas.mean(over=west\n                         ^",
+        "Expected ')', found the end.\n  prob tas.mean(over=west\n                         ^\nFor example: prob "
+        "tas.mean(over=point(40.4, -3.7)).mean(time=2027-07) > 27 degC",
     ),
 }
 

@@ -78,14 +78,16 @@ class Phrases:
         options = tuple(words)
         if self.now.text in options:
             return self.take().text
-        error = self.error(f"{wanted} (one of {', '.join(options)})")
-        error.did_you_mean = nearest(self.now.text, options) if self.now.text else None
+        close = nearest(self.now.text, options) if self.now.text else None
+        hint = f" Did you mean {close}?" if close else ""
+        error = self.error(f"{wanted} (one of {', '.join(options)})", hint=hint)
+        error.did_you_mean = close
         raise error
 
-    def error(self, wanted: str, column: int | None = None) -> QuestionError:
+    def error(self, wanted: str, column: int | None = None, *, hint: str = "") -> QuestionError:
         """A syntax error at the cursor that says what could have stood there."""
         got = repr(self.now.text) if self.now.kind != "end" else "the end"
-        return parse_error(self.text, column or self.now.column, f"Expected {wanted}, found {got}.")
+        return parse_error(self.text, column or self.now.column, f"Expected {wanted}, found {got}.{hint}")
 
     def label(self, wanted: str) -> str:
         """A name that may hold signs, as scenarios and forecasts do: ``ssp2-4.5``, ``fc-2027-06-01``."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pipeline.events.errors import QuestionError
+from pipeline.events.examples import nearest_example
 
 MAX_TEXT = 250_000
 
@@ -52,8 +53,9 @@ def scan(text: str) -> list[Token]:
 
 
 def parse_error(text: str, column: int, sentence: str) -> QuestionError:
-    """A syntax error that shows the place: the text around it with a caret below the column."""
+    """A syntax error that shows the place, with a caret below the column, and a question like it that can be read."""
     begin = max(0, column - 41)
     piece = " ".join(text[begin : column + 39].splitlines())
-    shown = f"{sentence}\n  {piece}\n  {' ' * (column - 1 - begin)}^"
-    return QuestionError("parse", shown, where=f"column {column}")
+    example = nearest_example(text)
+    shown = f"{sentence}\n  {piece}\n  {' ' * (column - 1 - begin)}^\nFor example: {example}"
+    return QuestionError("parse", shown, where=f"column {column}", try_=(example,))
