@@ -126,8 +126,13 @@ def warnings(payload):
         (
             "threshold_never_seen",
             f"{MEAN.format('DJF 2004')} > 7 degC",
-            "7 degC lies beyond all 29 reference years (highest 279.033 K); 0 of 40 samples have the event. There is "
-            "no record of this system being right so far out.",
+            "7 degC lies beyond all 29 reference years (highest 5.88267 degC); 0 of 40 samples have the event. There "
+            "is no record of this system being right so far out.",
+        ),
+        (
+            "threshold_looks_wrong",
+            "tas.mean(over=box(lat=-15..20, lon=95..165)).mean(time=DJF 2004) > 270 K",
+            "270 K is lower than anything in 29 reference years (lowest 278.566 K). Is the unit right?",
         ),
         (
             "region_smaller_than_cell",
@@ -140,6 +145,16 @@ def warnings(payload):
 )
 def test_warned_in_these_words(code, text, words):
     assert warnings(ask(text).to_json())[code] == words
+
+
+def test_a_threshold_that_the_reference_never_saw_is_told_what_past_forecasts_met():
+    text = f"{MEAN.format('DJF 2004')} > 7 degC"
+    for events, words in (
+        (0, "There is no record in 24 past cases of this system being right so far out."),
+        (6, "It came true in 6 of 24 past cases."),
+    ):
+        skill = {"verdict": "not_measured", "cases": 24, "events": events}
+        assert warnings(ask(text, skill=skill).to_json())["threshold_never_seen"].endswith(words)
 
 
 def test_a_calibration_out_of_date_is_said_and_not_used():
@@ -155,7 +170,7 @@ def test_scenarios_without_a_common_window_are_not_compared():
     with pytest.raises(QuestionError) as caught:
         ask(f"{WARM} scenario high vs low", ensemble)
     assert caught.value.code == "scenario_mismatch"
-    assert caught.value.text == "high has data for this question, low has none: no common window."
+    assert caught.value.text == "high has 40 members with data for 2003-12..2004-02, low has none: no common window."
 
 
 def test_a_level_inside_a_trend_is_an_average():
@@ -216,7 +231,10 @@ def test_too_little_of_a_run_is_refused_unless_a_part_will_do():
     with pytest.raises(QuestionError) as caught:
         ask(WARM, running(12))
     assert (caught.value.code, caught.value.exit_code) == ("members_incomplete", 4)
-    assert caught.value.text == "12 of 20 members are stored; run still going."
+    assert caught.value.text == (
+        "12 of 20 members are stored; run still going. Below 80% they answer only where a part is allowed (--partial; "
+        "over HTTP partial=true)."
+    )
     assert ask(WARM, running(12), partial=True).to_json()["members"]["total"] == 12
 
 

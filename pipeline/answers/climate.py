@@ -196,7 +196,11 @@ class Climate:
         held = f"{int(of_step[0])}-{int(of_step[-1])}"
         if reference.source == "model":
             raise QuestionError(
-                "reference_period", f"A model's own climatology is not stored here; the reference record is obs:{held}."
+                "reference_period",
+                f"A model's own climatology is not stored here; the reference record is obs:{held}. Write .anom, or "
+                f".anom(clim=hist:{held}).",
+                where="clim=model",
+                try_=(".anom", f".anom(clim=hist:{held})"),
             )
         if reference.first < of_step[0] or reference.last > of_step[-1]:
             raise QuestionError(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.events.errors import QuestionError
+from pipeline.events.errors import PARTIAL, QuestionError
 from pipeline.periods import seconds
 
 LEAST_STORED = 0.8
@@ -43,6 +44,7 @@ def stored_members(ensemble: xr.Dataset, *, partial: bool) -> tuple[xr.Dataset, 
         return ensemble, None
     text = f"{stored.sum()} of {total} members are stored; run still going."
     if stored.mean() < LEAST_STORED and not (partial and stored.sum() > 1):
+        text += f" Below {LEAST_STORED:.0%} they answer only where a part is allowed ({PARTIAL})."
         raise QuestionError("members_incomplete", text, try_=("--partial",))
     return ensemble.isel(member=np.flatnonzero(stored)), text
 
@@ -66,10 +68,16 @@ def overdue(ensemble: xr.Dataset, *, now: datetime | None = None) -> str | None:
     return f"Newest forecast is {age:.0f} days old; the next was due {late:.0f} days ago."
 
 
+def earlier_starts(ensemble: xr.Dataset, one: xr.Dataset) -> NDArray[Any]:
+    """Initial times before the one that is asked, oldest first."""
+    if "init_time" not in ensemble.dims:
+        return np.empty(0)
+    starts = ensemble["init_time"].values
+    return np.asarray(starts[starts < one["init_time"].values])
+
+
 def lineage(ensemble: xr.Dataset, one: xr.Dataset) -> dict[str, str | None]:
     """When a forecast was issued and which one it supersedes, where the store says."""
-    if "init_time" not in ensemble.dims:
-        return {"issued": None, "supersedes": None}
-    earlier = ensemble["init_time"].values[ensemble["init_time"].values < one["init_time"].values]
+    earlier = earlier_starts(ensemble, one)
     issued = str(one["issued_at"].values)[:19].replace(" ", "T") + "Z" if "issued_at" in one else None
     return {"issued": issued, "supersedes": f"fc-{str(earlier[-1])[:10]}" if earlier.size else None}

@@ -18,12 +18,15 @@ from pipeline.answers.bounds import Bounds
 from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.climate import Climate, Sample
 from pipeline.answers.evaluate import evaluate
-from pipeline.answers.freshness import begun, lineage, overdue, stored_members
+from pipeline.answers.extent import span_of
+from pipeline.answers.freshness import begun, earlier_starts, lineage, overdue, stored_members
 from pipeline.answers.intervals import Estimate, effective_trials, proportion_interval
 from pipeline.answers.trajectories import Need, Record, Trajectories, ensemble_trajectories
 from pipeline.answers.windows import Timeline, timeline_of
 from pipeline.events.errors import QuestionError, nearest
+from pipeline.events.kinds import kind_of
 from pipeline.events.tree import Expression, Question
+from pipeline.events.write import window_text
 
 Array = NDArray[Any]
 
@@ -147,7 +150,7 @@ class Inquiry:
         one, incomplete = stored_members(_one_forecast(ensemble, question.forecast), partial=partial)
         late = overdue(ensemble) if question.forecast in (None, "latest") and "init_time" in ensemble.dims else None
         notes = {"members_incomplete": incomplete, "stale_forecast": late}
-        timeline = timeline_of(one)
+        timeline = timeline_of(one, earlier=earlier_starts(ensemble, one))
         scenarios = _scenarios(one, question)
         members = ensemble_trajectories(one, timeline, catalogue, scenarios, partial=partial)
         record = Record.of(reference, like=timeline, catalogue=catalogue, partial=partial)
@@ -200,7 +203,7 @@ def count(inquiry: Inquiry, *, level: float = 0.9) -> list[Tally]:
     event = inquiry.values(question.subject)
     low, known = event.low[..., 0, 0], ~event.unknown[..., 0, 0]
     considered = np.ones_like(known) if question.given is None else given_members(inquiry) & np.ones_like(known)
-    _check_common(known & considered, inquiry.scenarios)
+    _check_common(known & considered, inquiry)
     _check_known(known[considered])
     return [tally(*arrays, level=level) for arrays in zip(low, known & considered, considered, strict=True)]
 
@@ -316,14 +319,27 @@ def _scenarios(ensemble: xr.Dataset, question: Question) -> tuple[str, ...]:
     return question.scenarios or have
 
 
-def _check_common(known: NDArray[np.bool_], scenarios: tuple[str, ...]) -> None:
+def _check_common(known: NDArray[np.bool_], inquiry: Inquiry) -> None:
     """Scenarios that are compared must both have data in the window."""
-    has = known.any(axis=(1, 2))
-    if len(scenarios) > 1 and has.any() and not has.all():
-        there, missing = scenarios[int(has.argmax())], scenarios[int(has.argmin())]
+    having = known.any(axis=2).sum(axis=1)
+    if having.size > 1 and having.any() and not having.all():
+        there, missing = inquiry.scenarios[int(having.argmax())], inquiry.scenarios[int(having.argmin())]
+        window = _window(inquiry)
         raise QuestionError(
-            "scenario_mismatch", f"{there} has data for this question, {missing} has none: no common window."
+            "scenario_mismatch",
+            f"{there} has {having.max()} members with data for {window}, {missing} has none: no common window.",
+            where=window,
+            try_=(f"scenario {there}",),
         )
+
+
+def _window(inquiry: Inquiry) -> str:
+    """The steps that a question looks at, in words."""
+    each = kind_of(inquiry.question.subject).each
+    if each is not None:
+        return window_text(each)
+    start, stop = span_of(inquiry.question.subject, inquiry.timeline)
+    return f"{inquiry.timeline.name(start)}..{inquiry.timeline.name(stop - 1)}"
 
 
 def _check_known(known: NDArray[np.bool_]) -> None:

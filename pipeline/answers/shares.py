@@ -44,7 +44,7 @@ def answer_shares(
     earlier = None if raw is None else count(raw, level=level)
     base, why_no_base = _base(inquiry, level)
     margin = margin_of(inquiry)
-    warnings = _warnings(inquiry, tallies, base) + _skill_warnings(skill) + margin.warnings(tallies)
+    warnings = _warnings(inquiry, tallies, base) + _skill_warnings(skill) + margin.warnings(tallies, skill)
     answers = []
     for index, tally in enumerate(tallies):
         scenario = inquiry.scenarios[index] if inquiry.scenarios else None

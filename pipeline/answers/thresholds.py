@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline.answers.evaluate import threshold_values
 from pipeline.answers.probability import Inquiry, Tally
 from pipeline.answers.quantities import measure
 from pipeline.answers.trajectories import Need
+from pipeline.errors import InputRefusedError
 from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import Absolute, Anomaly, Comparison, Expression, children
@@ -22,6 +24,7 @@ Array = NDArray[np.float64]
 
 RANKS = (5, 25, 50, 75, 95)
 TIE = 1e-6
+DIFFERENCE = " (difference)"
 SMALL_DIFFERENCE = 10  # degrees that are more likely meant as a difference than as a temperature
 
 
@@ -67,8 +70,12 @@ class Margin:
         close = np.abs(self.values[index] - self.threshold) <= TIE * max(abs(self.threshold), 1e-30)
         return int(close.sum())
 
-    def warnings(self, tallies: list[Tally]) -> list[dict[str, str]]:
+    def warnings(self, tallies: list[Tally], skill: Mapping[str, Any]) -> list[dict[str, str]]:
         """What is odd about an absolute threshold.
+
+        Args:
+            tallies: The members' counts, one for each scenario.
+            skill: The track record, with ``events`` of so many ``cases`` where it was counted.
 
         Raises:
             QuestionError: ``anomaly_offset``, for a small number of degrees that was surely meant as a difference.
@@ -87,25 +94,34 @@ class Margin:
         spreads_out = abs(self.threshold - extreme) / max(highest - lowest, 1e-12)
         if is_certain and spreads_out > 1:
             self._refuse_offset(threshold)
-        years = self.usual.size
-        written = threshold_text(threshold)
+        written, seen = threshold_text(threshold), f"{verb} {self._written(extreme, threshold.unit)}"
         if is_certain and spreads_out > 5:
             side = "higher" if self.threshold > highest else "lower"
-            text = f"{written} is {side} than anything in {years} reference years ({verb} {extreme:.6g} {self.units})."
+            text = f"{written} is {side} than anything in {self.usual.size} reference years ({seen})."
             return [{"code": "threshold_looks_wrong", "text": f"{text} {self._meant(threshold, lowest, highest)}"}]
         reached = sum(tally.events for tally in tallies)
         counted = sum(tally.counted for tally in tallies)
         text = (
-            f"{written} lies beyond all {years} reference years ({verb} {extreme:.6g} {self.units}); {reached} of "
-            f"{counted} samples have the event. There is no record of this system being right so far out."
+            f"{written} lies beyond all {self.usual.size} reference years ({seen}); {reached} of {counted} samples "
+            f"have the event. {_record_so_far_out(skill)}"
         )
         return [{"code": "threshold_never_seen", "text": text}]
+
+    def _written(self, value: float, unit: str) -> str:
+        """A value of the data in the unit of the threshold, to compare at a glance."""
+        try:
+            factor, offset = conversion(unit, self.units.removesuffix(DIFFERENCE))
+        except InputRefusedError:
+            return f"{value:.6g} {self.units}"
+        return f"{(value - (0.0 if DIFFERENCE in self.units else offset)) / factor:.6g} {unit}"
 
     def _meant(self, threshold: Absolute, lowest: float, highest: float) -> str:
         """The temperature scale in which the same number would lie among what was seen, if there is one."""
         for unit in ("degC", "degF", "K") if self.units == "K" else ():
             factor, offset = conversion(unit, self.units)
-            if lowest - SMALL_DIFFERENCE <= threshold.value * factor + offset <= highest + SMALL_DIFFERENCE:
+            other = threshold.value * factor + offset
+            is_same = abs(other - self.threshold) < TIE * abs(self.threshold)
+            if not is_same and lowest - SMALL_DIFFERENCE <= other <= highest + SMALL_DIFFERENCE:
                 return f"Did you mean {number(threshold.value)} {unit}?"
         return "Is the unit right?"
 
@@ -141,13 +157,21 @@ def margin_of(inquiry: Inquiry) -> Margin:
         usual = inquiry.climate.sample(node.source, None).values.ravel()
     except QuestionError:
         return Margin()
-    units = f"{quantity.units} (difference)" if quantity.is_difference else quantity.units
+    units = quantity.units + DIFFERENCE * quantity.is_difference
     return Margin(node, quantity.name, values, threshold, usual[~np.isnan(usual)], units)
 
 
 def quantiles(values: Array) -> dict[str, float]:
     """The 5, 25, 50, 75 and 95 % quantiles."""
     return {str(rank): float(value) for rank, value in zip(RANKS, np.percentile(values, RANKS), strict=True)}
+
+
+def _record_so_far_out(skill: Mapping[str, Any]) -> str:
+    """Whether past forecasts ever met such an event."""
+    if skill.get("events"):
+        return f"It came true in {skill['events']} of {skill['cases']} past cases."
+    past = f" in {skill['cases']} past cases" if skill.get("cases") else ""
+    return f"There is no record{past} of this system being right so far out."
 
 
 def _has_anomaly(node: Expression) -> bool:

@@ -7,6 +7,7 @@ forecast: half an answer is an error, not a number.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -37,6 +38,7 @@ class Timeline:
         unit: ``hours``, ``days``, ``months`` or ``years``.
         step: How many of these one step is long.
         begins: What the first step follows, as a date; None for a record.
+        earlier: When the forecasts before this one began, as dates, oldest first.
     """
 
     labels: xr.DataArray
@@ -44,6 +46,7 @@ class Timeline:
     unit: str
     step: int = 1
     begins: str | None = None
+    earlier: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -137,8 +140,13 @@ class Steps:
         return self.groups[0][0], self.groups[-1][1]
 
 
-def timeline_of(ensemble: xr.Dataset) -> Timeline:
-    """The timeline of an ensemble with one initial time (dims as in the store, ``init_time`` already selected)."""
+def timeline_of(ensemble: xr.Dataset, *, earlier: Iterable[object] = ()) -> Timeline:
+    """The timeline of an ensemble with one initial time (dims as in the store, ``init_time`` already selected).
+
+    Args:
+        ensemble: One initial time.
+        earlier: Initial times before it that the store holds, oldest first.
+    """
     attrs = ensemble["lead_time"].attrs
     begins = _iso(ensemble["init_time"].values[()]) if "init_time" in ensemble.coords else None
     return Timeline(
@@ -147,6 +155,7 @@ def timeline_of(ensemble: xr.Dataset) -> Timeline:
         str(attrs.get("units", "years")),
         int(attrs.get("step", 1)),
         begins,
+        tuple(_iso(moment) for moment in earlier),
     )
 
 
@@ -212,12 +221,7 @@ def _dated(start: int, end: int, timeline: Timeline, name: str) -> tuple[int, in
         first = _steps_between(timeline, start) if start > timeline.keys[0] else 1
         raise _beyond(name, first, _steps_between(timeline, end), timeline)
     if _shifted(timeline, 0, -1) >= start:
-        raise QuestionError(
-            "before_init",
-            f"{name} was before this forecast began ({timeline.begins or timeline.name(0)}); its first step is "
-            f"{timeline.name(0)}. Use the analysis, or an earlier forecast.",
-            where=name,
-        )
+        raise _before(name, start, timeline)
     if chosen.size == 0:
         raise QuestionError("window_too_fine", f"No step of this forecast is labelled within {name}.", where=name)
     return int(chosen[0]), int(chosen[-1]) + 1
@@ -279,6 +283,19 @@ def _beyond(name: str, first: int, last: int, timeline: Timeline) -> QuestionErr
         f"{name} needs {needs}; this forecast ends at lead {timeline.size} ({end}).{latest}",
         where=name,
         try_=(f"lead 1..{timeline.size}",),
+    )
+
+
+def _before(name: str, start: int, timeline: Timeline) -> QuestionError:
+    """The refusal of a window that has passed, with the forecast that still had it before it."""
+    before = [moment for moment in timeline.earlier if int(moment.replace("-", "")) <= start]
+    other = f"forecast fc-{before[-1]}" if before else "an earlier forecast"
+    return QuestionError(
+        "before_init",
+        f"{name} was before this forecast began ({timeline.begins or timeline.name(0)}); its first step is "
+        f"{timeline.name(0)}. Use the analysis, or {other}.",
+        where=name,
+        try_=(other,) if before else (),
     )
 
 

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 
 from pipeline.errors import TercileError
 
+PARTIAL = "--partial; over HTTP partial=true"  # how a person asks for less than the whole
+
 NO_SUCH_FORECAST, REFUSED = 3, 4
 _EXIT_CODES = {
     "unknown_forecast": NO_SUCH_FORECAST,

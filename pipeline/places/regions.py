@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.events.errors import QuestionError
+from pipeline.events.errors import PARTIAL, QuestionError
 from pipeline.events.tree import Box, Named, Point, Polygon, Region
 from pipeline.events.write import region_text
 from pipeline.places.polygons import cell_areas, cell_edges, polygon_overlap
@@ -257,9 +257,10 @@ def _outside(
     grid = f"lat {latitude_edges[0]:g}..{latitude_edges[-1]:g}, lon {longitude_edges[0]:g}..{longitude_edges[-1]:g}"
     where = "lies outside the grid" if covered < SLIVER else f"lies {1 - covered:.0%} outside the grid"
     text = f"{region_text(region)} {where} ({grid})."
-    if covered >= SLIVER:
-        text += " Allow a partial region to use the rest."
-    return QuestionError("region_outside", text, where=region_text(region))
+    if covered < SLIVER:
+        return QuestionError("region_outside", text, where=region_text(region))
+    text += f" Allow a part to use the rest ({PARTIAL})."
+    return QuestionError("region_outside", text, where=region_text(region), try_=("--partial",))
 
 
 def _shipped(name: str) -> list[dict[str, Any]]:
