@@ -3,8 +3,6 @@
 All fields are standardised anomalies about the model's own background, so that a warming pathway is no drift.
 """
 
-import json
-
 import numpy as np
 import xarray as xr
 from safetensors.numpy import load_file
@@ -54,7 +52,7 @@ def read_background(system: System, model: str) -> Background:
     folder = system.model_folder(model)
     arrays = load_file(folder / "weights.safetensors")
     mine = {name.removeprefix("background."): array for name, array in arrays.items() if name.startswith("background.")}
-    return Background.from_arrays(mine, transforms=json.loads((folder / "card.json").read_text())["transforms"])
+    return Background.from_arrays(mine, transforms=system.card(model)["transforms"])
 
 
 def _rollouts(system: System, background: Background, ensemble: xr.Dataset) -> Fields:

@@ -105,5 +105,5 @@ def _one(fields: xr.Dataset) -> xr.Dataset:
 
 
 def _card(system: System, name: str) -> dict[str, Any]:
-    card = json.loads((system.model_folder(name) / "card.json").read_text())
+    card = system.card(name)
     return {**card, "kind": card["config"]["kind"], "parameters": card["notes"].get("parameters")}

@@ -315,9 +315,13 @@ class System:
         """Where a trained model's card and weights are."""
         return self.workspace.models / model / self.fingerprint(model)
 
+    def card(self, model: str) -> dict[str, Any]:
+        """The card of a trained model."""
+        return dict(json.loads((self.model_folder(model) / "card.json").read_text()))
+
     def history(self, model: str) -> int:
         """How many past states a trained model wants, from its card."""
-        return int(json.loads((self.model_folder(model) / "card.json").read_text())["history"])
+        return int(self.card(model)["history"])
 
     def truth(self, name: str) -> dict[str, xr.DataArray]:
         """By group, the values of a variable that judge forecasts: NaN outside the test years."""

@@ -57,20 +57,25 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
     import torch
 
     from models.cards import save_model
+    from models.settle import fit_settled
     from models.steps import training_data
 
     torch.set_num_threads(experiment.cluster.torch_threads)
     start, system, config = time.monotonic(), System(experiment, workspace), experiment.models[name]
-    background, stretches = fit_system_background(system, fold, stops_early=not config.is_quick)
-    data, folder = training_data(stretches, background), system.model_folder(name)
+    folder, label = system.model_folder(name), name
     if fold is not None:
-        folder = folder / "folds" / fold.name
-    fitted = config.build(
-        data,
-        seed=experiment.seed,
-        progress=_progress(f"{name} {fold.name}" if fold else name),
-        checkpoint=folder / "checkpoints",
-    )
+        folder, label = folder / "folds" / fold.name, f"{name} {fold.name}"
+    refits = config.refits and bool(experiment.split.validate_)
+    background, stretches = fit_system_background(system, fold, stops_early=not config.is_quick and not refits)
+    data = training_data(stretches, background)
+    how: dict[str, Any] = {"seed": experiment.seed, "progress": _progress(label), "checkpoint": folder / "checkpoints"}
+    if not refits:
+        fitted = config.build(data, **how)
+    elif fold is not None:
+        fitted = config.settled(system.card(name)["notes"]["early_stopping"]).build(data, **how)
+    else:
+        early, parts = fit_system_background(system, fold, stops_early=True)
+        fitted = fit_settled(config, training_data(parts, early), data, **how)
     head = {"name": name, "fingerprint": system.fingerprint(name), "seconds": round(time.monotonic() - start, 2)}
     save_model(
         folder,
@@ -86,7 +91,7 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
 def fit_system_background(system: System, fold: Fold | None, *, stops_early: bool) -> tuple[Any, list[Any]]:
     """The background, and the stretches of the archive that models are fitted on.
 
-    A model that stops early on the validation years has a background of the training years alone; to all others the
+    A fit that stops early on the validation years has a background of the training years alone; to all others the
     validation years are training years.
     """
     from models.steps import Stretch
@@ -99,9 +104,10 @@ def fit_system_background(system: System, fold: Fold | None, *, stops_early: boo
         fields, covariates = system.fields(group, runs).load(), system.fit_covariates(group)
         seen = ~fold.unseen(system, group) if fold else np.ones(fields.sizes["time"], dtype=bool)
         train, validate = system.mask(group, spans) & seen, system.mask(group, split.validate_) & seen
+        if not stops_early:
+            train, validate = train | validate, np.zeros_like(validate)
         stretches.append(Stretch(Sample(fields, np.nan_to_num(covariates)), train, validate))
-        used = train if stops_early else train | validate
-        samples.append(Sample(fields.isel(time=np.flatnonzero(used)), covariates[used]))
+        samples.append(Sample(fields.isel(time=np.flatnonzero(train)), covariates[train]))
     transforms = {name: variable.transform for name, variable in system.experiment.described().items()}
     return fit_background(samples, system.experiment.background, transforms=transforms), stretches
 

@@ -101,12 +101,6 @@ def fit_anchor(windows: Windows, grid: Grid, *, kind: Kind, modes: int, folds: i
     return Anchor(**joined), ridges
 
 
-def refit_anchor(anchor: Anchor, ridges: list[float], windows: Windows, grid: Grid, *, kind: Kind) -> Anchor:
-    """The expectation fitted once more, on other windows, with as many EOFs and the ridges that were chosen before."""
-    rows = torch.arange(len(windows))
-    return _Fit.of(windows, rows, grid, kind=kind, modes=anchor.analysis.shape[1]).anchor(ridges)
-
-
 def eofs(values: Tensor, modes: int) -> Tensor:
     """Leading orthonormal patterns of ``(samples, cells)``, ``(modes, cells)``, by subspace iteration.
 

@@ -21,7 +21,7 @@ from typing import Self
 import torch
 from torch import Generator, Tensor, nn
 
-from models.anchor import Anchor, fit_anchor, refit_anchor
+from models.anchor import Anchor, fit_anchor
 from models.base import Context, Fitted, Grid, Progress, TrainingData, member_noise
 from models.conditions import check_context, forcing_range, held, named, under
 from models.config import AutoregressiveConfig
@@ -30,7 +30,7 @@ from models.losses import almost_fair_crps, area_mean
 from models.networks import Backbone
 from models.spinup import SPIN_UP, set_going
 from models.training import generator, train_on_windows
-from models.windows import Windows, all_windows, training_windows, validation_windows
+from models.windows import Windows, training_windows, validation_windows
 
 NOISE_VECTOR = 32
 """Length of the random vector that modulates the network."""
@@ -185,14 +185,12 @@ def fit(
     outcome, notes = train_on_windows(
         transition, task, windows, looks, config=config, seed=seed, progress=progress, checkpoint=checkpoint
     )
-    final = anchor.final()
-    if config.refit and len(looks):
-        notes["spread_factor"] = task.correct_spread(looks, seed)
-        everything = all_windows(data, history=config.history, leads=1)
-        final = refit_anchor(anchor, ridges, everything, data.grid, kind=config.base)
-    notes |= {"ridge": ridges, "noise_modes": len(patterns), "network_calls_per_lead": 1}
+    factor = config.spread_factor or (task.spread_factor(looks, seed) if len(looks) else 1.0)
+    with torch.no_grad():
+        transition.log_amplitudes.add_(math.log(factor))
+    notes |= {"ridge": ridges, "noise_modes": len(patterns), "network_calls_per_lead": 1, "spread_factor": factor}
     notes["seconds"] = round(time.monotonic() - began, 1)
-    return Fitted(Model(transition, final, limits, data.grid), outcome.curve, notes)
+    return Fitted(Model(transition, anchor.final(), limits, data.grid), outcome.curve, notes)
 
 
 class _Task:
@@ -256,8 +254,8 @@ class _Task:
         return total
 
     @torch.no_grad()
-    def correct_spread(self, windows: Windows, seed: int) -> float:
-        """Scale the noise so that one step's spread is its error on these windows; less so if they are few."""
+    def spread_factor(self, windows: Windows, seed: int) -> float:
+        """What makes one step's spread its error on these windows; nearer to one if they are few."""
         error = variance = 0.0
         for number, rows in enumerate(torch.arange(len(windows)).split(64)):
             noise, fold = generator(seed, 4, number), torch.full((len(rows),), -1)
@@ -267,9 +265,7 @@ class _Task:
             # The mean of four draws of the random vector errs by a quarter of their variance.
             error += len(rows) * float(area_mean(torch.square(truth - mean.mean(dim=0)) - between / 4.0, self.grid))
             variance += len(rows) * float(area_mean(within + between, self.grid))
-        factor = (max(error, 1e-12) / max(variance, 1e-12)) ** (0.5 * len(windows) / (len(windows) + FEW_WINDOWS))
-        self.transition.log_amplitudes.add_(math.log(factor))
-        return factor
+        return float((max(error, 1e-12) / max(variance, 1e-12)) ** (0.5 * len(windows) / (len(windows) + FEW_WINDOWS)))
 
 
 def _noise_law(windows: Windows, anchor: Anchor, config: AutoregressiveConfig) -> tuple[Tensor, Tensor]:

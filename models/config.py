@@ -7,7 +7,7 @@ and a model class with ``restore``. It is imported only when a model is built or
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -35,9 +35,18 @@ class ModelConfig(BaseModel):
         return True
 
     @property
+    def refits(self) -> bool:
+        """Whether, when early stopping is over, it is fitted anew on the validation years too."""
+        return False
+
+    @property
     def versions(self) -> tuple[int, ...]:
         """The version of this family, and of those it is made of."""
         return (self.version,)
+
+    def settled(self, notes: "Mapping[str, Any]") -> Self:
+        """This configuration with all that a fit found on the validation years, by the notes of that fit."""
+        return self
 
     def build(
         self, data: "TrainingData", *, seed: int, progress: "Progress | None" = None, checkpoint: Path | None = None
@@ -174,11 +183,11 @@ class NetworkConfig(ModelConfig):
         dropout: Share of channels dropped in training.
         ema: Decay of the weights' moving average, per step.
         patience: Looks at the validation loss without improvement before training ends; None for never.
-        refit: Whether, when early stopping is over, the linear expectation and the overall spread take the validation
-            steps in as well; the network never does.
+        refit: Whether, when early stopping is over, everything is fitted anew on the validation years too, for as many
+            passes over the record as early stopping chose.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     effort: ClassVar[int] = 1
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -199,6 +208,16 @@ class NetworkConfig(ModelConfig):
         """Networks take minutes."""
         return False
 
+    @property
+    def refits(self) -> bool:
+        """As the configuration says."""
+        return self.refit
+
+    def settled(self, notes: "Mapping[str, Any]") -> Self:
+        """With the length of the training; it grows with the number of windows."""
+        more = 1 + notes["validation_windows"] / notes["training_windows"]
+        return self.model_copy(update={"steps": max(1, round(more * notes["best_step"]))})
+
 
 class AutoregressiveConfig(NetworkConfig):
     """A network that draws the next state, trained on the CRPS of its ensembles.
@@ -206,12 +225,18 @@ class AutoregressiveConfig(NetworkConfig):
     Attributes:
         alpha: Share of the fair score in the training loss; the rest is the plain one.
         noise_modes: Residual EOFs in the field of noise, at most.
+        spread_factor: Factor on the deviation of the noise; found on the validation years when not given.
     """
 
     module: ClassVar[str] = "autoregressive"
     kind: Literal["autoregressive"] = "autoregressive"
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.95
     noise_modes: Annotated[int, Field(ge=1)] = 96
+    spread_factor: PositiveFloat | None = None
+
+    def settled(self, notes: "Mapping[str, Any]") -> Self:
+        """With the spread, too."""
+        return super().settled(notes).model_copy(update={"spread_factor": notes["spread_factor"]})
 
 
 class DiffusionConfig(NetworkConfig):
@@ -271,6 +296,16 @@ class PoolConfig(ModelConfig):
     def is_quick(self) -> bool:
         """Whether all of its models are."""
         return all(model.is_quick for model in self.models)
+
+    @property
+    def refits(self) -> bool:
+        """Whether a model of it does."""
+        return any(model.refits for model in self.models)
+
+    def settled(self, notes: "Mapping[str, Any]") -> Self:
+        """With the weights, and every model settled."""
+        models = tuple(model.settled(each) for model, each in zip(self.models, notes["models"], strict=True))
+        return self.model_copy(update={"models": models, "weights": tuple(notes["weights"])})
 
     @model_validator(mode="after")
     def _weigh_every_model(self) -> Self:

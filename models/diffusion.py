@@ -19,7 +19,7 @@ from typing import Literal, Self
 import torch
 from torch import Generator, Tensor, nn
 
-from models.anchor import Anchor, fit_anchor, refit_anchor
+from models.anchor import Anchor, fit_anchor
 from models.base import Context, Fitted, Grid, Progress, TrainingData, member_noise
 from models.conditions import check_context, forcing_range, held, named, under
 from models.config import DiffusionConfig
@@ -28,7 +28,7 @@ from models.losses import denoising_loss
 from models.networks import Backbone
 from models.samplers import SAMPLERS, noise_levels
 from models.training import generator, train_on_windows
-from models.windows import Batch, Windows, all_windows, training_windows, validation_windows
+from models.windows import Batch, Windows, training_windows, validation_windows
 
 Condition = Literal["state", "calendar", "forcing"]
 CONDITIONS: tuple[Condition, ...] = ("state", "calendar", "forcing")
@@ -295,12 +295,8 @@ def fit(
         "noise_levels": [float(level) for level in levels],
         "network_calls_per_window": config.sampler_steps * (2 if config.sampler == "heun" else 1),
     }
-    final = anchor.final()
-    if config.refit and len(looks):
-        everything = all_windows(data, history=config.history, leads=config.window)
-        final = refit_anchor(anchor, ridges, everything, data.grid, kind=config.base)
     notes["seconds"] = round(time.monotonic() - began, 1)
-    return Fitted(Model(config, denoiser, final, limits, levels, data.grid), outcome.curve, notes)
+    return Fitted(Model(config, denoiser, anchor.final(), limits, levels, data.grid), outcome.curve, notes)
 
 
 class _Task:

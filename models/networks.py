@@ -83,7 +83,7 @@ class Backbone(nn.Module):
             self.unet = _unet(chosen, (inputs + len(places)) * self.patch**2, outputs * self.patch**2, dropout)
             _replace_layers(self.unet, is_global=grid.is_global)
         self.to_empty(device="cpu")
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("places", _in_patches(self._pad(places[None]), self.patch), persistent=False)
         initialise(self, generator)
         nn.init.zeros_(self.unet.conv_out.weight)
         if self.unet.conv_out.bias is not None:
@@ -99,10 +99,8 @@ class Backbone(nn.Module):
             noise_level: Logarithm of the noise level for a denoiser, ``(batch,)``; zeros for other uses.
         """
         height, width = fields.shape[-2:]
-        x = torch.cat([fields, self.places.expand(len(fields), -1, -1, -1)], dim=1)
-        x = functional.pixel_unshuffle(self._pad(x), self.patch).contiguous(memory_format=torch.channels_last)
         # The sinusoidal embedding of diffusers resolves arguments of order 1 to 1000.
-        x = self.unet(x, 100.0 * noise_level, class_labels=self.conditions(conditions)).sample
+        x = self.unet(self._folded(fields), 100.0 * noise_level, class_labels=self.conditions(conditions)).sample
         return functional.pixel_shuffle(x, self.patch)[..., :height, :width]
 
     def set_generator(self, generator: Generator) -> None:
@@ -110,6 +108,14 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.generator = generator
+
+    def _folded(self, fields: Tensor) -> Tensor:
+        """Patches as channels, place beside them; channels lie innermost in memory and in a patch, as copies run."""
+        parts = _in_patches(self._pad(fields), self.patch)
+        folded = fields.new_empty(*parts.shape[:-1], parts.shape[-1] + self.places.shape[-1])
+        folded[..., : parts.shape[-1]] = parts
+        folded[..., parts.shape[-1] :] = self.places
+        return folded.flatten(3).permute(0, 3, 1, 2)
 
     def _pad(self, x: Tensor) -> Tensor:
         bottom, right = (-x.shape[-2] % self.multiple, -x.shape[-1] % self.multiple)
@@ -197,6 +203,11 @@ def _replace_layers(module: nn.Module, *, is_global: bool) -> None:
 def _circular(conv: nn.Conv2d) -> CircularConv2d:
     kernel, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
     return CircularConv2d(conv.in_channels, conv.out_channels, kernel, stride=stride, padding=padding)
+
+
+def _in_patches(x: Tensor, patch: int) -> Tensor:
+    """A view of ``(batch, channels, latitude, longitude)`` as ``(batch, rows, columns, patch, patch, channels)``."""
+    return x.unflatten(3, (-1, patch)).unflatten(2, (-1, patch)).permute(0, 2, 4, 3, 5, 1)
 
 
 def _places(grid: Grid) -> Tensor:

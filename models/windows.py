@@ -91,12 +91,6 @@ def training_windows(data: TrainingData, *, history: int, leads: int) -> Windows
     return _join(data, starts, history, leads)
 
 
-def all_windows(data: TrainingData, *, history: int, leads: int) -> Windows:
-    """Windows that lie in training or validation steps throughout: for a last fit, when early stopping is over."""
-    masks = [series.train | series.validate for series in data.series]
-    return _join(data, _starts(masks, masks, history, leads), history, leads)
-
-
 def validation_windows(data: TrainingData, *, history: int, leads: int) -> Windows:
     """Windows whose targets lie in validation steps; their history may reach back into training steps. May be none."""
     past = [series.train | series.validate for series in data.series]

@@ -9,6 +9,7 @@ from safetensors.torch import load, save
 
 from models.base import Context, Fitted, Grid, Series, TrainingData
 from models.config import NetworkConfig
+from models.settle import fit_settled
 
 SHAPE = (2, 6, 8)
 LEADS = 5
@@ -51,6 +52,11 @@ def with_other_validation_steps() -> TrainingData:
         for one in data().series
     )
     return TrainingData(tripled, grid())
+
+
+def joined(series: Series) -> Series:
+    """With the validation steps among the training steps."""
+    return replace(series, train=series.train | series.validate, validate=torch.zeros_like(series.validate))
 
 
 def situation(*, history: int = 2, leads: int = LEADS) -> Context:
@@ -149,17 +155,24 @@ class NeuralFamily:
             self.config.build(TrainingData(tuple(spoilt), grid()), seed=0).model.arrays(), fitted.model.arrays()
         )
 
-    def test_validation_steps_only_choose_when_to_stop(self, fitted):
-        """With a single look there is nothing to choose, so that without a refit their values must not matter."""
-        config = self.config.model_copy(update={"refit": False})
+    def test_validation_steps_only_choose_when_to_stop_and_how_wide_to_spread(self, fitted):
+        """With a single look there is nothing to choose: their values must not matter."""
+        config = self.config.settled(fitted.notes).model_copy(update={"steps": self.config.steps})
         plain, again = (config.build(given, seed=0) for given in (data(), with_other_validation_steps()))
         assert same(again.model.arrays(), plain.model.arrays())
         assert again.curve[0]["validate"] != plain.curve[0]["validate"]
 
-    def test_a_refit_takes_validation_steps_into_the_expectation_but_not_into_the_network(self, fitted):
-        mine, other = fitted.model.arrays(), self.config.build(with_other_validation_steps(), seed=0).model.arrays()
-        assert not torch.equal(mine["anchor.damping"], other["anchor.damping"])
-        assert all(torch.equal(mine[name], other[name]) for name in mine if "backbone" in name)
+    def test_the_last_fit_takes_as_many_passes_over_all_years_as_early_stopping_chose(self, fitted):
+        whole = TrainingData(tuple(joined(series) for series in data().series), grid())
+        settled = fit_settled(self.config, data(), whole, seed=0)
+        first, last = settled.notes["early_stopping"], settled.notes
+        assert first["best_step"] == fitted.notes["best_step"]
+        windows = first["training_windows"] + first["validation_windows"]
+        assert last["steps_taken"] == round(first["best_step"] * windows / first["training_windows"])
+        assert last["training_windows"] >= windows
+        assert last["validation_windows"] == 0
+        assert settled.curve == fitted.curve
+        assert not same(settled.model.arrays(), fitted.model.arrays())
 
     def test_forcing_beyond_experience_is_held_at_its_edge(self, fitted):
         forcing = situation().forcing

@@ -138,6 +138,8 @@ def _short(number: float | None) -> str:
 
 def _said(value: Any) -> str:
     """A note of a model card with as many digits as one reads."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_said(part)}" for name, part in value.items())
     if isinstance(value, list):
         return f"{_said(value[0])} … {_said(value[-1])}" if len(value) > 3 else ", ".join(map(_said, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

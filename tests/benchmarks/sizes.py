@@ -56,8 +56,7 @@ def _inputs(count: int, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Ten
 
 def _folded(network: Backbone, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What the network inside sees: patches as channels, and the conditions embedded."""
-    sides = (-(-side // network.multiple) * network.multiple // network.patch for side in network.places.shape[-2:])
-    fields = torch.randn(count, network.unet.config["in_channels"], *sides)
+    fields = torch.randn(count, network.unet.config["in_channels"], *network.places.shape[1:3])
     conditions = network.conditions(torch.randn(count, 7))
     return fields.contiguous(memory_format=torch.channels_last), torch.zeros(count), conditions
 

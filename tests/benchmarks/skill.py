@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from models.base import Fitted, ScenarioModel, TrainingData
 from models.config import AnyModelConfig
 from models.pool import Model as Pool
+from models.settle import fit_settled
 from models.steps import Stretch, context, to_fields, training_data
 from pipeline.background import Background, BackgroundConfig, Sample, fit_background
 from pipeline.grid import area_weights
@@ -122,21 +123,20 @@ OUTLOOKS = {
 
 @dataclass(frozen=True)
 class System:
-    """An outlook with its data, for models that stop early or for those that do not."""
+    """An outlook with its data."""
 
     outlook: Outlook
     fields: xr.Dataset
-    stops_early: bool
 
     @classmethod
-    def read(cls, outlook: Outlook, folder: Path, *, stops_early: bool) -> "System":
+    def read(cls, outlook: Outlook, folder: Path) -> "System":
         """Open the file as an ingest would."""
         raw = FilesSource(paths=[str(folder / outlook.file)]).open()
         name = outlook.variable
         if "units" not in raw[name].attrs:
             raw[name].attrs["units"] = VARIABLES[name].units
         fields = with_bounds(canonical(raw, variables={name: VARIABLES[name]}, spelling={})).load()
-        return cls(outlook, fields, stops_early)
+        return cls(outlook, fields)
 
     def within(self, first: int, last: int) -> np.ndarray:
         """Steps of these years."""
@@ -145,19 +145,22 @@ class System:
 
     @cached_property
     def background(self) -> Background:
-        """Fitted on the training years; on those for early stopping too where no model stops early."""
-        last = self.outlook.train[1] if self.stops_early else self.outlook.test[0] - 1
-        steps = np.flatnonzero(self.within(self.outlook.train[0], last))
-        sample = Sample(self.fields.isel(time=steps), np.zeros((steps.size, 0)))
-        return fit_background([sample], BackgroundConfig(), transforms={self.outlook.variable: "none"})
+        """Fitted on all years before the test."""
+        return self._background(self.outlook.test[0] - 1)
 
-    @cached_property
-    def data(self) -> TrainingData:
-        """What models may see."""
+    def data(self, *, stops_early: bool) -> TrainingData:
+        """What models may see; the years of early stopping are training years to all but a fit that stops early."""
         train = self.within(*self.outlook.train)
         validate = self.within(self.outlook.train[1] + 1, self.outlook.test[0] - 1)
         sample = Sample(self.fields, np.zeros((train.size, 0)))
-        return training_data([Stretch(sample, train, validate)], self.background)
+        if stops_early:
+            return training_data([Stretch(sample, train, validate)], self._background(self.outlook.train[1]))
+        return training_data([Stretch(sample, train | validate, np.zeros_like(validate))], self.background)
+
+    def _background(self, last: int) -> Background:
+        steps = np.flatnonzero(self.within(self.outlook.train[0], last))
+        sample = Sample(self.fields.isel(time=steps), np.zeros((steps.size, 0)))
+        return fit_background([sample], BackgroundConfig(), transforms={self.outlook.variable: "none"})
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -204,36 +207,28 @@ def fit(system: System, spec: Mapping[str, Any]) -> tuple[Fitted, float]:
     """A fitted model and the seconds it took."""
     config: Any = TypeAdapter(AnyModelConfig).validate_python(dict(spec))
     began = time.perf_counter()
-    return config.build(system.data, seed=0), time.perf_counter() - began
+    whole = system.data(stops_early=False)
+    if config.refits:
+        fitted = fit_settled(config, system.data(stops_early=True), whole, seed=0)
+    else:
+        fitted = config.build(whole, seed=0)
+    return fitted, time.perf_counter() - began
 
 
 def evaluate(outlook: Outlook, folder: Path) -> dict[str, xr.Dataset]:
-    """Scores of every model and pool by its name in the table, with the seconds of its training.
-
-    Models with a background of their own, of the training years alone, where one of them stops early.
-    """
-    quick, slow = (System.read(outlook, folder, stops_early=stops_early) for stops_early in (False, True))
-    models: dict[tuple[str, bool], tuple[ScenarioModel, float]] = {}
+    """Scores of every model and pool by its name in the table, with the seconds of its training."""
+    system = System.read(outlook, folder)
+    models: dict[str, tuple[ScenarioModel, float]] = {}
     scores: dict[str, xr.Dataset] = {}
-
-    def fitted(name: str, system: System) -> tuple[ScenarioModel, float]:
-        key = (name, system.stops_early)
-        if key not in models:
-            found, seconds = fit(system, outlook.systems[name])
-            models[key] = (found.model, seconds)
-        return models[key]
-
-    for name in outlook.systems:
-        system = slow if name in NETWORKS else quick
-        model, seconds = fitted(name, system)
-        scores[name] = system.score(model).assign(training=seconds)
+    for name, spec in outlook.systems.items():
+        found, seconds = fit(system, spec)
+        models[name] = (found.model, seconds)
+        scores[name] = system.score(found.model).assign(training=seconds)
         _tell(outlook, name, scores[name])
     for name, shares in outlook.pools.items():
-        system = slow if shares.keys() & NETWORKS else quick
-        parts = [fitted(part, system) for part in shares]
         weights = torch.tensor(list(shares.values()), dtype=torch.float64)
-        pool = Pool(tuple(model for model, _ in parts), weights / weights.sum())
-        scores[name] = system.score(pool).assign(training=sum(seconds for _, seconds in parts))
+        pool = Pool(tuple(models[part][0] for part in shares), weights / weights.sum())
+        scores[name] = system.score(pool).assign(training=sum(models[part][1] for part in shares))
         _tell(outlook, name, scores[name])
     return scores
 
