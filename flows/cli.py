@@ -17,7 +17,7 @@ From gridded climate data to ensembles of possible futures, and to how likely an
 [bold]tercile ask 'prob tas.mean(over=point(40, -105)).mean(time=2050..2059) > record scenario E1'[/]
 
 Exit codes: 0 done · 1 failed · 2 a wrong call, experiment or question · 3 nothing there\n
-4 input or answer refused · 130 stopped.
+4 input or answer refused · 5 the service cannot run · 130 stopped.
 """
 
 app = typer.Typer(
@@ -193,6 +193,8 @@ def serve_command(
 ) -> None:
     """Answer questions over HTTP, with a page to ask them on."""
     with _clear_errors():
+        import socket
+
         import uvicorn
 
         from pipeline.answers.issued import open_issued
@@ -203,9 +205,16 @@ def serve_command(
         if token is None and host not in LOOPBACK:
             print(f"error: {host} can be reached from outside: set TERCILE_TOKEN.", file=sys.stderr)
             raise typer.Exit(2)
-        print(f"tercile: http://{host}:{port}/")
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = socket.create_server((host, port), family=family)
+        except OSError as error:
+            print(f"error: {host}:{port} cannot be listened at ({error}); choose another --port.", file=sys.stderr)
+            raise typer.Exit(5) from None
+        print(f"tercile: http://{host}:{listener.getsockname()[1]}/", flush=True)
         app = create_app(folder, token=token)
-        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, limit_concurrency=512)
+        config = uvicorn.Config(app, log_level="warning", server_header=False, limit_concurrency=512)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 @app.command("export")

@@ -15,6 +15,12 @@ class WorkspaceMismatchError(TercileError):
     """The workspace holds something else than this experiment would write."""
 
 
+class NothingIssuedError(TercileError):
+    """The workspace has no forecast to ask."""
+
+    exit_code = 3
+
+
 def in_one_line(error: BaseException) -> str:
     """What an error of a foreign library says, without its further lines and the address that is said elsewhere."""
     return f"{type(error).__name__}: {re.sub('Error performing .* - ', '', str(error).partition(chr(10))[0])}"

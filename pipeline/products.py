@@ -12,7 +12,7 @@ from typing import Any
 import xarray as xr
 import zarr
 
-from pipeline.errors import TercileError
+from pipeline.errors import NothingIssuedError, TercileError
 from pipeline.periods import ENCODING, dates
 from pipeline.workspace import Workspace
 
@@ -126,11 +126,11 @@ def read_issue(workspace: Workspace) -> dict[str, Any]:
     """What ``publish_issue`` wrote last.
 
     Raises:
-        TercileError: Nothing has been issued yet.
+        NothingIssuedError: Nothing has been issued yet.
     """
     found = find_issue(workspace)
     if found is None:
-        raise TercileError(
+        raise NothingIssuedError(
             f"{workspace.root} has issued nothing yet. Run `tercile run NAME --workspace {workspace.root}`."
         )
     return found

@@ -65,12 +65,18 @@ def members(truth, starts, *, leads, count, seed=1, skilful=True, memory=MEMORY)
     return np.stack(drawn).astype("float32")
 
 
-def write_ensemble(workspace, truth, starts, *, kind, leads, count, scenarios=None, **options):
-    """Draw and store an ensemble with the project's own writer; each further scenario is half a degree cooler."""
+def write_ensemble(
+    workspace, truth, starts, *, kind, leads, count, scenarios=None, block=None, stored=None, ends=None, **options
+):
+    """Draw and store an ensemble with the project's own writer; each further scenario is half a degree cooler.
+
+    ``block`` members lie in one piece, only ``stored`` of all are written, and ``ends`` names the last lead with data
+    of scenarios that have fewer.
+    """
     starts = np.array(starts)
     bounds = np.array([[[CADENCE.advance(s, n), CADENCE.advance(s, n + 1)] for n in range(leads)] for s in starts])
     template = truth[["sst"]].isel(time=0, drop=True)
-    plan = Layout(template, scenarios, starts, bounds[..., 0], bounds, CADENCE, count, count)
+    plan = Layout(template, scenarios, starts, bounds[..., 0], bounds, CADENCE, count, block or count)
     plan.template["sst"].attrs.update(ATTRS)
     pen = EnsembleWriter(workspace, "perfect", "abc", kind, plan)
     fold = [-1] * len(starts) if kind == "forecast" else [row % 5 for row in range(len(starts))]
@@ -80,6 +86,11 @@ def write_ensemble(workspace, truth, starts, *, kind, leads, count, scenarios=No
     with pen.drawing() as base:
         fork = base.fork()
         for piece in plan.pieces():
+            if piece.block * plan.block >= (count if stored is None else stored):
+                continue
+            values = drawn[piece.init][plan.members_of(piece)] - np.float32(0.5 * piece.scenario)
+            if ends and scenarios[piece.scenario] in ends:
+                values[:, ends[scenarios[piece.scenario]] :] = np.nan
             months = np.array([label.month for label in plan.valid_times[piece.init]])
             season = np.broadcast_to((300 + 3 * np.cos(2 * np.pi * (months - 1) / 12))[:, None, None], drawn.shape[2:])
             write_piece(
@@ -87,7 +98,7 @@ def write_ensemble(workspace, truth, starts, *, kind, leads, count, scenarios=No
                 pen.path,
                 piece,
                 int(rows[piece.init]),
-                {"sst": drawn[piece.init] - np.float32(0.5 * piece.scenario)},
+                {"sst": values},
                 members=count,
                 forced=scenarios is not None,
                 background=({"sst": season}, {"sst": np.ones(season.shape)}),
@@ -109,9 +120,9 @@ def calibrate(workspace, *, beta=1.0, tau=1.0, folds=5, gap=12, wobble=0.0):
     publish_calibration(workspace, learnt.to_dataset(name="sst"), model="perfect", fingerprint="abc", about=about)
 
 
-def build(root, *, start=(1960, 10), leads=6, count=20, hindcast_months=(10,), first=1911, **options):
+def build(root, *, start=(1960, 10), leads=6, count=20, hindcast_months=(10,), first=1911, truth=None, **options):
     """A workspace that has issued a forecast and hindcasts for the years before it."""
-    workspace, truth = Workspace(root), record()
+    workspace, truth = Workspace(root), record() if truth is None else truth
     ingest(workspace, truth.drop_encoding(), group="obs", provenance=[{"file": "made"}])
     issued = cftime.datetime(*start, 1, calendar="noleap")
     pasts = [

@@ -253,6 +253,15 @@ def test_a_forecast_whose_successor_is_overdue():
     assert overdue(ensemble, now=datetime(2027, 6, 20, tzinfo=UTC)) is None
 
 
+def test_an_overdue_forecast_says_so_unless_it_was_asked_for_by_name():
+    ensemble = forecast(members=20, starts=2)
+    ensemble["issued_at"] = ("init_time", np.array(["2003-10-02", "2004-10-02"], dtype="datetime64[s]"))
+    text = "tas.mean(over=west).mean(time=lead 1..3) > p50"
+    found = warnings(ask(text, ensemble).to_json())["stale_forecast"]
+    assert re.fullmatch(r"Newest forecast is \d+ days old; the next was due \d+ days ago\.", found)
+    assert "stale_forecast" not in warnings(ask(f"{text} forecast fc-2004-10-01", ensemble).to_json())
+
+
 def test_scenarios_are_named_where_there_are_several():
     with pytest.raises(QuestionError) as caught:
         ask(WARM, projection())

@@ -19,7 +19,7 @@ from pipeline.answers.remembered import recall, remember
 from pipeline.archive import open_archive
 from pipeline.direct import LastRead, calibrated_direct, open_direct
 from pipeline.ensembles import BACKGROUND, Kind
-from pipeline.errors import TercileError
+from pipeline.errors import NothingIssuedError, TercileError
 from pipeline.events import question_id
 from pipeline.events.parse import parse_region
 from pipeline.events.tree import Question
@@ -188,7 +188,7 @@ def ask(
 
     Raises:
         QuestionError: It cannot be answered as it was put; the error says what would do.
-        TercileError: Nothing has been issued yet.
+        NothingIssuedError: Nothing has been issued yet.
     """
     return open_issued(workspace, as_of=as_of).ask(question, level=level, partial=partial, skill=skill)
 
@@ -202,7 +202,7 @@ def open_issued(workspace: Workspace | str | Path, *, as_of: datetime | None = N
     """The issued forecast as it was last committed, or as it was at a time; opened once for each state of the stores.
 
     Raises:
-        TercileError: Nothing has been issued yet.
+        NothingIssuedError: Nothing has been issued yet.
     """
     workspace = workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
     states = states_of(workspace, as_of=as_of)
@@ -220,7 +220,8 @@ def _opened(workspace: PinnedWorkspace, regions: str) -> Issued:
     issue = read_issue(workspace)
     drawn, reference = _stored(workspace, issue, "forecast"), open_direct(workspace.reader("products"), REFERENCE)
     if drawn is None or reference is None:
-        raise TercileError(f"{workspace.root}: what '{issue['model']}' issued is not there. Run `tercile forecast`.")
+        text = f"{workspace.root}: what '{issue['model']}' issued is not there. Run `tercile forecast`."
+        raise NothingIssuedError(text)
     learnt = open_calibration(workspace, model=issue["model"], fingerprint=issue["fingerprint"])
     ensemble, *refits = [drawn] if learnt is None else _calibrated(workspace, issue, "forecast", drawn)
     own = areas_of_geojson((workspace.root / GEOJSON).read_text()) if regions else {}
