@@ -60,11 +60,13 @@ def draw_piece(
     """
     import torch
 
+    from models.device import networks_on
     from models.steps import background_fields, context, to_fields
 
     torch.set_num_threads(experiment.cluster.torch_threads)
     system, starts, writer = _planned(experiment, workspace, model, kind)
-    trained = _trained(model_folder(system, model, starts, piece.init))
+    with networks_on(experiment.cluster.device):
+        trained = _trained(model_folder(system, model, starts, piece.init))
     layout, history = writer.layout, trained.model.history
     group, init = starts.groups[piece.scenario], layout.init_times[piece.init]
     held = system.fields(group)

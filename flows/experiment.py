@@ -150,6 +150,7 @@ class ClusterConfig(Part):
     workers: int = Field(2, ge=1)
     address: str | None = Field(None, description="tcp://host:port, for kind address")
     torch_threads: int = Field(1, ge=1, description="threads of one task; part of what a member is")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where networks run; part of what a member is")
 
     @model_validator(mode="after")
     def _addressed(self) -> Self:

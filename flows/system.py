@@ -158,6 +158,7 @@ class System:
                 "variables": {name: vars(variable) for name, variable in self.experiment.described().items()},
                 "seed": self.experiment.seed,
                 "threads": self.experiment.cluster.torch_threads,
+                "device": self.experiment.cluster.device,
                 "data": self._training_hash,
             }
         )

@@ -57,6 +57,7 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
     import torch
 
     from models.cards import save_model
+    from models.device import networks_on
     from models.settle import fit_settled
     from models.steps import training_data
 
@@ -69,13 +70,14 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
     background, stretches = fit_system_background(system, fold, stops_early=not config.is_quick and not refits)
     data = training_data(stretches, background)
     how: dict[str, Any] = {"seed": experiment.seed, "progress": _progress(label), "checkpoint": folder / "checkpoints"}
-    if not refits:
-        fitted = config.build(data, **how)
-    elif fold is not None:
-        fitted = config.settled(system.card(name)["notes"]["early_stopping"]).build(data, **how)
-    else:
-        early, parts = fit_system_background(system, fold, stops_early=True)
-        fitted = fit_settled(config, training_data(parts, early), data, **how)
+    with networks_on(experiment.cluster.device):
+        if not refits:
+            fitted = config.build(data, **how)
+        elif fold is not None:
+            fitted = config.settled(system.card(name)["notes"]["early_stopping"]).build(data, **how)
+        else:
+            early, parts = fit_system_background(system, fold, stops_early=True)
+            fitted = fit_settled(config, training_data(parts, early), data, **how)
     head = {"name": name, "fingerprint": system.fingerprint(name), "seconds": round(time.monotonic() - start, 2)}
     save_model(
         folder,
@@ -122,6 +124,7 @@ def card_of(system: System) -> dict[str, Any]:
         "variables": list(experiment.variables),
         "block": experiment.forecast.block,
         "torch_threads": experiment.cluster.torch_threads,
+        "device": experiment.cluster.device,
         "archive_snapshot": system.workspace.snapshot("archive"),
         "software": {name: version(name) for name in ("tercile", "torch", "diffusers")},
         "seed": experiment.seed,

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from models.base import Grid
+from models.device import chosen_device, mixed_precision
 
 CONDITION_WIDTH = 64
 """Width of the vector that modulates every block."""
@@ -88,7 +89,7 @@ class Backbone(nn.Module):
         nn.init.zeros_(self.unet.conv_out.weight)
         if self.unet.conv_out.bias is not None:
             nn.init.zeros_(self.unet.conv_out.bias)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(device=chosen_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, fields: Tensor, conditions: Tensor, noise_level: Tensor) -> Tensor:
         """Map fields ``(batch, inputs, latitude, longitude)`` to ``(batch, outputs, latitude, longitude)``.
@@ -99,9 +100,14 @@ class Backbone(nn.Module):
             noise_level: Logarithm of the noise level for a denoiser, ``(batch,)``; zeros for other uses.
         """
         height, width = fields.shape[-2:]
+        there = self.places.device
         # The sinusoidal embedding of diffusers resolves arguments of order 1 to 1000.
-        x = self.unet(self._folded(fields), 100.0 * noise_level, class_labels=self.conditions(conditions)).sample
-        return functional.pixel_shuffle(x, self.patch)[..., :height, :width]
+        level = 100.0 * noise_level.to(there)
+        with mixed_precision(there):
+            x = self.unet(
+                self._folded(fields.to(there)), level, class_labels=self.conditions(conditions.to(there))
+            ).sample
+        return functional.pixel_shuffle(x.float(), self.patch)[..., :height, :width].to(fields.device)
 
     def set_generator(self, generator: Generator) -> None:
         """Let dropout draw from ``generator``; it has none, and fails in training, until this is called."""

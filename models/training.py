@@ -308,10 +308,13 @@ class _Store:
         for name, value in json.loads(metadata["facts"]).items():
             setattr(state, name, value)
         state.put(_under(tensors, "weights"))
-        state.average, state.best = _under(tensors, "average"), _under(tensors, "best")
+        state.best = _under(tensors, "best")
         for name, parameter in state.network.named_parameters():
+            state.average[name].copy_(tensors[f"average.{name}"])
             state.optimiser.state[parameter] = {
-                key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors
+                key: tensors[f"{key}.{name}"].to("cpu" if key == "step" else parameter.device)
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"{key}.{name}" in tensors
             }
 
 
