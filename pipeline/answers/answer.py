@@ -16,6 +16,7 @@ import xarray as xr
 
 from pipeline.answers.card import card_html, card_text
 from pipeline.answers.catalogue import Catalogue
+from pipeline.answers.comparison import compare
 from pipeline.answers.distributions import answer_distribution
 from pipeline.answers.explain import restated
 from pipeline.answers.fields import answer_field
@@ -65,6 +66,10 @@ class Answer:
         from pipeline.answers.plots import Plots  # loads matplotlib
 
         return Plots(self)
+
+    def compare(self, other: Answer) -> dict[str, Any]:
+        """This answer and another side by side, with difference and ratio, ready for JSON."""
+        return compare(self, other)
 
     def to_csv(self) -> str:
         """Members or field as CSV text, below a header that says what they are."""

@@ -84,7 +84,7 @@ def restated(inquiry: Inquiry) -> dict[str, Any]:
     question = inquiry.question
     reading = _Reading(inquiry)
     plain = to_steps(question)
-    subject: dict[str, Any] = {key: plain[key] for key in ("event", "field") if key in plain}
+    subject: dict[str, Any] = {key: plain[key] for key in ("event", "field", "given", "forecast") if key in plain}
     sentence = reading.sentence()
     return {
         "id": question_id(question),

@@ -163,16 +163,20 @@ def effective_trials(event: NDArray[np.bool_], known: NDArray[np.bool_]) -> floa
 
 
 def paired_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Correlation of two shares over the members that both have; 0 where one of them never varies.
+    """Correlation of the shares of two counts; 0 where members never vary.
+
+    Members that only one of them counts have nothing to pair, and make the counts hang together less.
 
     Args:
         first: Each member's share of samples with the event, ``(member,)``, NaN where unknown.
-        second: The same members' under another scenario.
+        second: The same members' of the other count.
     """
-    both = ~(np.isnan(first) | np.isnan(second))
+    counted = ~np.isnan(first), ~np.isnan(second)
+    both = counted[0] & counted[1]
     if both.sum() < 3 or np.ptp(first[both]) == 0 or np.ptp(second[both]) == 0:
         return 0.0
-    return float(np.corrcoef(first[both], second[both])[0, 1])
+    common = both.sum() / np.sqrt(counted[0].sum() * counted[1].sum())
+    return float(common * np.corrcoef(first[both], second[both])[0, 1])
 
 
 def _added(one: float, other: float, correlation: float) -> float:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.answers.headline import headline, percent
-from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
+from pipeline.answers.comparison import contrast, gap_text, of_members
+from pipeline.answers.headline import headline
+from pipeline.answers.intervals import Estimate, ratio_interval
 from pipeline.answers.probability import BaseRate, Inquiry, Tally, base_rate, count, widened
 from pipeline.answers.thresholds import margin_of
 from pipeline.events.errors import QuestionError
@@ -156,42 +157,21 @@ def _ratio(chance: Estimate, base: BaseRate | None) -> Payload | None:
     return {"value": p / q, "low": ends.low, "high": ends.high, "odds_ratio": odds}
 
 
-def _of_members(share: float) -> str:
-    """A share in words; a finite ensemble never says 0 or 100 %."""
-    return {0.0: "None of the members", 1.0: "All members"}.get(share, f"{percent(share)} of members")
-
-
 def _compared(inquiry: Inquiry, tallies: list[Tally], answers: list[Payload], level: float) -> Payload:
     """Two scenarios: both answers, their difference and ratio, as of pairs of members that share their noise."""
     first, second = tallies[0], tallies[1]
-    correlation = paired_correlation(first.shares, second.shares)
-    difference = difference_interval(first.chance, second.chance, correlation=correlation)
-    ratio = ratio_interval(first.chance, second.chance, correlation=correlation)
     one, other = inquiry.scenarios
-    p, q = first.chance.value, second.chance.value
-    how = {"level": level, "method": "square-and-add, members paired", "correlation": round(correlation, 3)}
+    shares = (first.shares, second.shares)
+    found = contrast(first.chance, second.chance, shares=shares, level=level, against=f"under {other}")
     for scenario, part in zip(inquiry.scenarios, answers, strict=True):
         part["scenario"] = scenario
-    gap = f"{100 * (p - q):+.0f} points"
-    low, high = (f"{100 * (end or 0.0):+.0f}" for end in difference)
     text = (
-        f"{_of_members(p)} under {one}, {_of_members(q).lower()} under {other}: {gap} "
-        f"({100 * level:g} % interval {low} to {high}). {answers[0]['headline']['text']} "
-        f"{answers[1]['headline']['text']}"
+        f"{of_members(first.chance.value)} under {one}, {of_members(second.chance.value).lower()} under {other}: "
+        f"{gap_text(found['difference'])}. {answers[0]['headline']['text']} {answers[1]['headline']['text']}"
     )
-    return {
-        "headline": {"text": text, "source": answers[0]["headline"]["source"], "value": p - q, "likelihood_term": None},
-        "scenarios": answers,
-        "difference": {"value": p - q, "low": difference.low, "high": difference.high, **how},
-        "probability_ratio": _probability_ratio(p, q, ratio, how, other),
-    }
-
-
-def _probability_ratio(p: float, q: float, ends: Interval, how: Payload, other: str) -> Payload:
-    if q == 0:
-        reason = f"No member has the event under {other}."
-        return {"value": None, "low": ends.low, "high": None, "value_reason": reason, **how}
-    return {"value": p / q, "low": ends.low, "high": ends.high, **how}
+    value, source = found["difference"]["value"], answers[0]["headline"]["source"]
+    head = {"text": text, "source": source, "value": value, "likelihood_term": None}
+    return {"headline": head, "scenarios": answers, **found}
 
 
 def _members(inquiry: Inquiry, tallies: list[Tally]) -> xr.Dataset:

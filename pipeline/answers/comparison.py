@@ -1,0 +1,147 @@
+"""Two chances side by side: their difference and their ratio, with intervals.
+
+Members of one forecast are pairs: under two scenarios they share their noise, and at two places they are the same
+futures. What they have in common leaves the difference. Members of two forecasts were drawn apart, so nothing is taken
+off; where they still have something in common, such as the fit of a calibration, the interval is wider than it need be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.answers.headline import percent
+from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
+from pipeline.events.errors import QuestionError
+
+if TYPE_CHECKING:
+    from pipeline.answers.answer import Answer
+
+Payload = dict[str, Any]
+Shares = NDArray[np.float64]
+
+SAME_FORECAST = ("forecast", "model", "snapshot")
+
+
+def contrast(
+    first: Estimate, second: Estimate, *, shares: tuple[Shares, Shares] | None, level: float, against: str
+) -> Payload:
+    """The difference and the ratio of two chances.
+
+    Args:
+        first: A chance with its interval.
+        second: What it is compared with, of the same coverage.
+        shares: Each member's own share in both, ``(member,)``, NaN where unknown; None where members are no pairs.
+        level: Coverage of the intervals.
+        against: The second's name, such as ``under E1``.
+
+    Returns:
+        ``difference`` and ``probability_ratio``; a ratio to nothing has only a lower end.
+    """
+    correlation = 0.0 if shares is None else paired_correlation(*shares)
+    pairs = "members independent" if shares is None else "members paired"
+    how = {"level": level, "method": f"square-and-add, {pairs}", "correlation": round(correlation, 3)}
+    gap = difference_interval(first, second, correlation=correlation)
+    times = ratio_interval(first, second, correlation=correlation)
+    return {
+        "difference": {"value": first.value - second.value, "low": gap.low, "high": gap.high, **how},
+        "probability_ratio": {**_ratio(first.value, second.value, times, against), **how},
+    }
+
+
+def gap_text(difference: Payload) -> str:
+    """A difference as people say it: ``+30 points (90 % interval +10 to +48)``."""
+    value, low, high = (f"{100 * difference[part]:+.0f}" for part in ("value", "low", "high"))
+    return f"{value} points ({100 * difference['level']:g} % interval {low} to {high})"
+
+
+def of_members(share: float) -> str:
+    """A share in words; a finite ensemble never says 0 or 100 %."""
+    return {0.0: "None of the members", 1.0: "All members"}.get(share, f"{percent(share)} of members")
+
+
+def compare(first: Answer, second: Answer) -> Payload:
+    """Two answers to ``prob`` questions side by side.
+
+    Args:
+        first: One answer.
+        second: What it is compared with: of another region, another forecast, another threshold.
+
+    Returns:
+        Schema ``comparison/1``: both answers, what tells them apart, their difference and ratio.
+
+    Raises:
+        QuestionError: ``not_comparable``.
+    """
+    payloads = [_one_chance(each) for each in (first, second)]
+    one, other = (_estimate(payload) for payload in payloads)
+    names = _names(*payloads)
+    is_paired = all(payloads[0]["provenance"].get(key) == payloads[1]["provenance"].get(key) for key in SAME_FORECAST)
+    shares = (_shares(first), _shares(second)) if is_paired else None
+    level = payloads[0]["interval"]["level"]
+    found = contrast(one, other, shares=shares, level=level, against=f"in '{names[1]}'")
+    said = [f"{name}: {of_members(chance.value).lower()}" for name, chance in zip(names, (one, other), strict=True)]
+    return {
+        "schema": "comparison/1",
+        "headline": {
+            "text": f"{'; '.join(said)}. Difference {gap_text(found['difference'])}.",
+            "value": found["difference"]["value"],
+        },
+        "names": names,
+        "answers": payloads,
+        **found,
+        "warnings": _windows_differ(names, *payloads),
+    }
+
+
+def _ratio(p: float, q: float, ends: Interval, against: str) -> Payload:
+    if q == 0:
+        return {"value": None, "low": ends.low, "high": None, "value_reason": f"No member has the event {against}."}
+    return {"value": p / q, "low": ends.low, "high": ends.high}
+
+
+def _one_chance(answer: Answer) -> Payload:
+    """The payload of an answer that is one chance."""
+    payload = answer.to_json()
+    if payload["question"]["ask"] != "prob" or "scenarios" in payload:
+        text = "Two 'prob' questions are compared, each under one scenario."
+        raise QuestionError("not_comparable", text, where=payload["question"]["text"])
+    return payload
+
+
+def _estimate(payload: Payload) -> Estimate:
+    members, interval = payload["members"], payload["interval"]
+    share = members["event"] / (members["event"] + members["not"])
+    return Estimate(share, interval["low"], interval["high"])
+
+
+def _shares(answer: Answer) -> Shares:
+    """Each member's own share of samples with the event; NaN where nothing is known."""
+    event = answer.members["event"]
+    return np.asarray(event.mean([dim for dim in event.dims if dim != "member"]))
+
+
+def _names(first: Payload, second: Payload) -> list[str]:
+    """What tells two questions apart: the regions, the forecast, the scenario; else their order."""
+    marks = [_marks(payload) for payload in (first, second)]
+    differing = [place for place, pair in enumerate(zip(*marks, strict=True)) if pair[0] != pair[1]]
+    named = [", ".join(filter(None, (own[place] for place in differing))) for own in marks]
+    return named if all(named) else ["first", "second"]
+
+
+def _marks(payload: Payload) -> tuple[str, str, str]:
+    resolved = payload["question"]["resolved"]
+    regions = " and ".join(region["name"] for region in resolved["regions"])
+    return regions, payload["provenance"]["forecast"], " and ".join(resolved["scenarios"])
+
+
+def _windows_differ(names: list[str], first: Payload, second: Payload) -> list[dict[str, str]]:
+    """That two questions are about different dates, as two forecasts are for one lead."""
+    windows = [payload["question"]["resolved"]["window"] for payload in (first, second)]
+    if windows[0] == windows[1] or None in windows:
+        return []
+    spans = [f"{name} is about {start} to {end}" for name, (start, end) in zip(names, windows, strict=True)]
+    text = f"The dates differ: {', '.join(spans)}. Name dates instead of leads to compare the same time."
+    return [{"code": "windows_differ", "text": text}]
