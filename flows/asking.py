@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.answers.answer import Answer
-from pipeline.answers.issued import Issued, Skill, open_issued
-from pipeline.events import Question, QuestionError, batch_from_yaml, parse
+from pipeline.answers.issued import Issued, Skill, open_issued, read_question
+from pipeline.events import Question, QuestionError, batch_from_yaml
 from pipeline.workspace import Workspace, write_whole
 
 REFUSED = 4
@@ -71,8 +71,7 @@ def read_batch(path: Path) -> dict[str, Question]:
 
 
 def _answered(issued: Issued, question: str | Question, *, level: float, partial: bool, skill: Skill) -> Answer:
-    asked = parse(question) if isinstance(question, str) else question
-    return issued.ask(asked, level=level, partial=partial, skill=skill)
+    return issued.ask(read_question(question), level=level, partial=partial, skill=skill)
 
 
 def _show(answer: Answer, name: str, form: str, plot: Path | None) -> None:

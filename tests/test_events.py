@@ -34,6 +34,7 @@ from pipeline.events.tree import (
     Each,
     Leads,
     Named,
+    Outline,
     Percentile,
     Point,
     Polygon,
@@ -191,11 +192,13 @@ def test_random_questions_go_through_every_spelling(seed):
 degrees = st.floats(-90, 90).map(lambda value: round(value, 3))
 years = st.integers(1, 4000)
 names = st.text(string.ascii_lowercase + "_", min_size=2, max_size=12).map(lambda word: f"r_{word}")
+rings = st.lists(st.tuples(degrees, degrees), min_size=3, max_size=6).map(tuple)
 regions = (
     names.map(Named)
     | st.builds(Point, degrees, degrees)
     | st.tuples(degrees, degrees, degrees, degrees).map(lambda four: Box(*sorted(four[:2]), *four[2:]))
-    | st.lists(st.tuples(degrees, degrees), min_size=3, max_size=6).map(lambda ring: Polygon(tuple(ring)))
+    | st.lists(st.lists(rings, min_size=1, max_size=3).map(tuple), min_size=1, max_size=2).map(tuple).map(Polygon)
+    | names.map(lambda name: Outline(f"/data/{name}.geojson"))
 )
 windows = (
     st.tuples(st.integers(1, 999), st.integers(0, 99)).map(lambda pair: Leads(pair[0], sum(pair)))

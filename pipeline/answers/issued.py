@@ -20,7 +20,8 @@ from pipeline.archive import open_archive
 from pipeline.direct import LastRead, calibrated_direct, open_direct
 from pipeline.ensembles import BACKGROUND, Kind
 from pipeline.errors import NothingIssuedError, TercileError
-from pipeline.events import question_id
+from pipeline.events import parse, question_id
+from pipeline.events.geojson import with_files_read
 from pipeline.events.parse import parse_region
 from pipeline.events.tree import Question
 from pipeline.pinned import PinnedWorkspace, committed, states_of
@@ -190,12 +191,22 @@ def ask(
         QuestionError: It cannot be answered as it was put; the error says what would do.
         NothingIssuedError: Nothing has been issued yet.
     """
-    return open_issued(workspace, as_of=as_of).ask(question, level=level, partial=partial, skill=skill)
+    asked = read_question(question)
+    return open_issued(workspace, as_of=as_of).ask(asked, level=level, partial=partial, skill=skill)
 
 
 def explain_question(workspace: Workspace | str | Path, question: str | Question) -> dict[str, Any]:
     """A question restated in plain words with everything resolved; no member is read."""
-    return open_issued(workspace).explain(question)
+    return open_issued(workspace).explain(read_question(question))
+
+
+def read_question(question: str | Question) -> Question:
+    """A question as a person at this machine puts it: as text or as its tree, with the files that it names read.
+
+    Raises:
+        QuestionError: Text that cannot be read, or a file that holds no polygon.
+    """
+    return with_files_read(parse(question) if isinstance(question, str) else question)
 
 
 def open_issued(workspace: Workspace | str | Path, *, as_of: datetime | None = None) -> Issued:

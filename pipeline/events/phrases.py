@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from pipeline.events.errors import QuestionError, nearest
+from pipeline.events.geojson import MAX_VERTICES
 from pipeline.events.months import MONTHS, is_months
 from pipeline.events.scan import Token, parse_error, scan
 from pipeline.events.tree import (
@@ -18,22 +19,23 @@ from pipeline.events.tree import (
     Each,
     Leads,
     Named,
+    Outline,
     Percentile,
     Point,
     Polygon,
     Record,
     Reference,
     Region,
+    Ring,
     Season,
     Sigma,
     Threshold,
     Window,
 )
 
-MAX_VERTICES = 10_000
-
 _RANK = re.compile(r"p(\d+(?:\.\d+)?)\Z")
 _LABEL = re.compile(r"[\w.:+-]+")
+_PATH = re.compile(r"[^\s(),]+\.(?:geo)?json")
 _STOPS = {"and", "or", "given", "scenario", "forecast", "exceeded", "not", "return"}
 
 
@@ -45,6 +47,7 @@ class Phrases:
         self.text = text
         self.tokens = scan(text)
         self.position = 0
+        self.vertices = 0
 
     @property
     def now(self) -> Token:
@@ -91,12 +94,17 @@ class Phrases:
 
     def label(self, wanted: str) -> str:
         """A name that may hold signs, as scenarios and forecasts do: ``ssp2-4.5``, ``fc-2027-06-01``."""
-        found = _LABEL.match(self.text, self.now.column - 1)
+        found = self.spelt(_LABEL)
         if found is None:
             raise self.error(wanted)
-        while self.now.kind != "end" and self.now.column <= found.end():
+        return found
+
+    def spelt(self, pattern: re.Pattern[str]) -> str | None:
+        """What the text itself has at the cursor, and move past the tokens that it was cut into."""
+        found = pattern.match(self.text, self.now.column - 1)
+        while found and self.now.kind != "end" and self.now.column <= found.end():
             self.take()
-        return found.group()
+        return found.group() if found else None
 
     def number(self) -> float:
         """A number."""
@@ -182,20 +190,25 @@ class Phrases:
 
     def region(self) -> Region:
         """A name, ``point(…)``, ``box(…)`` or ``polygon(…)``."""
-        if self.now.kind != "word":
-            raise self.error("a region")
         column = self.now.column
-        name = self.take().text
-        while self.now.kind == "sign" and self.now.text == "." and self.ahead(1).kind == "number":
-            name += self.take().text + self.take().text
+        name = self.region_name()
         if not self.skip("("):
             return Named(name)
         shapes: dict[str, Callable[[], Region]] = {"point": self.point, "box": self.box, "polygon": self.polygon}
         if name not in shapes:
-            raise self.error("point(lat, lon), box(lat=…, lon=…) or polygon(lat lon, …)", column)
+            raise self.error("point(lat, lon), box(lat=…, lon=…) or polygon(…)", column)
         shape = shapes[name]()
         self.expect(")")
         return shape
+
+    def region_name(self) -> str:
+        """A name, dots within numbers included: ``nino3.4``."""
+        if self.now.kind != "word":
+            raise self.error("a region")
+        name = self.take().text
+        while self.now.kind == "sign" and self.now.text == "." and self.ahead(1).kind == "number":
+            name += self.take().text + self.take().text
+        return name
 
     def point(self) -> Point:
         """The inside of ``point(…)``."""
@@ -217,16 +230,40 @@ class Phrases:
         west, east = self.range_of(self.longitude)
         return Box(south, north, west, east)
 
-    def polygon(self) -> Polygon:
-        """The inside of ``polygon(…)``."""
-        vertices = [(self.latitude(), self.longitude())]
+    def polygon(self) -> Region:
+        """The inside of ``polygon(…)``: vertices with holes and further parts, a GeoJSON file, or a region's name."""
+        path = self.spelt(_PATH)
+        if path is not None:
+            return Outline(path)
+        if self.now.kind == "word":
+            return Named(self.region_name())
+        parts = [self.rings()]
+        while self.skip("part"):
+            parts.append(self.rings())
+        return Polygon(tuple(parts))
+
+    def rings(self) -> tuple[Ring, ...]:
+        """The outer ring of one polygon, and its holes."""
+        rings = [self.ring()]
+        while self.skip("hole"):
+            rings.append(self.ring())
+        return tuple(rings)
+
+    def ring(self) -> Ring:
+        """Vertices ``lat lon``, at least three."""
+        vertices = [self.vertex()]
         while self.skip(","):
-            vertices.append((self.latitude(), self.longitude()))
-            if len(vertices) > MAX_VERTICES:
-                raise self.error(f"at most {MAX_VERTICES:,} vertices")
+            vertices.append(self.vertex())
         if len(vertices) < 3:
             raise self.error("at least three vertices, each 'lat lon'")
-        return Polygon(tuple(vertices))
+        return tuple(vertices)
+
+    def vertex(self) -> tuple[float, float]:
+        """One vertex, of which a polygon may have so many."""
+        self.vertices += 1
+        if self.vertices > MAX_VERTICES:
+            raise self.error(f"at most {MAX_VERTICES:,} vertices")
+        return self.latitude(), self.longitude()
 
     def range_of(self, rule: Callable[[], float]) -> tuple[float, float]:
         """``a..b`` of one kind of number."""

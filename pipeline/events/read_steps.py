@@ -1,7 +1,7 @@
 """Plain steps (JSON, YAML) and URLs to the tree.
 
-The whole question, or any event in it, may also be one string in the text form. YAML is read without any implicit
-type, so that the region ``NO`` stays Norway and ``2027-07-01`` stays text.
+The whole question, or any event in it, may also be one string in the text form, and a region may be GeoJSON. YAML is
+read without any implicit type, so that the region ``NO`` stays Norway and ``2027-07-01`` stays text.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import yaml
 
 from pipeline.events.errors import QuestionError, nearest
+from pipeline.events.geojson import polygon_of
 from pipeline.events.kinds import check_question
 from pipeline.events.limits import MAX_DEPTH, MAX_STEPS, too_deep, too_many_steps
 from pipeline.events.parse import (
@@ -209,7 +210,8 @@ def _step(source: Expression, key: str, arguments: dict[str, Any], depth: int) -
         event = _expression(arguments.pop("event"), depth + 1)
         return Then(source, event, _taken(arguments, "within", parse_duration))
     if "over" in arguments:
-        return Reduction(source, key, _taken(arguments, "over", parse_region))
+        over = arguments.pop("over")
+        return Reduction(source, key, polygon_of(over) if isinstance(over, Mapping) else parse_region(str(over)))
     return Reduction(source, key, _taken(arguments, "time", parse_window))
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 Operator = Literal["above", "at_least", "below", "at_most", "between", "outside"]
 Ask = Literal["prob", "map", "series", "dist", "value", "level"]
+Ring = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,24 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Polygon:
-    """One closed ring of ``(latitude, longitude)`` vertices in degrees, joined straight in the lat-lon plane."""
+    """Polygons taken together, each its outer ring and then its holes.
 
-    vertices: tuple[tuple[float, float], ...]
+    A ring is closed: ``(latitude, longitude)`` vertices in degrees, joined straight in the lat-lon plane.
+    """
+
+    parts: tuple[tuple[Ring, ...], ...]
+
+    @property
+    def size(self) -> int:
+        """How many vertices."""
+        return sum(len(ring) for part in self.parts for ring in part)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The polygons of a GeoJSON file, not yet read: only the command line and Python open files."""
+
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +228,7 @@ class Negation:
     source: Expression
 
 
-Region = Named | Point | Box | Polygon
+Region = Named | Point | Box | Polygon | Outline
 Window = Leads | Dates | Season | Each | All
 Threshold = Absolute | Percentile | Sigma | Record | Day
 Expression = Variable | Anomaly | Rolling | Reduction | First | Then | Comparison | Combination | Negation

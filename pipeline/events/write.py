@@ -20,6 +20,7 @@ from pipeline.events.tree import (
     Leads,
     Named,
     Negation,
+    Outline,
     Percentile,
     Point,
     Polygon,
@@ -28,6 +29,7 @@ from pipeline.events.tree import (
     Reduction,
     Reference,
     Region,
+    Ring,
     Rolling,
     Season,
     Sigma,
@@ -46,7 +48,7 @@ def number(value: float) -> str:
 
 
 def region_text(region: Region) -> str:
-    """``nino34``, ``point(40.4, -3.7)``, ``box(lat=40..65, lon=-60..0)`` or ``polygon(36 -10, 36 3, …)``."""
+    """``nino34``, ``point(40.4, -3.7)``, ``box(lat=40..65, lon=-60..0)`` or ``polygon(36 -10, 36 3, … hole …)``."""
     match region:
         case Named():
             return region.name
@@ -56,7 +58,9 @@ def region_text(region: Region) -> str:
             lat = f"{number(region.south)}..{number(region.north)}"
             return f"box(lat={lat}, lon={number(region.west)}..{number(region.east)})"
         case Polygon():
-            return f"polygon({', '.join(f'{number(lat)} {number(lon)}' for lat, lon in region.vertices)})"
+            return f"polygon({' part '.join(' hole '.join(map(_ring_text, part)) for part in region.parts)})"
+        case Outline():
+            return f"polygon({region.path})"
 
 
 def window_text(window: Window) -> str:
@@ -155,6 +159,10 @@ def question_text(question: Question) -> str:
 def question_url(question: Question) -> str:
     """A question as the query part of a URL, ``q=…``."""
     return f"q={quote(question_text(question), safe='(),.~:')}"
+
+
+def _ring_text(ring: Ring) -> str:
+    return ", ".join(f"{number(latitude)} {number(longitude)}" for latitude, longitude in ring)
 
 
 def _closed(node: Expression, kinds: type | object) -> str:

@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from pipeline.errors import TercileError
-from pipeline.places.regions import Area, Ring
+from pipeline.events.geojson import polygons_of
+from pipeline.places.regions import Area
 
 FILE = "regions.geojson"
 NAMES = ("id", "acronym", "name")
@@ -46,14 +47,9 @@ def _area(feature: dict[str, Any], place: int) -> tuple[str, Area]:
     named = [str(properties[key]) for key in NAMES if properties.get(key)]
     if not named:
         raise TercileError(f"{FILE}: feature {place} has no name; give it one of the properties {', '.join(NAMES)}.")
-    kind, coordinates = feature["geometry"]["type"], feature["geometry"]["coordinates"]
-    if kind not in ("Polygon", "MultiPolygon"):
-        raise TercileError(f"{FILE}: '{named[0]}' is a {kind}; a Polygon or MultiPolygon is expected.")
-    polygons = [coordinates] if kind == "Polygon" else coordinates
-    rings = tuple(tuple(_ring(ring) for ring in polygon) for polygon in polygons)
+    try:
+        polygons = polygons_of(feature["geometry"])
+    except ValueError as error:
+        raise TercileError(f"{FILE}: '{named[0]}' is {error}.") from error
     identifier = re.sub(r"[^a-z0-9]+", "_", named[0].lower()).strip("_")
-    return identifier, Area(named[-1], "1", rings)
-
-
-def _ring(points: list[list[float]]) -> Ring:
-    return tuple((float(latitude), float(longitude)) for longitude, latitude, *_ in points)
+    return identifier, Area(named[-1], "1", polygons)

@@ -19,11 +19,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.events.errors import PARTIAL, QuestionError
-from pipeline.events.tree import Box, Named, Point, Polygon, Region
+from pipeline.events.tree import Box, Named, Outline, Point, Polygon, Region, Ring
 from pipeline.events.write import region_text
 from pipeline.places.polygons import cell_areas, cell_edges, polygon_overlap
-
-Ring = tuple[tuple[float, float], ...]
 
 SLIVER = 1e-9  # a share of a cell below which the overlap is rounding
 WHOLE = 0.99  # a share of the region on the grid that counts as all of it
@@ -209,7 +207,14 @@ def area_of(region: Region, gazetteer: Gazetteer) -> Area:
         case Box():
             return Area(_box_title(region), "1", ((_box_ring(region),),))
         case Polygon():
-            return Area(f"the polygon of {len(region.vertices)} vertices", "1", ((region.vertices,),))
+            return Area(f"the polygon of {region.size} vertices", "1", region.parts)
+        case Outline():
+            raise QuestionError(
+                "unknown_region",
+                f"'{region.path}' is a file, which only `tercile ask` and ask(…) in Python open. Send its GeoJSON as "
+                "{over: …} in the body of POST /v1/ask, or write polygon(lat lon, …).",
+                where=region.path,
+            )
         case _:
             raise TypeError(f"{region} has no area")
 
@@ -256,11 +261,13 @@ def _outside(
 ) -> QuestionError:
     grid = f"lat {latitude_edges[0]:g}..{latitude_edges[-1]:g}, lon {longitude_edges[0]:g}..{longitude_edges[-1]:g}"
     where = "lies outside the grid" if covered < SLIVER else f"lies {1 - covered:.0%} outside the grid"
-    text = f"{region_text(region)} {where} ({grid})."
+    name = f"The polygon of {region.size} vertices" if isinstance(region, Polygon) else region_text(region)
+    text = f"{name} {where} ({grid})."
     if covered < SLIVER:
-        return QuestionError("region_outside", text, where=region_text(region))
-    text += f" Allow a part to use the rest ({PARTIAL})."
-    return QuestionError("region_outside", text, where=region_text(region), try_=("--partial",))
+        return QuestionError("region_outside", text, where=name)
+    return QuestionError(
+        "region_outside", f"{text} Allow a part to use the rest ({PARTIAL}).", where=name, try_=("--partial",)
+    )
 
 
 def _shipped(name: str) -> list[dict[str, Any]]:
