@@ -106,6 +106,14 @@ def test_exit_codes_tell_wrong_from_missing_and_refused():
         assert caught.value.exit_code == expected
 
 
+@pytest.mark.parametrize(
+    "text", [WARM, "map of tas.mean(time=2004-01) > 280 K", "dist of tas.mean(over=west).mean(time=all)"]
+)
+def test_a_single_member_is_refused(text):
+    with pytest.raises(QuestionError, match="^One member has no share of members; at least two are needed"):
+        ask(text, forecast(members=1))
+
+
 def warnings(payload):
     return {warning["code"]: warning["text"] for warning in payload["warnings"]}
 

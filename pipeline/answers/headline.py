@@ -118,10 +118,14 @@ def _seen(tally: Tally, level: float) -> str:
     if events == 0:
         odds = int(1 / tally.chance.high)
         bound = f"the true chance could be as high as {percent(tally.chance.high)}"
+        if odds < 2:
+            return f"None of {counted} {what} ({bound})"
         return f"Fewer than 1 in {odds} (0 of {counted} {what}; {bound})"
     if events == counted:
         odds = int(1 / (1 - tally.chance.low))
         bound = f"the true chance could be as low as {percent(tally.chance.low)}"
+        if odds < 2:
+            return f"All {counted} {what} ({bound})"
         return f"More than {odds - 1} in {odds} (all {counted} {what}; {bound})"
     return f"{percent(tally.chance.value)} ({events} of {counted} {what}; {interval_text(tally.chance, level)})"
 

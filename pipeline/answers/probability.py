@@ -141,13 +141,15 @@ class Inquiry:
             partial: Whether a part of a region on the grid will do.
 
         Raises:
-            QuestionError: A forecast or scenario that the ensemble does not have.
+            QuestionError: A forecast or scenario that the ensemble does not have, or a single member.
             ValueError: A reference of another grid or cadence.
         """
         for name in ("latitude", "longitude"):
             if not np.array_equal(ensemble[name].values, reference[name].values):
                 raise ValueError(f"reference: its {name} differs from the ensemble's; give it on the same grid")
         one, incomplete = stored_members(_one_forecast(ensemble, question.forecast), partial=partial)
+        if one.sizes["member"] < 2:
+            raise QuestionError("too_few_members", "One member has no share of members; at least two are needed.")
         late = overdue(ensemble) if question.forecast in (None, "latest") and "init_time" in ensemble.dims else None
         notes = {"members_incomplete": incomplete, "stale_forecast": late}
         timeline = timeline_of(one, earlier=earlier_starts(ensemble, one))
