@@ -13,7 +13,6 @@ from flows.progress import Reporter
 from flows.starts import Kind, Starts, starts_of
 from flows.system import System
 from pipeline.ensembles import EnsembleWriter, Piece, write_piece
-from pipeline.periods import dates
 from pipeline.workspace import Workspace
 
 
@@ -71,9 +70,10 @@ def draw_piece(
     group, init = starts.groups[piece.scenario], layout.init_times[piece.init]
     held = system.fields(group)
     held = held.isel(realization=0, drop=True) if "realization" in held.dims else held
-    ends = dates(held["time_bnds"])
-    past = ends[np.searchsorted(ends[:, 1], init, side="right") - history :][:history] if history else ends[:0]
-    bounds = np.concatenate([past, layout.valid_bounds[piece.init]])
+    periods = system.periods(group)
+    last = periods.until(init)
+    held = held.isel(time=slice(max(0, last - max(2, history)), max(2, last)))  # two steps tell the cadence
+    bounds = np.concatenate([periods.ends[max(0, last - history) : last], layout.valid_bounds[piece.init]])
     covariates = system.covariates(group, bounds)
     situation = context(held, trained.background, covariates=covariates, bounds=bounds, init=init, history=history)
     drawn = trained.model.sample(

@@ -16,7 +16,7 @@ import numpy as np
 from flows.experiment import InitTimes
 from flows.system import System
 from pipeline.errors import TercileError
-from pipeline.periods import dates, infer_cadence, years
+from pipeline.periods import years
 
 Kind = Literal["hindcast", "forecast"]
 PROJECTION_GAP = 5
@@ -111,7 +111,7 @@ def hindcasts(system: System, model: str) -> Starts | None:
     rows, leads = _projections(system, group, blocks, history) if forced else _spread_evenly(system, group, history)
     if not len(rows):
         return None
-    bounds = dates(system.groups[group]["time_bnds"])
+    bounds = system.periods(group).ends
     year = years(system.groups[group]["time"])[rows]
     block = np.array([next(n for n, (_, last) in enumerate(blocks) if one <= last) for one in year])
     fold = np.array([next(n for n, part in enumerate(folds) if one in part) for one in block])
@@ -180,12 +180,12 @@ def _spread_evenly(system: System, group: str, history: int) -> tuple[np.ndarray
 
 
 def _per_year(system: System) -> float:
-    return infer_cadence(system.groups[system.experiment.lead_group]["time"]).per_year
+    return system.periods(system.experiment.lead_group).cadence.per_year
 
 
 def _asked(system: System) -> np.ndarray:
     """Ends of the last input periods of all forecasts."""
-    ends = dates(system.groups[system.experiment.lead_group]["time_bnds"])[:, 1]
+    ends = system.periods(system.experiment.lead_group).ends[:, 1]
     asked = system.experiment.forecast.init_times
     if asked == "latest":
         return ends[-1:]

@@ -23,7 +23,7 @@ from pipeline.ensembles import EnsembleWriter, Layout
 from pipeline.errors import TercileError
 from pipeline.judging import VERSION as SCORECARD_VERSION
 from pipeline.pathway import warming_pathway
-from pipeline.periods import dates, future_periods, infer_cadence, seconds, years
+from pipeline.periods import Periods, dates, seconds, years
 from pipeline.products import open_calibration
 from pipeline.workspace import Workspace
 
@@ -41,6 +41,7 @@ class System:
     experiment: Experiment
     workspace: Workspace
     _pathways: dict[str, dict[cftime.datetime, float]] = field(default_factory=dict, repr=False, compare=False)
+    _periods: dict[str, Periods] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def groups(self) -> dict[str, xr.Dataset]:
@@ -63,6 +64,12 @@ class System:
         if "realization" in dataset.dims and realizations is not None:
             return dataset.sel(realization=realizations)
         return dataset
+
+    def periods(self, group: str) -> Periods:
+        """The periods of a group's record."""
+        if group not in self._periods:
+            self._periods[group] = Periods.of(self.groups[group])
+        return self._periods[group]
 
     def check_split(self) -> None:
         """Each span of the split lies within its group's record.
@@ -177,9 +184,10 @@ class System:
     def inputs_hash(self, starts: "Starts", position: int, *, history: int) -> int:
         """Hash of what the members of one initial time depend on beside the model."""
         held, init = self.groups[starts.groups[0]], starts.init_times[position]
-        ends = dates(held["time_bnds"])[:, 1]
-        past = held["content_hash"].values[ends <= init][-history:] if history else np.zeros(0, dtype="int64")
-        ahead = future_periods(held, init=init, leads=starts.leads)[1]
+        periods = self.periods(starts.groups[0])
+        last = periods.until(init)
+        past = held["content_hash"].values[max(0, last - history) : last]
+        ahead = periods.ahead(init, starts.leads)[1]
         forcing = [self.covariates(group, ahead).tolist() for group in starts.groups]
         config, fold = self.experiment.forecast, starts.fold_of(position)
         digest = _digest(
@@ -273,7 +281,8 @@ class System:
     def layout(self, starts: "Starts") -> Layout:
         """What an ensemble from these starts looks like."""
         config, held = self.experiment.forecast, self.groups[starts.groups[0]]
-        periods = [future_periods(held, init=init, leads=starts.leads) for init in starts.init_times]
+        record = self.periods(starts.groups[0])
+        periods = [record.ahead(init, starts.leads) for init in starts.init_times]
         template = held[list(self.experiment.variables)].isel(time=0, drop=True)
         return Layout(
             template=template.isel(realization=0, drop=True) if "realization" in template.dims else template,
@@ -281,7 +290,7 @@ class System:
             init_times=starts.init_times,
             valid_times=np.array([labels for labels, _ in periods]),
             valid_bounds=np.array([ends for _, ends in periods]),
-            cadence=infer_cadence(held["time"]),
+            cadence=record.cadence,
             members=config.members,
             block=config.block,
         )

@@ -6,7 +6,8 @@ A month is no fixed number of days, so everything counts in whole periods of the
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from functools import cached_property
+from typing import Literal, Self
 
 import cftime
 import numpy as np
@@ -128,26 +129,50 @@ def with_bounds(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign(time_bnds=(("time", "bnds"), from_dates(both)))
 
 
-def future_periods(dataset: xr.Dataset, *, init: cftime.datetime, leads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and ends of the ``leads`` periods after ``init``.
+@dataclass(frozen=True)
+class Periods:
+    """The periods of a record as dates, which take long to make and are asked for again and again.
 
-    A period that the archive holds keeps the archive's own label; beyond it labels go on in the archive's manner.
-
-    Args:
-        dataset: An archive group with ``time`` and ``time_bnds``.
-        init: End of the last input period.
-        leads: How many periods.
-
-    Returns:
-        ``cftime`` labels ``(leads,)`` and ends ``(leads, 2)``.
+    Attributes:
+        labels: ``cftime``, ``(time,)``.
+        ends: ``cftime``, ``(time, 2)``.
+        cadence: Their length.
     """
-    cadence = infer_cadence(dataset["time"])
-    labels, bounds = dates(dataset["time"]), dates(dataset["time_bnds"])
-    known = dict(zip(bounds[:, 0], labels, strict=True))
-    ends = np.array([[cadence.advance(init, n), cadence.advance(init, n + 1)] for n in range(leads)])
-    ahead = [cadence.between(bounds[-1, 0], start) for start in ends[:, 0]]
-    made = [cadence.advance(labels[-1], count) for count in ahead]
-    return np.array([known.get(start, label) for start, label in zip(ends[:, 0], made, strict=True)]), ends
+
+    labels: np.ndarray
+    ends: np.ndarray
+    cadence: Cadence
+
+    @classmethod
+    def of(cls, dataset: xr.Dataset) -> Self:
+        """Those of an archive group with ``time`` and ``time_bnds``."""
+        return cls(dates(dataset["time"]), dates(dataset["time_bnds"]), infer_cadence(dataset["time"]))
+
+    def until(self, init: cftime.datetime) -> int:
+        """How many of them have ended by then."""
+        return int(np.searchsorted(self.ends[:, 1], init, side="right"))
+
+    def ahead(self, init: cftime.datetime, leads: int) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and ends of the ``leads`` periods after ``init``.
+
+        A period that the record holds keeps the record's own label; beyond it labels go on in the record's manner.
+
+        Args:
+            init: End of the last input period.
+            leads: How many periods.
+
+        Returns:
+            ``cftime`` labels ``(leads,)`` and ends ``(leads, 2)``.
+        """
+        ends = np.array([[self.cadence.advance(init, n), self.cadence.advance(init, n + 1)] for n in range(leads)])
+        ahead = [self.cadence.between(self.ends[-1, 0], start) for start in ends[:, 0]]
+        made = [self.cadence.advance(self.labels[-1], count) for count in ahead]
+        return np.array([self._known.get(start, label) for start, label in zip(ends[:, 0], made, strict=True)]), ends
+
+    @cached_property
+    def _known(self) -> dict[cftime.datetime, cftime.datetime]:
+        """Label of the period that starts at a date."""
+        return dict(zip(self.ends[:, 0], self.labels, strict=True))
 
 
 def season_phase(time_bnds: xr.DataArray) -> np.ndarray:

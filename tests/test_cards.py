@@ -14,7 +14,7 @@ from models.steps import Stretch, context, to_fields, training_data
 from pipeline.background import BackgroundConfig, Sample, fit_background
 from pipeline.errors import TercileError
 from pipeline.names import VARIABLES, canonical
-from pipeline.periods import dates, future_periods, with_bounds
+from pipeline.periods import Periods, dates, with_bounds
 from tests.conftest import monthly_record
 
 
@@ -35,7 +35,7 @@ def system():
 
 def situation(fields, background, *, leads=6, history=3, first=110):
     init = dates(fields["time_bnds"])[first, 1]
-    ahead = future_periods(fields, init=init, leads=leads)[1]
+    ahead = Periods.of(fields).ahead(init, leads)[1]
     bounds = np.concatenate([dates(fields["time_bnds"])[first + 1 - history : first + 1], ahead])
     return context(
         fields, background, covariates=np.zeros((len(bounds), 0)), bounds=bounds, init=init, history=history

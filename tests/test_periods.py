@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pipeline.errors import InputRefusedError
 from pipeline.periods import (
     Cadence,
+    Periods,
     dates,
     from_dates,
-    future_periods,
     infer_cadence,
     season_phase,
     seconds,
@@ -84,7 +84,7 @@ def test_bounds_inferred_from_mid_month_labels():
 def test_future_periods_keep_known_labels_and_go_on_in_their_manner():
     record = with_bounds(monthly_record(years=1))
     init = dates(record["time_bnds"])[9, 1]
-    ahead, ends = future_periods(record, init=init, leads=4)
+    ahead, ends = Periods.of(record).ahead(init, 4)
     assert [str(label)[:7] for label in ahead] == ["1990-11", "1990-12", "1991-01", "1991-02"]
     assert ends[0, 0] == init
     assert (ends[1:, 0] == ends[:-1, 1]).all()
@@ -97,7 +97,7 @@ def test_annual_periods_that_start_in_december():
         {"time_bnds": (("time", "bnds"), [[a, a.replace(year=a.year + 1)] for a in starts])},
         coords={"time": [a.replace(year=a.year + 1, month=6) for a in starts]},
     )
-    ahead, ends = future_periods(data, init=dates(data["time_bnds"])[-1, 1], leads=2)
+    ahead, ends = Periods.of(data).ahead(dates(data["time_bnds"])[-1, 1], 2)
     assert [str(label)[:10] for label in ahead] == ["1865-06-01", "1866-06-01"]
     assert [str(end)[:10] for end in ends[0]] == ["1864-12-01", "1865-12-01"]
 
