@@ -3,9 +3,11 @@
 import itertools
 import json
 import re
+import time
 from importlib.resources import files
 from urllib.parse import quote
 
+import cftime
 import numpy as np
 import pytest
 
@@ -73,7 +75,7 @@ def test_a_question_is_answered_and_its_skill_fills_in(page):
     assert "of 20 members" in page.text(".headline")
     assert value(page, "#region") == "middle"
     assert value(page, "#threshold") == "0.5 K"
-    page.until("document.querySelector('#skill-chip').textContent.startsWith('skilful')")
+    page.until("document.querySelector('.skill-chip').textContent.startsWith('skilful')")
     assert page.js("document.querySelectorAll('#reliability svg circle').length") > 3
     assert page.js("document.querySelectorAll('#past tr').length") > 15
     assert page.js("document.querySelectorAll('.dots i').length") == 20
@@ -126,10 +128,11 @@ def test_enter_asks_and_tab_reaches_every_control(page):
     )
     page.js("document.activeElement.blur(); window.scrollTo(0, 0)")
     seen = set()
-    for _ in range(40):
+    for _ in range(50):
         page.key("Tab")
         seen.add(page.js("document.activeElement.id || document.activeElement.textContent"))
-    assert {"verb", "variable", "region", "window", "threshold", "text", "go", "slider", "spaghetti", "map"} <= seen
+    controls = {"verb", "variable", "region", "window", "threshold", "other-region", "text", "go", "slider"}
+    assert controls | {"spaghetti", "play", "back", "next", "map"} <= seen
 
 
 def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path):
@@ -178,6 +181,152 @@ def test_two_scenarios_are_compared_on_one_axis(page, tmp_path):
         page.requests.clear()
 
 
+@pytest.fixture(scope="module")
+def two_forecasts(tmp_path_factory):
+    workspace = build(tmp_path_factory.mktemp("two") / "w", hindcast_months=())
+    later = cftime.datetime(1961, 1, 1, calendar="noleap")
+    write_ensemble(workspace, record(), [later], kind="forecast", leads=6, count=20, seed=9)
+    with serving(workspace) as address:
+        yield address
+
+
+def columns(page, table):
+    return page.js(f"[...document.querySelectorAll('{table} th')].map((cell) => cell.textContent)")
+
+
+def choose(page, selector, option):
+    page.js(
+        f"(() => {{ const box = document.querySelector('{selector}'); box.value = {json.dumps(option)};"
+        "box.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+
+
+def test_two_regions_are_compared_as_pairs_by_keyboard_and_the_permalink_brings_them_back(page, address):
+    page.until("document.querySelector('#plume svg')")
+    write(page, "#other-region", "point(4, 188)")
+    page.until("document.querySelector('#other').value.includes('over=point(4, 188)')")
+    page.until("document.querySelector('#reading').textContent.includes('Compared with: ')")
+    page.key("Enter", text="\r")
+    page.until(f"document.querySelector('#difference') && {DONE} && document.querySelector('#plume svg')")
+    assert "middle less point(4, 188): " in page.text("#difference")
+    assert "compared in pairs" in page.text("#difference")
+    assert "The ratio is at least" in page.text("#difference")  # no member has the event there
+    assert page.js("document.querySelectorAll('#card .dots').length") == 2
+    page.until("document.querySelectorAll('#exceedance-table th').length === 5")
+    assert columns(page, "#exceedance-table")[1:] == [
+        *("middle", "point(4, 188)"),
+        *("reference, middle", "reference, point(4, 188)"),
+    ]
+    assert columns(page, "#plume-table")[1:4] == ["middle 5 %", "middle median", "middle 95 %"]
+    page.until("document.querySelectorAll('#reliability svg path').length === 4", seconds=40)
+    headline, link = page.text(".headline"), page.js("document.querySelector('#permalink').href")
+    page.goto("about:blank")
+    page.goto(link)
+    page.until(f"{DONE} && document.querySelector('#difference')")
+    assert page.text(".headline") == headline
+    page.until("document.querySelector('#other-region').value === 'point(4, 188)'")
+
+
+def test_two_forecasts_are_compared_as_independent_on_one_axis_of_dates(page, two_forecasts):
+    page.goto(f"{two_forecasts}/?q={quote(WARM.replace('lead 1..2', '1961-01..1961-02'))}")
+    page.until(f"{DONE} && document.querySelector('#plume svg')")
+    choose(page, "#other-forecast", "fc-1960-10-01")
+    page.until("document.querySelector('#other').value.endsWith('forecast fc-1960-10-01')")
+    page.click("#go")
+    page.until(f"document.querySelector('#difference') && {DONE}")
+    page.until("document.querySelectorAll('#plume-table th').length === 7")
+    assert "fc-1961-01-01 less fc-1960-10-01" in page.text("#difference")
+    assert "fc-1961-01-01 has 8.0 times the chance of fc-1960-10-01 (interval 2.0 to 46)" in page.text("#difference")
+    assert "compared as independent" in page.text("#difference")
+    months = page.js("[...document.querySelectorAll('#plume-table td:first-child')].map((cell) => cell.textContent)")
+    assert months == [*(f"1960-{month}" for month in (10, 11, 12)), *(f"1961-0{month}" for month in range(1, 7))]
+    shown = "[...document.querySelectorAll('#plume-table tr')].at({}).textContent"
+    assert page.js(shown.format(1)).startswith("1960-10–––")
+    assert page.js(shown.format(-1)).endswith("–––")
+    assert columns(page, "#exceedance-table") == ["exceeded with", "fc-1961-01-01", "fc-1960-10-01", "reference"]
+    assert page.js("document.querySelector('#banner').hidden")
+    page.requests.clear()
+
+
+def test_any_two_questions_are_compared_as_text(page, address):
+    given = "sst.anom.mean(over=middle).max(time=all) > -1 K"
+    other = f"prob (sst.anom.mean(over=middle) > 0.5 K).any(time=lead 1..2) given {given}"
+    page.goto(f"{address}/?q={quote(WARM)}&with={quote(other)}")
+    page.until(f"document.querySelector('#difference') && {DONE}")
+    assert page.text(".headline").startswith("first: ")
+    page.until("document.querySelector('#sentence').disabled && document.querySelector('#other-part').open")
+    page.js("document.querySelector('#other').value = ''")
+    page.js("document.querySelector('#go').click()")
+    page.until(f"!document.querySelector('#difference') && {DONE}")
+    assert "with=" not in page.js("location.search")
+
+
+def test_forecasts_of_different_years_lie_on_one_axis_of_leads(page):
+    def view(year, value):
+        course = {"units": "K", "dates": [f"{year}-01", f"{year}-02"], "members": {"": [[value, value]]}}
+        usual = {"low": [0, 0], "high": [1, 1], "thresholds": [0.5]}
+        return {"plume": {**course, **usual, "past": {"dates": [f"{year - 1}-12"], "values": [value]}}, "event": [1]}
+
+    views = json.dumps([view(1950, 1), view(1960, 2)])
+    found = page.js(f"import('/explorer/sides.js').then((found) => found.sides({views}, ['a', 'b']))")
+    assert found["plume"]["labels"] == ["lead 0", "lead 1", "lead 2"]
+    assert found["plume"]["members"] == {"a": [[None, 1, 1]], "b": [[None, 2, 2]]}
+    assert found["plume"]["usual"] == [["usual", [None, [0, 1], [0, 1]]]]
+    assert found["plume"]["past"] == [["observed, a", [1, None, None]], ["observed, b", [2, None, None]]]
+    assert (found["exceedance"], found["events"]) == (None, {"a": [1], "b": [1]})
+
+
+def test_members_are_played_one_by_one_and_stopped_by_keyboard(page):
+    page.until("document.querySelector('#plume svg')")
+    before = page.js("document.querySelectorAll('#plume svg path').length")
+    page.js("document.querySelector('#play').focus()")
+    page.key("Enter", text="\r")
+    page.until("document.querySelector('#member').textContent.startsWith('Member 2 of 20. ')")
+    assert page.text("#play") == "Stop"
+    assert page.js("document.querySelectorAll('#plume svg path').length") == before + 2
+    page.key("Enter", text="\r")
+    stopped = page.text("#member")
+    assert page.text("#play") == "Play members"
+    time.sleep(0.8)
+    assert page.text("#member") == stopped
+
+
+def test_play_ends_with_the_last_member_which_says_what_the_table_says(page):
+    page.until("document.querySelector('#plume svg')")
+    page.click("#back")
+    page.click("#back")
+    assert page.text("#member").startswith("Member 19 of 20. ")
+    page.click("#play")
+    page.until("document.querySelector('#play').textContent === 'Play members'")
+    row = page.js("[...document.querySelectorAll('#member-table tr')].at(-1).textContent")
+    number, event = re.fullmatch(r"20(-?[\d.]+)(● yes|○ no)", row).groups()
+    assert page.text("#member") == f"Member 20 of 20. {number} K; event: {event}."
+    yes = page.js("document.querySelector('#member-table').textContent.split('● yes').length - 1")
+    assert yes == page.js("document.querySelectorAll('#card .dots .yes').length")
+    page.click("#next")
+    assert page.text("#member") == ""
+
+
+def test_where_motion_is_not_wanted_members_are_stepped_through(page, address):
+    less = {"name": "prefers-reduced-motion", "value": "reduce"}
+    page.send("Emulation.setEmulatedMedia", features=[less])
+    try:
+        page.goto("about:blank")
+        page.goto(f"{address}/?q={quote(WARM)}")
+        page.until(f"{DONE} && document.querySelector('#plume svg')")
+        assert page.js("document.querySelector('#play').hidden")
+        page.click("#next")
+        assert page.text("#member").startswith("Member 1 of 20. ")
+        page.send("Emulation.setEmulatedMedia", features=[])
+        page.until("!document.querySelector('#play').hidden")
+        page.click("#play")
+        page.until("document.querySelector('#play').textContent === 'Stop'")
+        page.send("Emulation.setEmulatedMedia", features=[less])
+        page.until("document.querySelector('#play').hidden && document.querySelector('#play').textContent !== 'Stop'")
+    finally:
+        page.send("Emulation.setEmulatedMedia", features=[])
+
+
 @pytest.mark.parametrize("matrix", [np.eye(3), DEUTERANOPIA], ids=["full", "deuteranopia"])
 def test_neighbouring_classes_of_the_map_differ_in_every_kind_of_vision(matrix):
     scales = re.findall(r"colours: \[([^\]]+)\]", (files("pipeline") / "data/explorer/map.js").read_text())
@@ -195,9 +344,11 @@ def test_every_member_can_be_shown(page):
     page.until(f"{lines} > {before + 10}")
 
 
-def test_a_phone_has_no_sideways_scrolling_and_readable_text(page, address):
+@pytest.mark.parametrize("other", ["", WARM.replace("middle", "box(lat=-4..4, lon=-170..-160)")], ids=["one", "two"])
+def test_a_phone_has_no_sideways_scrolling_and_readable_text(page, address, other):
     page.size(390, 844, mobile=True)
-    page.goto(f"{address}/?q={quote(WARM)}")
+    page.goto("about:blank")
+    page.goto(f"{address}/?q={quote(WARM)}&with={quote(other)}")
     page.until(f"{DONE} && document.querySelector('#plume svg')")
     assert page.js("document.documentElement.scrollWidth") <= 390
     small = page.js(SMALL_TEXT)

@@ -185,9 +185,23 @@ def test_what_is_drawn_comes_from_the_members_of_the_answer(client, workspace):
     assert view["plume"]["thresholds"] == [0.5]
 
 
+def test_two_questions_are_compared_from_one_state_of_the_stores(client, workspace):
+    middle, corner = (WARM.replace("0.5", "-0.8").replace("middle", place) for place in ("middle", "point(4, 188)"))
+    found = client.get("/v1/compare", params={"q": middle, "with": corner, "skill": "now", "level": 80}).json()
+    first, second = (ask(workspace, text, level=0.8) for text in (middle, corner))
+    expected = json.loads(json.dumps(first.compare(second)))
+    assert [plain(each) for each in found.pop("answers")] == [plain(each) for each in expected.pop("answers")]
+    assert found == expected
+    assert found["difference"]["level"] == 0.8
+    assert found["difference"]["correlation"] > 0.2
+
+
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
+        (f"/v1/compare?q={WARM}", 422, "bad_request"),
+        (f"/v1/compare?q={WARM}&with={MAP}", 422, "not_comparable"),
+        (f"/v1/compare?q={WARM}&with={WARM} forecast 1850-01-01", 404, "unknown_forecast"),
         ("/v1/ask?q=prob temp.mean(over=middle).mean(time=lead 1) > 1 K", 422, "unknown_variable"),
         ("/v1/ask?q=prob sst.mean(over=middle).mean(time=lead 9) > 1 K", 422, "beyond_horizon"),
         ("/v1/ask?q=prob sst.mean(over", 422, "parse"),

@@ -1,4 +1,4 @@
-"""The service: ``/v1/ask``, ``/v1/explain``, ``/v1/view``, ``/v1/catalog``, ``/healthz``, and the page at ``/``."""
+"""The service: ``/v1/ask``, ``/v1/compare``, ``/v1/view`` and the other routes of ``/v1``, and the page at ``/``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.service.problems import MEDIA as PROBLEM
 from pipeline.service.problems import Problem, ServiceError, install
 from pipeline.workspace import Workspace
 
-SCRIPTS = ("main.js", "card.js", "charts.js", "map.js", "sentence.js")
+SCRIPTS = ("main.js", "card.js", "charts.js", "map.js", "members.js", "sentence.js", "sides.js")
 PAGE = {
     "/": "explorer/index.html",
     "/explorer/style.css": "explorer/style.css",
@@ -41,6 +41,15 @@ QuestionText = Annotated[
         max_length=20_000,
         description="A question in the event language.",
         examples=["prob tas.mean(over=globe).mean(time=lead 1) > p66"],
+    ),
+]
+OtherText = Annotated[
+    str,
+    Query(
+        alias="with",
+        max_length=20_000,
+        description="The question that it is compared with.",
+        examples=["prob tas.mean(over=nino34).mean(time=lead 1) > p66"],
     ),
 ]
 Level = Annotated[float, Query(ge=50, le=99, description="Level of the intervals, %.")]
@@ -167,6 +176,20 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
 
         found = await desk.run(work)
         return Response(dumped(found if isinstance(asked, list) else found[0]), media_type="application/json")
+
+    @app.get("/v1/compare", summary="Two questions side by side, with difference and ratio", response_class=Response)
+    async def compare(
+        q: QuestionText,
+        other: OtherText,
+        level: Level = 90.0,
+        partial: Partial = False,
+        skill: Waits = "pending",
+        as_of: AsOf = None,
+    ) -> Response:
+        pair = parse(q), parse(other)
+        settings: dict[str, Any] = {"level": level / 100, "partial": partial, "skill": skill, "as_of": as_of}
+        found = await desk.run(lambda: desk.compare(*pair, **settings))
+        return Response(dumped(found), media_type="application/json")
 
     @app.get("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
     async def explain(q: QuestionText, as_of: AsOf = None) -> Response:

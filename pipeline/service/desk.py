@@ -79,7 +79,14 @@ class Desk:
         self, question: Question, *, level: float, partial: bool, skill: Skill, as_of: datetime | None = None
     ) -> Answer:
         """An answer; where its skill is pending, the replay begins beside it."""
+        return self._answered(self.issued(as_of), question, level=level, partial=partial, skill=skill)
+
+    def compare(self, first: Question, second: Question, *, as_of: datetime | None, **settings: Any) -> dict[str, Any]:
+        """Two answers side by side, both of one state of the stores."""
         issued = self.issued(as_of)
+        return self._answered(issued, first, **settings).compare(self._answered(issued, second, **settings))
+
+    def _answered(self, issued: Issued, question: Question, *, level: float, partial: bool, skill: Skill) -> Answer:
         why = self.too_large(question, skill)
         if why:
             raise ServiceError(413, "too_big", f"{why} Ask with GET, which starts a job.")

@@ -1,6 +1,6 @@
 // The answer as a card: headline, number line, dots, chips, warnings; and the links that take it elsewhere.
 
-import { numberLine, percent } from "./charts.js";
+import { differenceLine, numberLine, percent, swatch } from "./charts.js";
 
 const VERDICTS = {
   skilful: "skilful in past forecasts", no_evidence: "no skill shown", worse_than_climatology: "worse than the usual odds",
@@ -11,20 +11,49 @@ function made(name, text, attributes = {}) {
   return Object.assign(document.createElement(name), { textContent: text, ...attributes });
 }
 
-export function showCard(target, answer) {
-  const parts = answer.scenarios || [answer];
-  const own = answer.scenarios ? answer.headline.text.split(answer.scenarios[0].headline.text)[0] : answer.headline.text;
-  const pieces = [made("p", own || answer.headline.text, { className: "headline" }), made("p", answer.question.reads_as, { className: "quiet" })];
-  for (const part of parts.filter((each) => each.members?.total)) {
-    if (part.scenario) pieces.push(made("p", part.headline.text));
-    pieces.push(numberLine(part), dots(part.members), chips(part));
-  }
-  if (answer.difference) pieces.push(difference(answer));
-  const state = made("ul", "", { className: "chips" });
-  state.append(made("li", skillText(answer.skill), { id: "skill-chip" }), made("li", answer.calibration.state.replaceAll("_", " ")));
+export function showCard(target, answer, comparison) {
+  const told = comparison || answer, parts = sidesOf(answer, comparison);
+  const own = answer.difference ? answer.headline.text.split(answer.scenarios[0].headline.text)[0] : told.headline.text;
+  const pieces = [made("p", own, { className: "headline" })];
+  if (told.difference) pieces.push(...difference(told, parts.map((part) => part.name)));
+  const readings = new Set((comparison ? parts : [answer]).map((each) => each.question.reads_as));
+  if (readings.size === 1) pieces.push(made("p", [...readings][0], { className: "quiet" }));
+  parts.forEach((part, at) => {
+    if (part.name && part.members?.total) pieces.push(side(part, at));
+    if (readings.size > 1) pieces.push(made("p", part.question.reads_as, { className: "quiet" }));
+    if (part.members?.total) pieces.push(numberLine(part), dots(part.members), chips(part));
+    if (comparison || at === parts.length - 1) pieces.push(state(comparison ? part : answer));
+  });
   const warnings = made("ul", "", { className: "warnings" });
-  warnings.append(...answer.warnings.map((warning) => made("li", warning.text)));
-  target.replaceChildren(...pieces, state, warnings);
+  warnings.append(...warned(answer, comparison).map((text) => made("li", text)));
+  target.replaceChildren(...pieces, warnings);
+}
+
+function sidesOf(answer, comparison) {
+  // One part for each number of the card, under its name.
+  if (comparison) return comparison.answers.map((part, at) => ({ ...part, name: comparison.names[at] }));
+  return (answer.scenarios || [answer]).map((part) => ({ ...part, name: part.scenario }));
+}
+
+function side(part, at) {
+  const line = made("p", "", { className: "side" });
+  line.append(swatch(at), made("strong", `${part.name}: `), part.headline.text);
+  return line;
+}
+
+function state({ skill, calibration }) {
+  const list = made("ul", "", { className: "chips" });
+  list.append(made("li", skillText(skill), { className: "skill-chip" }), made("li", calibration.state.replaceAll("_", " ")));
+  return list;
+}
+
+function warned(answer, comparison) {
+  // What both sides say is said once.
+  if (!comparison) return answer.warnings.map((warning) => warning.text);
+  const texts = comparison.answers.map((part) => part.warnings.map((warning) => warning.text));
+  const shared = texts[0].filter((text) => texts[1].includes(text));
+  const single = texts.flatMap((own, at) => own.filter((text) => !shared.includes(text)).map((text) => `${comparison.names[at]}: ${text}`));
+  return [...comparison.warnings.map((warning) => warning.text), ...shared, ...single];
 }
 
 export function skillText(skill) {
@@ -54,21 +83,27 @@ function dots(members) {
   return box;
 }
 
-function difference(answer) {
-  const [one, other] = answer.scenarios.map((part) => part.scenario), { value, low, high } = answer.difference;
-  const points = (share) => `${share >= 0 ? "+" : "−"}${Math.abs(100 * share).toFixed(0)}`;
-  const ratio = answer.probability_ratio?.value, times = ratio ? ` ${one} has ${ratio.toPrecision(2)} times the chance of ${other}.` : "";
-  return made("p", `${one} less ${other}: ${points(value)} points (interval ${points(low)} to ${points(high)}).${times}`, { id: "difference" });
+function difference({ difference: gap, probability_ratio: ratio }, [one, other]) {
+  const points = (share) => `${share >= 0 ? "+" : "−"}${Math.abs(100 * share).toFixed(0)}`, times = (value) => value.toPrecision(2);
+  const ends = ratio.high === null ? `interval from ${times(ratio.low)}` : `interval ${times(ratio.low)} to ${times(ratio.high)}`;
+  const chance = ratio.value === null ? ` ${ratio.value_reason} The ratio is at least ${times(ratio.low)}.` : ` ${one} has ${times(ratio.value)} times the chance of ${other} (${ends}).`;
+  const how = gap.method.includes("paired") ? "Members are the same futures in both, so they are compared in pairs." : "Members were drawn apart, so they are compared as independent.";
+  const text = `${one} less ${other}: ${points(gap.value)} points (interval ${points(gap.low)} to ${points(gap.high)}).${chance} ${how}`;
+  return [differenceLine(gap, [one, other]), made("p", text, { id: "difference" })];
 }
 
-export function showLinks(target, answer, { permalink, pinned, yaml, fetchFile }) {
-  const query = encodeURIComponent(answer.question.text), is_field = ["map", "series"].includes(answer.question.ask);
-  const forms = ["json", "csv", "netcdf", "png", ...(is_field ? ["covjson"] : [])];
-  const links = forms.map((form) => {
-    const link = made("a", form.toUpperCase(), { href: `/v1/ask?q=${query}${pinned}&format=${form}`, download: `answer.${form === "netcdf" ? "nc" : form}` });
+export function showLinks(target, answer, { permalink, newest, other, pinned, yaml, fetchFile }) {
+  const texts = other ? [answer.question.text, other] : [answer.question.text], coded = texts.map(encodeURIComponent);
+  const address = other ? `/v1/compare?q=${coded[0]}&with=${coded[1]}${pinned}` : `/v1/ask?q=${coded[0]}${pinned}`;
+  const file = (name, href, download) => {
+    const link = made("a", name, { href, download });
     if (fetchFile) link.addEventListener("click", (event) => { event.preventDefault(); fetchFile(link.href, link.download); });
     return link;
-  });
+  };
+  const is_field = ["map", "series"].includes(answer.question.ask), forms = ["json", "csv", "netcdf", "png", ...(is_field ? ["covjson"] : [])];
+  const files = other
+    ? [file("JSON", address, "comparison.json"), ...coded.map((query, at) => file(`CSV of the ${at ? "second" : "first"}`, `/v1/ask?q=${query}${pinned}&format=csv`, `answer-${at + 1}.csv`))]
+    : forms.map((form) => file(form.toUpperCase(), `${address}&format=${form}`, `answer.${form === "netcdf" ? "nc" : form}`));
   const copy = (name, text) => {
     const link = made("a", `Copy as ${name}`, { href: permalink });
     link.addEventListener("click", async (event) => {
@@ -78,10 +113,10 @@ export function showLinks(target, answer, { permalink, pinned, yaml, fetchFile }
     });
     return link;
   };
-  const quoted = answer.question.text.replaceAll("'", "'\\''");
+  const python = texts.map((text) => `ask(workspace, ${JSON.stringify(text)})`), shell = texts.map((text) => `tercile ask '${text.replaceAll("'", "'\\''")}'`);
   target.replaceChildren(
-    made("a", "Permalink", { href: permalink, id: "permalink" }), made("a", "Always the newest", { href: `/?q=${query}`, id: "newest" }), ...links,
-    copy("YAML", yaml), copy("Python", `ask(workspace, ${JSON.stringify(answer.question.text)})`),
-    copy("curl", `curl '${location.origin}/v1/ask?q=${query.replaceAll("'", "%27")}${pinned}'`), copy("shell command", `tercile ask '${quoted}'`),
+    made("a", "Permalink", { href: permalink, id: "permalink" }), made("a", "Always the newest", { href: newest, id: "newest" }), ...files,
+    copy("YAML", yaml), copy("Python", other ? `${python[0]}.compare(${python[1]})` : python[0]),
+    copy("curl", `curl '${location.origin}${address.replaceAll("'", "%27")}'`), copy("shell command", shell.join("\n")),
   );
 }

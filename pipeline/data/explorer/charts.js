@@ -4,7 +4,7 @@ const SPACE = "http://www.w3.org/2000/svg";
 export const STYLES = [
   { colour: "#005ea8", dash: "" }, { colour: "#b8430b", dash: "7 3" }, { colour: "#00735c", dash: "2 2" },
 ];
-const MUTED = "#595959", BAND = "#c9c9c9", INK = "#1a1a1a";
+const MUTED = "#595959", LINE = "#808080", BAND = "#c9c9c9", INK = "#1a1a1a";
 
 export function element(name, attributes = {}, ...children) {
   const made = document.createElementNS(SPACE, name);
@@ -28,9 +28,9 @@ function ticks(low, high, count) {
   return found;
 }
 
-function frame(target, height, title, x, y, { across, up, label, unit }) {
-  const width = Math.max(280, target.clientWidth);
-  const box = { left: 52, right: width - 14, top: 24, bottom: height - 38 };
+function frame(target, tall, title, x, y, { across, up, label, unit, entries = [] }) {
+  const width = Math.max(280, target.clientWidth), lines = keyLines(entries, width, unit), extra = 18 * Math.max(0, lines.length - 1);
+  const height = tall + extra, box = { left: 52, right: width - 14, top: 24 + extra, bottom: height - 38 };
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": title });
   svg.append(element("title", {}, title));
   const sx = scale(x[0], x[1], box.left, box.right), sy = scale(y[0], y[1], box.bottom, box.top);
@@ -43,9 +43,42 @@ function frame(target, height, title, x, y, { across, up, label, unit }) {
     svg.append(element("text", { x: anchor === "end" ? width - 2 : at, y: box.bottom + 17, "text-anchor": anchor }, text));
   }
   svg.append(element("text", { x: (box.left + box.right) / 2, y: height - 4, "text-anchor": "middle" }, label));
-  svg.append(element("text", { x: 4, y: 14 }, unit));
+  svg.append(element("text", { x: 4, y: box.top - 10 }, unit), ...lines.flatMap((line, row) => drawnKey(line, box.right, 14 + 18 * row)));
   target.replaceChildren(svg);
   return { svg, sx, sy, box };
+}
+
+const keyWidth = (name) => 7.2 * name.length + 44;
+
+function keyLines(entries, width, unit) {
+  // Lines above the chart, beside the unit.
+  const lines = [[]], space = width - 18 - 8 * unit.length, most = Math.floor((space - 44) / 7.2);
+  let used = 0;
+  for (const [name, style] of entries) {
+    const shown = name.length > most ? `${name.slice(0, most - 1)}…` : name;
+    if (used && used + keyWidth(shown) > space) { lines.push([]); used = 0; }
+    lines.at(-1).push([shown, style]);
+    used += keyWidth(shown);
+  }
+  return lines;
+}
+
+function drawnKey(line, right, y) {
+  let left = right - line.reduce((sum, [name]) => sum + keyWidth(name), 0) + 10;
+  return line.flatMap(([name, style]) => {
+    const at = left;
+    left += keyWidth(name);
+    return [sample(style, at, y - 4), element("text", { x: at + 29, y }, name)];
+  });
+}
+
+function sample({ colour, dash, thick = 3.5 }, x, y) {
+  return element("line", { x1: x, x2: x + 24, y1: y, y2: y, stroke: colour, "stroke-width": thick, "stroke-dasharray": dash });
+}
+
+export function swatch(at) {
+  // The sign of one side, as its lines have it.
+  return element("svg", { viewBox: "0 0 26 12", class: "swatch", "aria-hidden": "true" }, sample(STYLES[at], 1, 6));
 }
 
 function path(points, attributes) {
@@ -74,7 +107,7 @@ export function numberLine(part) {
   const marks = [`● members ${percent(share)}`, `▬ ${Math.round(100 * part.interval.level)} % interval ${percent(low)} to ${percent(high)}`];
   if (base !== null) marks.push(`┃ usual odds ${percent(base)}`);
   if (drawn !== null) marks.push(`▾ before calibration ${percent(drawn)}`);
-  const words = `${part.scenario ? `${part.scenario}: ` : ""}${marks.map((mark) => mark.slice(2)).join(", ")}`;
+  const words = `${part.name ? `${part.name}: ` : ""}${marks.map((mark) => mark.slice(2)).join(", ")}`;
   const svg = element("svg", { viewBox: "0 0 420 44", role: "img", "aria-label": words, class: "line" });
   const x = scale(0, 1, 12, 408);
   svg.append(element("title", {}, words), element("line", { x1: x(0), x2: x(1), y1: 16, y2: 16, stroke: "#6b6b6b" }));
@@ -90,6 +123,16 @@ export function numberLine(part) {
   return box;
 }
 
+export function differenceLine({ value, low, high }, [one, other]) {
+  // −100 to +100 points: bar the interval, circle the difference, tall tick none.
+  const words = `${one} less ${other}, in points`, x = scale(-1, 1, 12, 408);
+  const svg = element("svg", { viewBox: "0 0 420 44", role: "img", "aria-label": words, class: "line" }, element("title", {}, words));
+  svg.append(element("line", { x1: x(-1), x2: x(1), y1: 16, y2: 16, stroke: "#6b6b6b" }), element("rect", { x: x(low), width: Math.max(1, x(high) - x(low)), y: 11, height: 10, fill: "#8a8a8a" }));
+  svg.append(element("line", { x1: x(0), x2: x(0), y1: 3, y2: 29, stroke: INK, "stroke-width": 2.5 }), element("circle", { cx: x(value), cy: 16, r: 6, fill: INK, stroke: "#fff" }));
+  for (const [at, text, anchor] of [[-1, "−100", "start"], [0, "no difference", "middle"], [1, "+100 points", "end"]]) svg.append(element("text", { x: x(at), y: 41, "text-anchor": anchor }, text));
+  return svg;
+}
+
 export function percent(share) {
   // A finite sample never says 0 or 100 %.
   if (share === null || share === undefined) return "–";
@@ -101,40 +144,29 @@ export function percent(share) {
   return share < 0.5 ? "almost none" : "almost all";
 }
 
+const usualStyle = (at, many) => (many ? { colour: LINE, dash: STYLES[at].dash, thick: 3 } : { colour: "#a8a8a8", dash: "", thick: 5 });
+const known = (values) => values.filter((value) => value !== null);
+
 export function exceedanceChart(target, view, threshold) {
-  const all = [...Object.values(view.values).flat(), ...view.reference, threshold].filter((value) => value !== null);
+  const names = Object.keys(view.values), others = view.thresholds.slice(1);
+  const all = known([...Object.values(view.values).flat(), ...view.usual.flatMap(([, values]) => values), ...others.flatMap(([, values]) => values), threshold]);
   const span = [Math.min(...all), Math.max(...all)], pad = (span[1] - span[0]) * 0.04 || 1;
-  const x = [span[0] - pad, span[1] + pad];
+  const x = [span[0] - pad, span[1] + pad], usual = (at) => usualStyle(at, view.usual.length > 1);
   const parts = frame(target, 300, "Share of members, and of reference years, above each value", x, [0, 100], {
     across: ticks(...x, 5).map((value) => [value, short(value)]), up: [0, 10, 33, 50, 66, 90, 100].map((value) => [value, `${value}`]),
     label: `value (${view.units})`, unit: "% above",
+    entries: [...names.map((name, at) => [name, STYLES[at]]), ...view.usual.map(([name], at) => [name, usual(at)])],
   });
   const { svg, sx, sy, box } = parts;
-  const curve = (values) => {
-    const known = values.filter((value) => value !== null).sort((a, b) => a - b);
-    return known.flatMap((value, at) => [[sx(value), sy(100 * (1 - at / known.length))], [sx(value), sy(100 * (1 - (at + 1) / known.length))]]);
-  };
-  svg.append(path(curve(view.reference), { stroke: BAND, "stroke-width": 5 }));
-  Object.entries(view.values).forEach(([name, values], at) => {
-    const style = STYLES[at % STYLES.length];
-    svg.append(path(curve(values), { stroke: style.colour, "stroke-width": 2.5, "stroke-dasharray": style.dash }));
-  });
-  key(svg, box, [...Object.keys(view.values).map((name, at) => [name || "members", STYLES[at % STYLES.length]]), ["reference", { colour: "#a8a8a8", dash: "" }]]);
-  const line = element("line", { id: "threshold-line", x1: sx(threshold), x2: sx(threshold), y1: box.top, y2: box.bottom, stroke: INK, "stroke-width": 2.5, "stroke-dasharray": "5 3" });
+  const curve = (values) => known(values).sort((a, b) => a - b).flatMap((value, at, { length }) => [[sx(value), sy(100 * (1 - at / length))], [sx(value), sy(100 * (1 - (at + 1) / length))]]);
+  view.usual.forEach(([, values], at) => svg.append(path(curve(values), { stroke: view.usual.length > 1 ? LINE : BAND, "stroke-width": usual(at).thick, "stroke-dasharray": usual(at).dash })));
+  names.forEach((name, at) => svg.append(path(curve(view.values[name]), { stroke: STYLES[at].colour, "stroke-width": 2.5, "stroke-dasharray": STYLES[at].dash })));
+  const upright = (value, attributes) => element("line", { x1: sx(value), x2: sx(value), y1: box.top, y2: box.bottom, stroke: INK, "stroke-dasharray": "5 3", ...attributes });
+  others.forEach(([, values], at) => svg.append(upright(values[0], { stroke: STYLES[at + 1].colour, "stroke-dasharray": STYLES[at + 1].dash, "stroke-width": 1.5 })));
+  const line = upright(threshold, { id: "threshold-line", "stroke-width": 2.5 });
   const grip = element("circle", { cx: sx(threshold), cy: box.top + 4, r: 9, fill: "#fff", stroke: INK, "stroke-width": 2 });
   svg.append(line, grip);
   return { ...parts, range: x, move: (value) => { line.setAttribute("x1", sx(value)); line.setAttribute("x2", sx(value)); grip.setAttribute("cx", sx(value)); } };
-}
-
-function key(svg, box, entries) {
-  // In the line above the chart, from the right.
-  let right = box.right;
-  for (const [name, style] of entries.reverse()) {
-    const width = 7.6 * name.length + 34;
-    svg.append(element("line", { x1: right - width, x2: right - width + 24, y1: 10, y2: 10, stroke: style.colour, "stroke-width": 3.5, "stroke-dasharray": style.dash }));
-    svg.append(element("text", { x: right - width + 29, y: 14 }, name));
-    right -= width + 10;
-  }
 }
 
 const quantile = (sorted, rank) => {
@@ -142,66 +174,78 @@ const quantile = (sorted, rank) => {
   return sorted[low] + (place - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
 };
 
-export function fans(view) {
-  // For each scenario the 5, 25, 50, 75 and 95 % quantiles at each step.
-  return Object.entries(view.members).map(([name, rows]) => [name, view.dates.map((_, step) => {
-    const values = rows.map((row) => row[step]).filter((value) => value !== null).sort((a, b) => a - b);
+function fans(view) {
+  // For each side the 5, 25, 50, 75 and 95 % quantiles at each step; NaN where it has none.
+  return Object.entries(view.members).map(([name, rows]) => [name, view.labels.map((_, step) => {
+    const values = known(rows.map((row) => row[step])).sort((a, b) => a - b);
     return values.length ? [0.05, 0.25, 0.5, 0.75, 0.95].map((rank) => quantile(values, rank)) : Array(5).fill(NaN);
   })]);
 }
 
-export function plumeChart(target, view, event, spaghetti) {
-  const past = view.past.values.length, steps = view.dates.length;
-  const made = fans(view);
-  const all = [...Object.values(view.members).flat(2), ...view.low, ...view.high, ...view.past.values, ...view.thresholds].filter((value) => value !== null);
-  const y = [Math.min(...all), Math.max(...all)];
-  const labels = [...view.past.dates, ...view.dates], x = [-past, Math.max(1, steps - 1)];
+export function plumeChart(target, view, events, spaghetti) {
+  const made = fans(view), many = view.usual.length > 1;
+  const all = known([...Object.values(view.members).flat(2), ...[...view.usual, ...view.past, ...view.thresholds].flatMap(([, row]) => row.flat())]);
+  const y = [Math.min(...all), Math.max(...all)], { labels } = view;
   const every = Math.max(1, Math.ceil(labels.length / Math.max(2, Math.floor(target.clientWidth / 90))));
-  const { svg, sx, sy, box } = frame(target, 310, "The members over time, with what is usual", x, y, {
-    across: labels.map((label, at) => [at - past, label]).filter((_, at) => at % every === 0), up: ticks(...y, 5).map((value) => [value, short(value)]),
+  const { svg, sx, sy, box } = frame(target, 310, "The members over time, with what is usual", [0, Math.max(1, labels.length - 1)], y, {
+    across: labels.map((label, at) => [at, label]).filter((_, at) => at % every === 0), up: ticks(...y, 5).map((value) => [value, short(value)]),
     label: "", unit: view.units,
+    entries: [...made.map(([name], at) => [name, STYLES[at]]), ...(view.past.length > 1 ? view.past.map(([name], at) => [name, { ...STYLES[at], colour: INK, thick: 1.5 }]) : []), ...view.usual.map(([name], at) => [name, usualStyle(at, many)])],
   });
-  const number = (value) => (value === null ? NaN : value);
-  svg.append(area(view.high.map((value, at) => [sx(at), sy(number(value))]), view.low.map((value, at) => [sx(at), sy(number(value))]), { fill: BAND, opacity: 0.7 }));
+  const points = (row) => row.map((value, at) => [sx(at), value === null ? NaN : sy(value)]);
+  view.usual.forEach(([, row], at) => {
+    const end = (which) => points(row.map((pair) => pair && pair[which])), edge = { stroke: LINE, "stroke-dasharray": STYLES[at].dash };
+    svg.append(area(end(1), end(0), { fill: BAND, opacity: many ? 0.35 : 0.7 }), ...(many ? [path(end(1), edge), path(end(0), edge)] : []));
+  });
+  const crowd = element("g"), one = element("g");
   made.forEach(([name, rows], at) => {
-    const style = STYLES[at % STYLES.length];
-    const line = (which) => rows.map((row, step) => [sx(step), sy(row[which])]);
-    if (spaghetti) {
-      const yes = event && Array.isArray(event[0]) ? event[at] : event;
-      view.members[name].forEach((row, member) => svg.append(path(row.map((value, step) => [sx(step), sy(number(value))]), {
-        stroke: style.colour, "stroke-width": yes && yes[member] === 1 ? 1.6 : 0.8, opacity: yes && yes[member] === 1 ? 0.75 : 0.25,
-      })));
-    } else {
-      svg.append(area(line(4), line(0), { fill: style.colour, opacity: 0.18 }), area(line(3), line(1), { fill: style.colour, opacity: 0.28 }));
-    }
-    svg.append(path(line(2), { stroke: style.colour, "stroke-width": 2.5, "stroke-dasharray": style.dash }));
+    const { colour, dash } = STYLES[at], line = (which) => rows.map((row, step) => [sx(step), sy(row[which])]);
+    const isDrawn = (member) => (events[name]?.[member] === 1 ? { "stroke-width": 1.6, opacity: 0.75 } : { "stroke-width": 0.8, opacity: 0.25 });
+    if (spaghetti) crowd.append(...view.members[name].map((row, member) => path(points(row), { stroke: colour, ...isDrawn(member) })));
+    else crowd.append(area(line(4), line(0), { fill: colour, opacity: 0.18 }), area(line(3), line(1), { fill: colour, opacity: 0.28 }));
+    crowd.append(path(line(2), { stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash }));
   });
-  svg.append(path(view.past.values.map((value, at) => [sx(at - past), sy(number(value))]), { stroke: INK, "stroke-width": 1.5 }));
-  for (const threshold of view.thresholds) svg.append(element("line", { x1: box.left, x2: box.right, y1: sy(threshold), y2: sy(threshold), stroke: INK, "stroke-dasharray": "5 3" }));
-  key(svg, box, [...made.map(([name], at) => [name || "members", STYLES[at % STYLES.length]]), ["usual", { colour: "#a8a8a8", dash: "" }]]);
-  return made;
+  svg.append(crowd, one);
+  view.past.forEach(([, row], at) => svg.append(path(points(row), { stroke: INK, "stroke-width": 1.5, "stroke-dasharray": STYLES[at].dash })));
+  view.thresholds.forEach(([, values], at) => values.forEach((value) => svg.append(element("line", {
+    x1: box.left, x2: box.right, y1: sy(value), y2: sy(value), "stroke-dasharray": "5 3", stroke: view.thresholds.length > 1 ? STYLES[at].colour : INK,
+  }))));
+  const show = (member) => {
+    // One member before the others; its end is filled where it has the event and hollow where not.
+    crowd.setAttribute("opacity", member < 0 ? 1 : 0.35);
+    one.replaceChildren(...made.flatMap(([name], at) => {
+      const row = points(view.members[name][member] || []), { colour, dash } = STYLES[at], [x, bottom] = row.filter((point) => Number.isFinite(point[1])).at(-1) || [];
+      if (x === undefined) return [];
+      const end = element("circle", { cx: x, cy: bottom, r: 6, fill: events[name]?.[member] === 1 ? colour : "#fff", stroke: colour, "stroke-width": 2.5 });
+      return [path(row, { stroke: "#fff", "stroke-width": 6 }), path(row, { stroke: colour, "stroke-width": 3, "stroke-dasharray": dash }), end];
+    }));
+  };
+  return { made, show };
 }
 
 export function plumeSummary(view, made) {
-  // One sentence for each scenario: where the members begin and end.
-  const near = (value) => short(value === null ? null : Number(value.toPrecision(3)));
+  // One sentence for each side: where the members begin and end.
+  const near = (value) => short(Number(value.toPrecision(3)));
   return made.map(([name, rows]) => {
-    const [first, last] = [rows[0], rows.at(-1)];
-    const end = view.dates.length > 1 ? `; in ${view.dates.at(-1)} ${near(last[2])} (${near(last[0])} to ${near(last[4])})` : "";
-    return `${name ? `${name}: median` : "Median"} ${near(first[2])} ${view.units} in ${view.dates[0]} (nine in ten members from ${near(first[0])} to ${near(first[4])})${end}.`;
+    const steps = [...rows.keys()].filter((step) => Number.isFinite(rows[step][2])), [first, last] = [steps[0], steps.at(-1)];
+    if (!steps.length) return "";
+    const range = (step) => `${near(rows[step][0])} to ${near(rows[step][4])}`, end = last > first ? `; in ${view.labels[last]} ${near(rows[last][2])} (${range(last)})` : "";
+    return `${made.length > 1 ? `${name}: median` : "Median"} ${near(rows[first][2])} ${view.units} in ${view.labels[first]} (nine in ten members from ${range(first)})${end}.`;
   }).join(" ");
 }
 
-export function reliabilityChart(target, table) {
+export function reliabilityChart(target, tables) {
   const marks = [0, 33, 66, 100].map((value) => [value, `${value}`]);
   const { svg, sx, sy } = frame(target, 300, "How often it came true, by the share of members that said so", [0, 100], [0, 100], {
-    across: marks, up: marks, label: "share of members that said yes (%)", unit: "% came true",
+    across: marks, up: marks, label: "share of members that said yes (%)", unit: "% came true", entries: tables.length > 1 ? tables.map(([name], at) => [name, STYLES[at]]) : [],
   });
-  const at = (column) => table.said.map((said, row) => [sx(100 * said), sy(100 * table[column][row])]);
-  svg.append(area(at("band_high"), at("band_low"), { fill: BAND, opacity: 0.8 }));
   svg.append(element("line", { x1: sx(0), y1: sy(0), x2: sx(100), y2: sy(100), stroke: MUTED, "stroke-dasharray": "5 3" }));
-  svg.append(path(at("happened"), { stroke: STYLES[0].colour, "stroke-width": 2.5 }));
-  table.said.forEach((said, row) => svg.append(element("circle", { cx: sx(100 * said), cy: sy(100 * table.happened[row]), r: 2 + Math.sqrt(table.cases[row]), fill: STYLES[0].colour, opacity: 0.7 })));
+  tables.forEach(([, table], side) => {
+    const { colour, dash } = STYLES[side], at = (column) => table.said.map((said, row) => [sx(100 * said), sy(100 * table[column][row])]);
+    svg.prepend(area(at("band_high"), at("band_low"), { fill: BAND, opacity: 0.8 / tables.length }));
+    svg.append(path(at("happened"), { stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash }));
+    table.said.forEach((said, row) => svg.append(element("circle", { cx: sx(100 * said), cy: sy(100 * table.happened[row]), r: 2 + Math.sqrt(table.cases[row]), fill: side ? "#fff" : colour, stroke: colour, opacity: 0.7 })));
+  });
 }
 
 export function tableOf(target, head, rows) {

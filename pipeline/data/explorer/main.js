@@ -1,13 +1,16 @@
 // The page: one question, its answer, and what is drawn beside it. Everything comes from /v1 of the same server.
 
 import { showCard, showLinks, skillText } from "./card.js";
-import { exceedanceChart, fans, plumeChart, plumeSummary, reliabilityChart, short, tableOf, percent } from "./charts.js";
+import { exceedanceChart, plumeChart, plumeSummary, reliabilityChart, short, tableOf, percent } from "./charts.js";
 import { FieldMap } from "./map.js";
-import { blanks, fill, firstQuestion, fromSteps, offer, toText } from "./sentence.js";
+import { Members } from "./members.js";
+import { blanks, fill, firstQuestion, fromPair, offer, otherText, toText } from "./sentence.js";
+import { sides } from "./sides.js";
 
 const byId = (id) => document.getElementById(id);
-const state = { catalog: null, answer: null, view: null, chart: null, coverage: null, turn: 0 };
+const state = { catalog: null, answer: null, comparison: null, view: null, chart: null, plume: null, coverage: null, turn: 0 };
 const map = new FieldMap(byId("map"), { legend: byId("legend"), place: byId("map-place"), onAsk: askAbout });
+const members = new Members({ play: byId("play"), back: byId("back"), next: byId("next") }, showMember);
 
 async function get(path) {
   const token = sessionStorage.getItem("token");
@@ -28,63 +31,80 @@ async function fetchFile(address, name) {
   link.click();
 }
 
-function permalink() {
-  const query = new URLSearchParams({ q: state.answer.question.text, as_of: state.answer.provenance.as_of });
-  return `${location.origin}/?${query}`;
+function address(pins) {
+  // Where the page shows this question, and what it is compared with.
+  const other = otherAsked();
+  return `${location.origin}/?${new URLSearchParams({ q: state.answer.question.text, ...(other ? { with: other } : {}), ...pins })}`;
 }
 
-async function ask(text, { keep = false } = {}) {
+const permalink = () => address({ as_of: state.answer.provenance.as_of });
+const otherAsked = () => state.comparison?.answers[1].question.text || "";
+const shownAnswers = () => state.comparison?.answers || [state.answer];
+
+async function answered(text, other) {
+  const found = await (other ? asking("/v1/compare", text, `&with=${encodeURIComponent(other)}`) : asking("/v1/ask", text));
+  return other ? { answer: found.answers[0], comparison: found } : { answer: found, comparison: null };
+}
+
+async function ask(text, other, { keep = false } = {}) {
   const turn = ++state.turn;
   if (!keep) state.asOf = "";
   byId("answer").setAttribute("aria-busy", "true");
   byId("text").value = text;
+  byId("other").value = other;
   try {
-    const answer = await asking("/v1/ask", text);
+    const found = await answered(text, other);
     if (turn !== state.turn) return;
-    state.answer = answer;
-    byId("text").value = answer.question.text;
+    Object.assign(state, found);
+    byId("text").value = state.answer.question.text;
+    byId("other").value = otherAsked();
     showAnswer();
     if (!keep) history.pushState({}, "", permalink());
-    await Promise.allSettled([restate(answer.question.text), draw(text, turn)]);
+    await Promise.allSettled([restate(), draw(text, other, turn)]);
   } catch (error) {
     if (turn === state.turn) refuse(error);
   } finally {
     if (turn === state.turn) byId("answer").setAttribute("aria-busy", "false");
   }
-  if (turn === state.turn && state.answer?.skill.verdict === "pending") awaitSkill(text, turn);
+  if (turn === state.turn && isPending()) awaitSkill(text, other, turn);
 }
+
+const isPending = () => Boolean(state.answer) && shownAnswers().some((answer) => answer.skill.verdict === "pending");
 
 function showAnswer() {
-  const { answer } = state;
-  showCard(byId("card"), answer);
+  const { answer, comparison } = state, other = otherAsked();
+  showCard(byId("card"), answer, comparison);
   showLinks(byId("links"), answer, {
-    permalink: permalink(), pinned: `&as_of=${encodeURIComponent(answer.provenance.as_of)}`, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
-    yaml: async () => (await asking("/v1/explain", answer.question.text)).yaml,
+    permalink: permalink(), newest: address({}), other, pinned: `&as_of=${encodeURIComponent(answer.provenance.as_of)}`, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
+    yaml: async () => (await explained(answer.question.text, other)).map((found) => found.yaml).join("---\n"),
   });
-  showSkill(answer.skill);
-  showBanner(answer);
+  showSkill();
+  showBanner();
 }
 
-function showBanner({ provenance, question }) {
-  const newest = state.catalog.forecasts.at(-1), isOld = provenance.as_of !== state.catalog.as_of || provenance.forecast !== newest;
+function showBanner() {
+  const { answer } = state, { as_of: asOf } = answer.provenance, newest = state.catalog.forecasts.at(-1);
+  const isOld = asOf !== state.catalog.as_of || shownAnswers().every(({ provenance }) => provenance.forecast !== newest);
   byId("banner").hidden = !isOld;
   if (!isOld) return;
-  const link = document.createElement("a");
-  Object.assign(link, { href: `/?q=${encodeURIComponent(question.text.replace(/ forecast \S+/, ""))}`, textContent: "Ask the newest" });
-  byId("banner").replaceChildren(`This is ${provenance.forecast} as of ${provenance.as_of.slice(0, 16).replace("T", " ")} UTC; a newer run has been committed since (newest forecast: ${newest}). `, link, ".");
+  const link = document.createElement("a"), href = state.comparison ? address({}) : `/?q=${encodeURIComponent(answer.question.text.replace(/ forecast \S+/, ""))}`;
+  Object.assign(link, { href, textContent: "Ask the newest" });
+  byId("banner").replaceChildren(`This is ${answer.provenance.forecast} as of ${asOf.slice(0, 16).replace("T", " ")} UTC; a newer run has been committed since (newest forecast: ${newest}). `, link, ".");
 }
 
 function refuse(error) {
   byId("card").replaceChildren(Object.assign(document.createElement("p"), { className: "headline", textContent: error.text || "The service does not answer." }));
   byId("links").replaceChildren();
+  members.of(0);
   for (const panel of ["exceedance", "plume", "map", "skill"]) byId(`${panel}-panel`).hidden = true;
 }
 
-async function draw(text, turn) {
-  const view = await asking("/v1/view", text);
+async function draw(text, other, turn) {
+  const views = await Promise.all([text, other].filter(Boolean).map((each) => asking("/v1/view", each)));
   if (turn !== state.turn) return;
-  state.view = view;
+  state.view = sides(views, state.comparison?.names || []);
   drawCurves();
+  members.of(Math.max(0, ...Object.values(state.view.plume?.members || {}).map((rows) => rows.length)));
   const { related } = await asking("/v1/explain", text);
   byId("map-panel").hidden = !related.map;
   if (!related.map) return;
@@ -92,8 +112,8 @@ async function draw(text, turn) {
   const coverage = await asking("/v1/ask", state.mapText, "&format=covjson");
   if (turn !== state.turn) return;
   state.coverage = coverage;
-  const [first] = state.answer.question.resolved.scenarios;
-  byId("map-title").textContent = `The same question everywhere${first ? `, under ${first}` : ""}`;
+  const [first] = state.answer.question.resolved.scenarios, { forecast } = state.answer.question;
+  byId("map-title").textContent = `The same question everywhere${first ? `, under ${first}` : ""}${forecast ? `, in ${forecast}` : ""}`;
   showMap();
   byId("map-table").href = `/v1/ask?q=${encodeURIComponent(state.mapText)}${pinned()}&format=csv`;
   if (byId("skill-map").checked) await measureMap(turn);
@@ -123,24 +143,48 @@ async function measureMap(turn) {
 }
 
 function drawCurves() {
-  const { exceedance: curve, plume, event } = state.view;
+  const { exceedance: curve, plume, events } = state.view;
   byId("exceedance-panel").hidden = !curve;
   byId("plume-panel").hidden = !plume;
   if (curve) {
-    const threshold = curve.thresholds[0] ?? Object.values(curve.values)[0][0];
+    const threshold = curve.thresholds[0][1][0] ?? Object.values(curve.values)[0][0];
     state.chart = exceedanceChart(byId("exceedance"), curve, threshold);
     watchDrag(state.chart.svg);
     moveTo(threshold, { count: false });
     byId("counted").textContent = "Drag the line, or use the slider, to count the members beyond another threshold.";
-    const rows = [5, 10, 25, 33, 50, 66, 75, 90, 95].map((rank) => [`${rank} %`, ...[...Object.values(curve.values), curve.reference].map((values) => beyond(values, rank / 100))]);
-    tableOf(byId("exceedance-table"), ["exceeded with", ...Object.keys(curve.values).map((name) => name || "members"), "reference"], rows);
+    const columns = [...Object.entries(curve.values), ...curve.usual];
+    const rows = [5, 10, 25, 33, 50, 66, 75, 90, 95].map((rank) => [`${rank} %`, ...columns.map(([, values]) => beyond(values, rank / 100))]);
+    tableOf(byId("exceedance-table"), ["exceeded with", ...columns.map(([name]) => name)], rows);
   }
   if (plume) {
-    const made = plumeChart(byId("plume"), plume, event, byId("spaghetti").checked);
+    state.plume = plumeChart(byId("plume"), plume, events, byId("spaghetti").checked);
+    state.plume.show(members.at);
+    const { made } = state.plume;
     byId("plume-summary").textContent = plumeSummary(plume, made);
     const head = ["", ...made.flatMap(([name]) => [`${name} 5 %`, `${name} median`, `${name} 95 %`])];
-    tableOf(byId("plume-table"), head, plume.dates.map((date, at) => [date, ...fans(plume).flatMap(([, rows]) => [0, 2, 4].map((which) => short(rows[at][which])))]));
+    const rows = plume.labels.map((label, at) => [label, ...made.flatMap(([, steps]) => [0, 2, 4].map((which) => steps[at][which]))]);
+    tableOf(byId("plume-table"), head, rows.filter((row) => row.slice(1).some(Number.isFinite)).map(([label, ...values]) => [label, ...values.map((value) => short(Number.isFinite(value) ? value : null))]));
+    const names = made.map(([name]) => name), count = Math.max(...names.map((name) => plume.members[name].length));
+    tableOf(byId("member-table"), ["member", ...names.flatMap((name) => [`${name} (${plume.units})`, "event"])], Array.from({ length: count }, (_, member) => [member + 1, ...names.flatMap((name) => future(name, member))]));
   }
+}
+
+function future(name, member) {
+  // The number behind the question in one member, or where that is not one number its last step; and what came of it.
+  const { exceedance: curve, plume, events } = state.view, rows = plume.members[name];
+  if (!rows[member]) return ["–", "–"];
+  const own = curve?.values[name]?.length === rows.length ? curve.values[name][member] : rows[member].filter((value) => value !== null).at(-1);
+  return [short(own), { 1: "● yes", 0: "○ no" }[events[name]?.[member]] || "unknown"];
+}
+
+function showMember({ at, count, isPlaying }) {
+  // While members are played nothing is read aloud: ten words twice a second help nobody.
+  const told = byId("member");
+  told.setAttribute("aria-live", isPlaying ? "off" : "polite");
+  state.plume?.show(at);
+  const names = Object.keys(state.view?.plume?.members || {});
+  const parts = at < 0 ? [] : names.map((name) => { const [value, event] = future(name, at); return `${names.length > 1 ? `${name}: ` : ""}${value} ${state.view.plume.units}; event: ${event}`; });
+  told.textContent = at < 0 ? "" : `Member ${at + 1} of ${count}. ${parts.join(". ")}.`;
 }
 
 function beyond(values, chance) {
@@ -164,9 +208,9 @@ function counted(value, curve) {
     return [known.filter((each) => (rising ? each > value : each < value)).length, known.length];
   };
   const word = rising ? "above" : "below";
-  const parts = Object.entries(curve.values).map(([name, values]) => { const [yes, all] = share(values); return `${name ? `${name}: ` : ""}${yes} of ${all} members (${percent(yes / all)})`; });
-  const [yes, all] = share(curve.reference);
-  return `${word} ${short(value)} ${curve.units}: ${parts.join("; ")}${all ? `; ${yes} of ${all} reference samples` : ""}.`;
+  const parts = Object.entries(curve.values).map(([name, values]) => { const [yes, all] = share(values); return `${name === "members" ? "" : `${name}: `}${yes} of ${all} members (${percent(yes / all)})`; });
+  const usual = curve.usual.map(([name, values]) => [name, ...share(values)]).filter(([, , all]) => all);
+  return `${word} ${short(value)} ${curve.units}: ${[...parts, ...usual.map(([name, yes, all]) => `${name}: ${yes} of ${all} samples`)].join("; ")}.`;
 }
 
 function watchDrag(svg) {
@@ -182,50 +226,64 @@ function watchDrag(svg) {
 function askThreshold() {
   // The dragged threshold becomes the question's, where the question has one that can be written so.
   const parts = fits();
-  if (!parts || !state.view.exceedance.operator) return;
-  ask(toText({ ...parts, threshold: `${short(state.threshold)} ${state.view.exceedance.units}` }));
+  if (parts && state.view.exceedance.operator) askBlanks({ ...parts, threshold: `${short(state.threshold)} ${state.view.exceedance.units}` });
 }
 
 function askAbout(latitude, longitude) {
   const parts = fits();
-  if (parts) ask(toText({ ...parts, region: `point(${Number(latitude.toFixed(2))}, ${Number(longitude.toFixed(2))})` }));
+  if (parts) askBlanks({ ...parts, region: `point(${Number(latitude.toFixed(2))}, ${Number(longitude.toFixed(2))})` });
 }
 
-function fits() {
-  const { question } = state.answer;
-  return question.ask === "prob" && question.event ? fromSteps(question.event, question.resolved.scenarios.filter(() => state.catalog.scenarios.length)) : null;
-}
+const askBlanks = (parts) => ask(toText(parts), otherText(parts));
+const fits = () => fromPair(...shownAnswers().map(({ question }) => question));
+const explained = (...texts) => Promise.all(texts.filter(Boolean).map((text) => asking("/v1/explain", text)));
+const asWritten = () => [byId("text").value, byId("other").value.trim()];
 
-async function restate(text) {
+async function read() {
+  // Both questions in words; null where one of them is wrong.
   try {
-    const found = await asking("/v1/explain", text);
+    const found = await explained(...asWritten());
     byId("reading").className = "";
-    byId("reading").textContent = found.reads_as;
-    const parts = found.ask === "prob" && found.event ? fromSteps(found.event, found.resolved.scenarios) : null;
-    byId("sentence").disabled = !parts;
-    if (parts) fill(parts);
+    byId("reading").textContent = [...new Set(found.map((each) => each.reads_as))].join(" Compared with: ");
+    return found;
   } catch (error) {
     byId("reading").className = "wrong";
     byId("reading").textContent = error.text || "The service does not answer.";
+    return null;
   }
 }
 
-function showSkill(skill) {
-  byId("skill-panel").hidden = false;
-  const words = skill.reason ? `${skillText(skill)}: ${skill.reason}` : skillText(skill);
-  byId("skill").textContent = typeof skill.low === "number" ? `${words}; interval ${skill.low.toFixed(2)} to ${skill.high.toFixed(2)}; above 0 is better than the usual odds.` : words;
-  byId("reliability").replaceChildren();
-  if (skill.reliability) reliabilityChart(byId("reliability"), skill.reliability);
-  const rows = (skill.past || []).map((row) => [row.init_time, percent(row.share), row.happened ? "yes" : "no"]);
-  tableOf(byId("past"), ["forecast of", "members said", "came true"], rows);
+async function restate() {
+  const found = await read();
+  if (!found) return;
+  const parts = fromPair(...found);
+  byId("sentence").disabled = !parts;
+  if (parts) fill(parts);
+  if (!parts && found.length > 1) byId("other-part").open = true;
 }
 
-async function awaitSkill(text, turn) {
+function showSkill() {
+  byId("skill-panel").hidden = false;
+  const shown = shownAnswers().map(({ skill }, at) => [state.comparison?.names[at] || "", skill]);
+  byId("skill").replaceChildren(...shown.map(([name, skill]) => {
+    const words = `${name ? `${name}: ` : ""}${skillText(skill)}${skill.reason ? `: ${skill.reason}` : ""}`;
+    const textContent = typeof skill.low === "number" ? `${words}; interval ${skill.low.toFixed(2)} to ${skill.high.toFixed(2)}; above 0 is better than the usual odds.` : words;
+    return Object.assign(document.createElement("p"), { textContent });
+  }));
+  byId("reliability").replaceChildren();
+  const tables = shown.filter(([, skill]) => skill.reliability).map(([name, skill]) => [name, skill.reliability]);
+  if (tables.length) reliabilityChart(byId("reliability"), tables);
+  const rows = shown.flatMap(([name, skill]) => (skill.past || []).map((row) => [row.init_time, ...(name ? [name] : []), percent(row.share), row.happened ? "yes" : "no"]));
+  tableOf(byId("past"), ["forecast of", ...(state.comparison ? ["question"] : []), "members said", "came true"], rows);
+}
+
+async function awaitSkill(text, other, turn) {
   for (let wait = 0; wait < 60 && turn === state.turn; wait++) {
     await new Promise((done) => setTimeout(done, 1000));
-    const answer = await asking("/v1/ask", text).catch(() => null);
-    if (!answer || turn !== state.turn || answer.skill.verdict === "pending") continue;
-    state.answer = answer;
+    const found = await answered(text, other).catch(() => null);
+    if (!found || turn !== state.turn) continue;
+    Object.assign(state, found);
+    if (isPending()) continue;
     showAnswer();
     return;
   }
@@ -253,14 +311,18 @@ async function begin() {
 async function fromAddress() {
   const query = new URLSearchParams(location.search), text = query.get("q") || firstQuestion(state.catalog);
   state.asOf = query.get("as_of") || "";
-  await restate(text);
-  await ask(text, { keep: true });
+  byId("text").value = text;
+  byId("other").value = query.get("with") || "";
+  await restate();
+  await ask(...asWritten(), { keep: true });
 }
 
-byId("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(byId("text").value); });
-byId("sentence").addEventListener("input", later(() => { byId("text").value = toText(blanks()); restateOnly(); }, 150));
-byId("text").addEventListener("input", later(() => restate(byId("text").value), 250));
-byId("text").addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); ask(byId("text").value); } });
+byId("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(...asWritten()); });
+byId("sentence").addEventListener("input", later(() => { [byId("text").value, byId("other").value] = [toText(blanks()), otherText(blanks())]; read(); }, 150));
+for (const id of ["text", "other"]) {
+  byId(id).addEventListener("input", later(restate, 250));
+  byId(id).addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); ask(...asWritten()); } });
+}
 byId("slider").addEventListener("input", () => { const { range } = state.chart; moveTo(range[0] + (byId("slider").value / 1000) * (range[1] - range[0])); });
 byId("slider").addEventListener("change", askThreshold);
 byId("spaghetti").addEventListener("change", drawCurves);
@@ -268,16 +330,6 @@ for (const id of ["colour", "hatched"]) byId(id).addEventListener("change", () =
 byId("skill-map").addEventListener("change", () => { if (state.coverage && byId("skill-map").checked) measureMap(state.turn); });
 byId("token-form").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("token", byId("token").value); byId("token-form").hidden = true; begin(); });
 window.addEventListener("popstate", fromAddress);
-window.addEventListener("resize", later(() => { if (state.view) drawCurves(); map.draw(); if (state.answer) showSkill(state.answer.skill); }, 200));
-
-async function restateOnly() {
-  try {
-    byId("reading").textContent = (await asking("/v1/explain", byId("text").value)).reads_as;
-    byId("reading").className = "";
-  } catch (error) {
-    byId("reading").className = "wrong";
-    byId("reading").textContent = error.text;
-  }
-}
+window.addEventListener("resize", later(() => { if (state.view) drawCurves(); map.draw(); if (state.answer) showSkill(); }, 200));
 
 begin().catch((error) => refuse(error));

@@ -1,6 +1,6 @@
 // The question as a sentence with blanks, and as text: each follows the other.
 
-const BLANKS = ["verb", "variable", "anomaly", "region", "span", "window", "operator", "threshold", "scenario", "versus"];
+const BLANKS = ["verb", "variable", "anomaly", "region", "span", "window", "operator", "threshold", "scenario", "versus", "forecast", "other-region", "other-forecast"];
 const SYMBOLS = { above: ">", at_least: ">=", below: "<", at_most: "<=" };
 const byId = (id) => document.getElementById(id);
 
@@ -14,12 +14,32 @@ export function toText(parts) {
   const late = parts.span === "any" || parts.span === "all";
   const event = late ? `(${number} ${limit}).${parts.span}(time=${parts.window})` : `${number}.${parts.span}(time=${parts.window}) ${limit}`;
   const versus = parts.versus && parts.versus !== parts.scenario ? ` vs ${parts.versus}` : "";
-  return `prob ${event}${parts.scenario ? ` scenario ${parts.scenario}${versus}` : ""}`;
+  return `prob ${event}${parts.scenario ? ` scenario ${parts.scenario}${versus}` : ""}${parts.forecast ? ` forecast ${parts.forecast}` : ""}`;
 }
 
-export function fromSteps(steps, scenarios) {
-  // The blanks that spell these steps, or null where no blanks do.
-  const left = [...steps], found = { anomaly: "", scenario: scenarios[0] || "", versus: scenarios[1] || "" };
+export function otherText(parts) {
+  // The question that this one is compared with, or nothing.
+  const region = parts["other-region"], forecast = parts["other-forecast"];
+  return region || forecast ? toText({ ...parts, region: region || parts.region, forecast: forecast || parts.forecast }) : "";
+}
+
+export function fromPair(question, other) {
+  // The blanks that spell a question and the one it is compared with, or null where no blanks do.
+  const parts = fromQuestion(question), second = other && fromQuestion(other);
+  if (!other || !parts) return parts;
+  const rest = (each) => toText({ ...each, region: "", forecast: "" });
+  if (!second || rest(parts) !== rest(second)) return null;
+  const elsewhere = second.region === parts.region ? "" : second.region;
+  const earlier = second.forecast === parts.forecast ? "" : second.forecast || `fc-${other.resolved.init_time}`;
+  return { ...parts, "other-region": elsewhere, "other-forecast": earlier };
+}
+
+function fromQuestion({ ask, event, given, forecast, resolved }) {
+  // The blanks that spell a question, or null where no blanks do.
+  if (ask !== "prob" || given) return null;
+  const [scenario, versus] = resolved.scenarios, known = [...byId("forecast").options].map((option) => option.value);
+  const left = [...event], found = { anomaly: "", scenario: scenario || "", versus: versus || "", forecast: !forecast || forecast === "latest" ? "" : `fc-${forecast.replace(/^fc-/, "")}` };
+  if (!known.includes(found.forecast)) return null;
   const take = (key) => (left.length && key in left[0] ? left.shift()[key] : undefined);
   found.variable = take("var");
   if (take("anom") !== undefined) found.anomaly = "anom";
@@ -43,6 +63,10 @@ export function offer(catalog) {
   byId("regions").replaceChildren(...Object.entries(regions).map(([name, title]) => option(name, title)));
   byId("windows").replaceChildren(...windows(catalog).map((text) => option(text)));
   byId("thresholds").replaceChildren(...["p90", "p66.7", "p33.3", "p10", "record", "1 sigma"].map((text) => option(text)));
+  const forecasts = [...catalog.forecasts].reverse();
+  for (const id of ["forecasts", "other-forecasts"]) byId(id).hidden = forecasts.length < 2;
+  byId("forecast").replaceChildren(option("", `newest (${forecasts[0]})`), ...forecasts.map((name) => option(name)));
+  byId("other-forecast").replaceChildren(option("", "the same"), ...forecasts.map((name) => option(name)));
   if (catalog.scenarios.length) {
     byId("scenarios").hidden = false;
     byId("scenario").replaceChildren(...catalog.scenarios.map((name) => option(name)));
@@ -61,6 +85,6 @@ export function firstQuestion(catalog) {
   const region = Object.keys(catalog.regions.own)[0] || "globe";
   return toText({
     verb: "mean", variable: catalog.variables[0].name, anomaly: "", region, span: "mean", window: windows(catalog)[0],
-    operator: "above", threshold: "p66.7", scenario: catalog.scenarios[0] || "", versus: "",
+    operator: "above", threshold: "p66.7", scenario: catalog.scenarios[0] || "",
   });
 }
