@@ -1,5 +1,6 @@
 """Named records of NOAA's Physical Sciences Laboratory: ERSSTv5, monthly, and the NCEP/NCAR reanalysis, daily."""
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
@@ -64,9 +65,9 @@ class NoaaSource(SourceConfig):
         urls = [f"{base}/{path}" for path in self.paths()]
         return kind(urls=urls, process=self.process, tries=self.tries, pause=self.pause)
 
+    @abstractmethod
     def paths(self) -> list[str]:
         """Paths below the base."""
-        raise NotImplementedError
 
 
 class ErsstSource(NoaaSource):
