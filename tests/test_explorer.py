@@ -299,8 +299,8 @@ def test_play_ends_with_the_last_member_which_says_what_the_table_says(page):
     page.click("#play")
     page.until("document.querySelector('#play').textContent === 'Play members'")
     row = page.js("[...document.querySelectorAll('#member-table tr')].at(-1).textContent")
-    number, event = re.fullmatch(r"20(-?[\d.]+)(● yes|○ no)", row).groups()
-    assert page.text("#member") == f"Member 20 of 20. {number} K; event: {event}."
+    number, event = re.fullmatch(r"20(-?[\d.]+ K)(● yes|○ no)", row).groups()
+    assert page.text("#member") == f"Member 20 of 20. {number}; event: {event}."
     yes = page.js("document.querySelector('#member-table').textContent.split('● yes').length - 1")
     assert yes == page.js("document.querySelectorAll('#card .dots .yes').length")
     page.click("#next")
@@ -350,6 +350,7 @@ def test_a_phone_has_no_sideways_scrolling_and_readable_text(page, address, othe
     page.goto("about:blank")
     page.goto(f"{address}/?q={quote(WARM)}&with={quote(other)}")
     page.until(f"{DONE} && document.querySelector('#plume svg')")
+    page.js("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
     assert page.js("document.documentElement.scrollWidth") <= 390
     small = page.js(SMALL_TEXT)
     assert small == []

@@ -143,5 +143,5 @@ def _windows_differ(names: list[str], first: Payload, second: Payload) -> list[d
     if windows[0] == windows[1] or None in windows:
         return []
     spans = [f"{name} is about {start} to {end}" for name, (start, end) in zip(names, windows, strict=True)]
-    text = f"The dates differ: {', '.join(spans)}. Name dates instead of leads to compare the same time."
+    text = f"The dates differ: {', '.join(spans)}. Name the same dates in both to compare one time."
     return [{"code": "windows_differ", "text": text}]

@@ -103,8 +103,8 @@ async function draw(text, other, turn) {
   const views = await Promise.all([text, other].filter(Boolean).map((each) => asking("/v1/view", each)));
   if (turn !== state.turn) return;
   state.view = sides(views, state.comparison?.names || []);
-  drawCurves();
   members.of(Math.max(0, ...Object.values(state.view.plume?.members || {}).map((rows) => rows.length)));
+  drawCurves();
   const { related } = await asking("/v1/explain", text);
   byId("map-panel").hidden = !related.map;
   if (!related.map) return;
@@ -165,7 +165,7 @@ function drawCurves() {
     const rows = plume.labels.map((label, at) => [label, ...made.flatMap(([, steps]) => [0, 2, 4].map((which) => steps[at][which]))]);
     tableOf(byId("plume-table"), head, rows.filter((row) => row.slice(1).some(Number.isFinite)).map(([label, ...values]) => [label, ...values.map((value) => short(Number.isFinite(value) ? value : null))]));
     const names = made.map(([name]) => name), count = Math.max(...names.map((name) => plume.members[name].length));
-    tableOf(byId("member-table"), ["member", ...names.flatMap((name) => [`${name} (${plume.units})`, "event"])], Array.from({ length: count }, (_, member) => [member + 1, ...names.flatMap((name) => future(name, member))]));
+    tableOf(byId("member-table"), ["member", ...names.flatMap((name) => [name, "event"])], Array.from({ length: count }, (_, member) => [member + 1, ...names.flatMap((name) => future(name, member))]));
   }
 }
 
@@ -173,8 +173,8 @@ function future(name, member) {
   // The number behind the question in one member, or where that is not one number its last step; and what came of it.
   const { exceedance: curve, plume, events } = state.view, rows = plume.members[name];
   if (!rows[member]) return ["–", "–"];
-  const own = curve?.values[name]?.length === rows.length ? curve.values[name][member] : rows[member].filter((value) => value !== null).at(-1);
-  return [short(own), { 1: "● yes", 0: "○ no" }[events[name]?.[member]] || "unknown"];
+  const [own, units] = curve?.values[name]?.length === rows.length ? [curve.values[name][member], curve.units] : [rows[member].filter((value) => value !== null).at(-1), plume.units];
+  return [`${short(own)} ${units}`, { 1: "● yes", 0: "○ no" }[events[name]?.[member]] || "unknown"];
 }
 
 function showMember({ at, count, isPlaying }) {
@@ -183,7 +183,7 @@ function showMember({ at, count, isPlaying }) {
   told.setAttribute("aria-live", isPlaying ? "off" : "polite");
   state.plume?.show(at);
   const names = Object.keys(state.view?.plume?.members || {});
-  const parts = at < 0 ? [] : names.map((name) => { const [value, event] = future(name, at); return `${names.length > 1 ? `${name}: ` : ""}${value} ${state.view.plume.units}; event: ${event}`; });
+  const parts = at < 0 ? [] : names.map((name) => { const [value, event] = future(name, at); return `${names.length > 1 ? `${name}: ` : ""}${value}; event: ${event}`; });
   told.textContent = at < 0 ? "" : `Member ${at + 1} of ${count}. ${parts.join(". ")}.`;
 }
 
