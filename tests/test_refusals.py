@@ -110,7 +110,7 @@ def test_exit_codes_tell_wrong_from_missing_and_refused():
     "text", [WARM, "map of tas.mean(time=2004-01) > 280 K", "dist of tas.mean(over=west).mean(time=all)"]
 )
 def test_a_single_member_is_refused(text):
-    with pytest.raises(QuestionError, match="^One member has no share of members; at least two are needed"):
+    with pytest.raises(QuestionError, match=r"^One member has no share of members; at least two are needed"):
         ask(text, forecast(members=1))
 
 
