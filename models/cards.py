@@ -68,14 +68,18 @@ def load_model(folder: Path) -> TrainedModel:
     """Read a trained model back.
 
     Raises:
-        TercileError: No model there, or weights that are not those of the card.
+        TercileError: No model there, no whole card, or weights that are not those of the card.
     """
     try:
         card = json.loads((folder / "card.json").read_text())
-        weights = (folder / "weights.safetensors").read_bytes()
+        described, weights = card["weights_sha256"], (folder / "weights.safetensors").read_bytes()
     except FileNotFoundError as error:
         raise TercileError(f"no trained model in {folder}. Run `tercile train`.") from error
-    if hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
+    except (ValueError, KeyError, TypeError) as error:
+        raise TercileError(
+            f"{folder}: card.json is no card of a model ({error!r}). Delete the folder and train again."
+        ) from error
+    if hashlib.sha256(weights).hexdigest() != described:
         raise TercileError(
             f"{folder}: weights.safetensors is not the file its card describes (truncated or altered). "
             "Delete the folder and train again."

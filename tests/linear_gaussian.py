@@ -109,13 +109,15 @@ def crps_of_normal_truth(members: np.ndarray, mean: np.ndarray, deviation: np.nd
     return error.mean(axis=0) - spread
 
 
-def assert_law_is_recovered(model, system: LinearGaussian, *, start: torch.Tensor, leads: int) -> None:
+def assert_law_is_recovered(
+    model, system: LinearGaussian, *, start: torch.Tensor, leads: int, count: int = 800
+) -> None:
     """Mean, variance and covariance between leads within stated errors; CRPS within 3 % of the optimum."""
     mean, covariance = system.law(start.numpy().reshape(-1).astype(float), leads)
     deviation = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     history = start[None].expand(max(1, model.history), *start.shape)
-    drawn = model.sample(context(history, leads), leads=leads, members=range(800), seed=7)
-    members = drawn.double().numpy().reshape(800, leads, -1)
+    drawn = model.sample(context(history, leads), leads=leads, members=range(count), seed=7)
+    members = drawn.double().numpy().reshape(count, leads, -1)
     assert np.abs((members.mean(axis=0) - mean) / deviation).mean() < 0.12
     assert members.std(axis=0).mean() == pytest.approx(deviation.mean(), rel=0.05)
     assert lagged_covariance(members) == pytest.approx(known_lagged_covariance(system, covariance), rel=0.1, abs=0.05)

@@ -110,6 +110,13 @@ class NeuralFamily:
         assert not draw(fitted)[:, :, ~mask()].any()
         assert (draw(fitted)[:, :, mask()] != 0).all()
 
+    def test_a_constant_channel_is_refused(self):
+        series = record(1)
+        values = series.values.clone()
+        values[:, 1] = 1.5
+        with pytest.raises(ValueError, match="channel 1 is constant"):
+            self.config.build(TrainingData((replace(series, values=values * mask()),), grid()), seed=0)
+
     def test_members_do_not_depend_on_their_order_or_company(self, fitted):
         expected = draw(fitted)
         assert torch.equal(draw(fitted, members=[3, 2, 1, 0]).flip(0), expected)

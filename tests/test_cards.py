@@ -67,6 +67,17 @@ def test_a_context_holds_the_states_before_the_initial_time(system):
     assert found.init_time == (dates(fields["time_bnds"])[110, 1] - start).total_seconds()
 
 
+def test_what_the_archive_holds_in_a_masked_cell_reaches_no_model(system):
+    fields, background, data = system
+    spoilt = fields.copy(deep=True)
+    spoilt["sst"][:, 0, 0] = 1e9
+    none, inside = np.zeros((144, 0)), np.arange(144)
+    again = training_data([Stretch(Sample(spoilt, none), inside < 96, (inside >= 96) & (inside < 120))], background)
+    assert torch.equal(again.series[0].values, data.series[0].values)
+    assert torch.equal(again.grid.mask, data.grid.mask)
+    assert torch.equal(situation(spoilt, background)[0].history, situation(fields, background)[0].history)
+
+
 def test_a_context_without_its_past_is_refused(system):
     fields, background, _ = system
     bounds = dates(fields["time_bnds"])[109:115]
@@ -116,6 +127,16 @@ def test_truncated_or_altered_weights_are_refused(system, tmp_path):
         load_model(tmp_path)
     with pytest.raises(TercileError, match="Run `tercile train`"):
         load_model(tmp_path / "none")
+
+
+@pytest.mark.parametrize("spoilt", ["", "{", "[]", '{"name": "m"}', '{"weights_sha256": 5, "config": {}}'])
+def test_a_spoilt_card_is_refused(system, tmp_path, spoilt):
+    _, background, data = system
+    config = ClimatologyConfig()
+    save_model(tmp_path, config.build(data, seed=1), config, background=background, grid=data.grid, card={})
+    (tmp_path / "card.json").write_text(spoilt)
+    with pytest.raises(TercileError, match=r"(is no card|truncated or altered).*Delete the folder and train again"):
+        load_model(tmp_path)
 
 
 def test_noise_is_a_function_of_its_key_alone():

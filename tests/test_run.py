@@ -67,6 +67,19 @@ def test_deleting_any_stages_output_and_running_again_restores_it(copied, lost):
     assert ask(workspace, "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > 280 K").headline
 
 
+def test_a_card_outlives_its_snapshot_while_the_values_are_the_same(copied):
+    workspace, path = copied
+    (card,) = workspace.models.glob("persistence/*/card.json")
+    before = card.read_bytes()
+    shutil.rmtree(workspace.root / "archive")
+    with pytest.raises(TercileError, match=r"has no archive yet\. Run `tercile run"):
+        do(path, workspace, stages=("forecast",))
+    assert do(path, workspace, stages=("ingest",)) == ["ingest"]
+    assert workspace.snapshot("archive") != json.loads(before)["archive_snapshot"]
+    assert "train" not in do(path, workspace)
+    assert card.read_bytes() == before
+
+
 @pytest.mark.parametrize("cluster", ["{kind: threads, workers: 1}", "{kind: processes, workers: 2}"])
 def test_members_do_not_depend_on_the_workers(finished, tmp_path, cluster):
     other = Workspace(tmp_path / "other")

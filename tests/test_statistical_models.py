@@ -187,3 +187,32 @@ def test_training_data_that_no_fit_can_use_are_refused(config):
     short = Series(series.values, series.calendar, series.forcing, train, torch.zeros_like(train))
     with pytest.raises(ValueError, match="years"):
         config.build(TrainingData((short,), grid()), seed=0)
+
+
+@every_family
+def test_values_that_no_fit_can_use_are_refused(config):
+    series = monthly_series(1)
+    holed, constant = series.values.clone(), series.values.clone()
+    holed[3, 0, 0, 0] = torch.nan
+    constant[:, 1] = 1.5 * mask()[1]
+    for values, words in (
+        (holed, "NaN or infinite values in 1 training|not finite"),
+        (constant, "channel 1 is constant"),
+    ):
+        spoilt = Series(values, series.calendar, series.forcing, series.train, series.validate)
+        with pytest.raises(ValueError, match=words):
+            config.build(TrainingData((spoilt,), grid()), seed=0)
+
+
+@every_family
+def test_rolling_the_longitude_rolls_every_member(models, config):
+    """The grid closes the circle and the mask rolls along; only rounding and ties between patterns may differ."""
+    turned = Grid(grid().weights, mask().roll(2, dims=2), is_global=True)
+    rolled = tuple(
+        Series(one.values.roll(2, dims=3), one.calendar, one.forcing, one.train, one.validate) for one in data().series
+    )
+    model = config.build(TrainingData(rolled, turned), seed=0).model
+    given = situation()
+    there = Context(given.history.roll(2, dims=3), given.calendar, given.forcing, given.init_time)
+    expected = draw(models[config])
+    assert torch.allclose(draw(model, given=there), expected.roll(2, dims=4), atol=1e-3)
