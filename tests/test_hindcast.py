@@ -26,6 +26,8 @@ from tests.conftest import experiment_text, monthly_record
 pytestmark = pytest.mark.usefixtures("prefect_server")
 LEARNING = ("ingest", "train", "hindcast", "calibrate")
 MODEL = "persistence"
+CHANGED = "climatology"
+"""A model whose members calibration does not leave as they are."""
 
 
 def learn(folder, record, stages=LEARNING, **changes):
@@ -133,8 +135,8 @@ def test_altered_years_of_a_fold_change_no_byte_of_its_models(learnt, tmp_path):
 
 
 def test_calibrated_members_are_read_where_raw_ones_are_stored(learnt):
-    raw = open_ensemble(learnt.workspace, model=MODEL)
-    calibrated = open_ensemble(str(learnt.workspace.root), model=MODEL, calibrated=True)
+    raw = open_ensemble(learnt.workspace, model=CHANGED)
+    calibrated = open_ensemble(str(learnt.workspace.root), model=CHANGED, calibrated=True)
     assert calibrated["sst"].dims == raw["sst"].dims
     assert calibrated["sst"].attrs == raw["sst"].attrs
     xr.testing.assert_identical(calibrated["valid_time"], raw["valid_time"])
@@ -143,17 +145,17 @@ def test_calibrated_members_are_read_where_raw_ones_are_stored(learnt):
     np.testing.assert_array_equal(values.isnull(), before.isnull())
     about = calibrated.attrs["calibration"]
     assert about["members"] == 6
-    assert about["hindcasts"] == hindcasts(learnt, MODEL).init_times.size
+    assert about["hindcasts"] == hindcasts(learnt, CHANGED).init_times.size
     assert [row["lead_first"] for row in about["learnt"]["sst"]] == [1, 2, 3]
 
 
 def test_calibration_does_on_stored_members_what_its_formula_says(learnt):
-    kinds = dict(model=MODEL, fingerprint=learnt.fingerprint(MODEL))
+    kinds = dict(model=CHANGED, fingerprint=learnt.fingerprint(CHANGED))
     expected, deviation = open_background(learnt.workspace, kind="forecast", **kinds)
-    raw, calibrated = (open_ensemble(learnt.workspace, model=MODEL, calibrated=is_on) for is_on in (False, True))
+    raw, calibrated = (open_ensemble(learnt.workspace, model=CHANGED, calibrated=is_on) for is_on in (False, True))
     place = dict(init_time=2, lead_time=1, latitude=3, longitude=4)
     season = (int(raw["valid_time"].dt.month[2, 1]) % 12) // 3
-    own = coefficients(learnt).sel(fold=-1).isel(lead_time=1, season=season, latitude=3, longitude=4)
+    own = coefficients(learnt, CHANGED).sel(fold=-1).isel(lead_time=1, season=season, latitude=3, longitude=4)
     alpha, beta, tau = own.values
     e, d = (float(part["sst"].isel(place)) for part in (expected, deviation))
     x = (raw["sst"].isel(place).values - e) / d
