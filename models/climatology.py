@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from models.base import Context, Fitted, Grid, Progress, TrainingData
+from models.conditions import check_steps
 from models.config import ClimatologyConfig
 from models.innovations import Draw, same_season
 from models.record import training_record
@@ -65,6 +66,7 @@ class Model:
 
     def sample(self, context: Context, *, leads: int, members: Sequence[int], seed: int) -> Tensor:
         """Draw blocks for each member, each from the season in which it is put."""
+        check_steps(context, history=self.history, leads=leads)
         key = Draw(seed, context.init_time, members)
         seasons = context.calendar[len(context.calendar) - leads :: self.block]
         blocks = [

@@ -1,4 +1,4 @@
-"""What the neural families share about their input: forcing held within its range, and checks of a context."""
+"""What families share about their input: checks of a context, and for the networks forcing held within its range."""
 
 from collections.abc import Mapping
 
@@ -26,16 +26,28 @@ def held(forcing: Tensor, limits: Tensor) -> Tensor:
     return torch.where(span > 0, scaled, 0.0)
 
 
+def check_steps(context: Context, *, history: int, leads: int) -> None:
+    """Refuse steps that the context does not describe: no model may guess their state or season.
+
+    Raises:
+        ValueError: Too short a history, no lead, or another number of leads than the calendar has after the history.
+    """
+    if leads < 1:
+        raise ValueError(f"leads is {leads}: at least 1 is needed")
+    if 0 < len(context.history) < history:
+        raise ValueError(f"context.history holds {len(context.history)} states, the model needs {history}, or none")
+    described = len(context.calendar) - len(context.history)
+    if described != leads:
+        raise ValueError(f"leads is {leads}, but context.calendar describes {described} after the history")
+
+
 def check_context(context: Context, *, history: int, leads: int, grid: Grid, forcings: int) -> None:
     """Refuse a context that the model was not made for.
 
     Raises:
         ValueError: Too short a history, another grid, missing leads or forcings, or values that are not finite.
     """
-    if leads < 1:
-        raise ValueError(f"leads is {leads}: at least 1 is needed")
-    if 0 < len(context.history) < history:
-        raise ValueError(f"context.history holds {len(context.history)} states, the model needs {history}, or none")
+    check_steps(context, history=history, leads=leads)
     if context.history.shape[1:] != grid.mask.shape:
         raise ValueError(
             f"context.history has (channels, latitude, longitude) {tuple(context.history.shape[1:])}, "

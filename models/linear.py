@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from models.base import Context, Fitted, Grid, Progress, TrainingData
+from models.conditions import check_steps
 from models.config import LinearInverseConfig, VectorAutoregressiveConfig
 from models.eofs import COUNTS, Eofs, fit_eofs, tendencies
 from models.innovations import Draw, Innovations
@@ -114,6 +115,7 @@ class Model:
         if not len(context.history):
             earlier = set_going(context, history=self.history)
             return self.sample(earlier, leads=SPIN_UP + leads, members=members, seed=seed)[:, SPIN_UP:]
+        check_steps(context, history=self.history, leads=leads)
         key = Draw(seed, context.init_time, members)
         states = flat_fields(context.history[-self.history :], self.grid).expand(len(members), -1, -1)
         trajectory = []

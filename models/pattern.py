@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from models.base import Context, Fitted, Grid, Progress, TrainingData
+from models.conditions import check_steps
 from models.config import ResidualBlocksConfig
 from models.innovations import Draw, same_season
 from models.persistence import LIMIT, Choice, damping_at
@@ -98,6 +99,7 @@ class Model:
         Raises:
             ValueError: Forcings other in number than those of the fit, or a state on another grid.
         """
+        check_steps(context, history=self.history, leads=leads)
         key = Draw(seed, context.init_time, members)
         terms = _terms(context.calendar.double(), context.forcing.double())[-leads:]
         if terms.shape[1] != len(self.pattern):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from models.base import Context, Fitted, Grid, Progress, TrainingData
+from models.conditions import check_steps
 from models.config import DampedPersistenceConfig
 from models.innovations import Draw, Innovations
 from models.record import Fold, Record, flat_fields, training_record, year_folds
@@ -83,6 +84,7 @@ class Model:
         if not len(context.history):
             earlier = set_going(context, history=self.history)
             return self.sample(earlier, leads=SPIN_UP + leads, members=members, seed=seed)[:, SPIN_UP:]
+        check_steps(context, history=self.history, leads=leads)
         key = Draw(seed, context.init_time, members)
         state = flat_fields(context.history[-1:], self.grid)
         states = []

@@ -1,12 +1,10 @@
 """Conditions matter: a model that is told another situation than the true one loses skill."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from models.base import Context, TrainingData
+from models.base import TrainingData
 from models.config import (
     AutoregressiveConfig,
     DampedPersistenceConfig,

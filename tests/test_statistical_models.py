@@ -216,3 +216,15 @@ def test_rolling_the_longitude_rolls_every_member(models, config):
     there = Context(given.history.roll(2, dims=3), given.calendar, given.forcing, given.init_time)
     expected = draw(models[config])
     assert torch.allclose(draw(model, given=there), expected.roll(2, dims=4), atol=1e-3)
+
+
+@pytest.mark.parametrize("config", CONFIGS[:-1], ids=lambda config: config.kind)
+def test_steps_that_the_context_does_not_describe_are_refused(models, config):
+    """A lead beyond the calendar would be given the season of another step."""
+    model = models[config]
+    for leads, words in ((0, "leads is 0"), (LEADS + 2, "describes 9"), (LEADS - 2, "describes 9")):
+        with pytest.raises(ValueError, match=words):
+            model.sample(situation(), leads=leads, members=range(2), seed=1)
+    if model.history > 1:
+        with pytest.raises(ValueError, match="the model needs"):
+            draw(model, given=situation(history=model.history - 1))
