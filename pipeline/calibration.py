@@ -146,7 +146,7 @@ def fit_calibration(
     folds = np.unique(fold)
     seasons = int(season.max()) + 1
     found, summary, count = [], [], cases.sizes["lead_time"]
-    for leads in [range(count)] if pool_leads else [_neighbours(n, count) for n in range(count)]:
+    for leads in [list(range(count))] if pool_leads else [_neighbours(n, count) for n in range(count)]:
         table = _table(cases.isel(lead_time=leads), fold, season.isel(lead_time=leads), area, seasons, members, space)
         parts = [table, *(table.select(table.fold != number) for number in folds)]
         choices = [_choose(part) for part in parts]
