@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from models.base import Context, Fitted, Grid, Progress, ScenarioModel, Series, TrainingData
+from models.conditions import check_steps
 from models.config import PoolConfig
 from models.record import MIN_YEARS, training_record
 
@@ -86,7 +87,12 @@ class Model:
         return max(model.history for model in self.models)
 
     def sample(self, context: Context, *, leads: int, members: Sequence[int], seed: int) -> Tensor:
-        """Draw each member from the model it belongs to."""
+        """Draw each member from the model it belongs to.
+
+        Raises:
+            ValueError: Too short a history, or leads that the context does not describe.
+        """
+        check_steps(context, history=self.history, leads=leads)
         owners = owner(members, self.weights)
         drawn = torch.empty(len(members), leads, *context.history.shape[1:])
         for number, model in enumerate(self.models):
