@@ -145,7 +145,8 @@ def fit_calibration(
     area = np.broadcast_to(weights.values, shape).ravel()
     folds = np.unique(fold)
     seasons = int(season.max()) + 1
-    found, summary = [], []
+    found: list[Floats] = []
+    summary: list[dict[str, Any]] = []
     count = cases.sizes["lead_time"]
     for leads in [list(range(count))] if pool_leads else [_neighbours(n, count) for n in range(count)]:
         table = _table(cases.isel(lead_time=leads), fold, season.isel(lead_time=leads), area, seasons, members, space)
