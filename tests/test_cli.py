@@ -179,7 +179,9 @@ def test_a_stopped_run_goes_on_where_it_was(small, server, tmp_path, blow):
         "--set",
         "forecast.init_times={first: 1999-02-01, last: 2001-09-01, every: 1}",
     ]
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    # A shell starts what it runs in the background deaf to Ctrl-C, and a test run may be that.
+    hearing = ["env", "--default-signal=INT", *words]
+    process = subprocess.Popen(hearing, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if "climatology: 0/" in line:
             break
