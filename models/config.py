@@ -44,7 +44,7 @@ class ModelConfig(BaseModel):
         """The version of this family, and of those it is made of."""
         return (self.version,)
 
-    def settled(self, notes: "Mapping[str, Any]") -> Self:
+    def settled(self, notes: Mapping[str, Any]) -> Self:
         """This configuration with all that a fit found on the validation years, by the notes of that fit."""
         return self
 
@@ -213,7 +213,7 @@ class NetworkConfig(ModelConfig):
         """As the configuration says."""
         return self.refit
 
-    def settled(self, notes: "Mapping[str, Any]") -> Self:
+    def settled(self, notes: Mapping[str, Any]) -> Self:
         """With the length of the training; it grows with the number of windows."""
         more = 1 + notes["validation_windows"] / notes["training_windows"]
         return self.model_copy(update={"steps": max(1, round(more * notes["best_step"]))})
@@ -234,7 +234,7 @@ class AutoregressiveConfig(NetworkConfig):
     noise_modes: Annotated[int, Field(ge=1)] = 96
     spread_factor: PositiveFloat | None = None
 
-    def settled(self, notes: "Mapping[str, Any]") -> Self:
+    def settled(self, notes: Mapping[str, Any]) -> Self:
         """With the spread, too."""
         return super().settled(notes).model_copy(update={"spread_factor": notes["spread_factor"]})
 
@@ -302,7 +302,7 @@ class PoolConfig(ModelConfig):
         """Whether a model of it does."""
         return any(model.refits for model in self.models)
 
-    def settled(self, notes: "Mapping[str, Any]") -> Self:
+    def settled(self, notes: Mapping[str, Any]) -> Self:
         """With the weights, and every model settled."""
         models = tuple(model.settled(each) for model, each in zip(self.models, notes["models"], strict=True))
         return self.model_copy(update={"models": models, "weights": tuple(notes["weights"])})

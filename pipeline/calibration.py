@@ -147,15 +147,17 @@ def fit_calibration(
     seasons = int(season.max()) + 1
     found: list[Floats] = []
     summary: list[dict[str, Any]] = []
-    count = cases.sizes["lead_time"]
-    for leads in [list(range(count))] if pool_leads else [_neighbours(n, count) for n in range(count)]:
+    numbers = cases["lead_time"].values
+    every = list(range(numbers.size))
+    groups = [(every, every)] if pool_leads else [([lead], _neighbours(lead, numbers.size)) for lead in every]
+    for own, leads in groups:
         table = _table(cases.isel(lead_time=leads), fold, season.isel(lead_time=leads), area, seasons, members, space)
         parts = [table, *(table.select(table.fold != number) for number in folds)]
         choices = [_choose(part) for part in parts]
         kept = [_coefficients(_moments(part), choice) for part, (choice, _) in zip(parts, choices, strict=True)]
         found.append(np.stack(kept, axis=1))
-        lead = cases["lead_time"].values[[0, -1] if pool_leads else [len(summary)] * 2]
-        summary.append(_told(table, *choices[0]) | {"lead_first": int(lead[0]), "lead_last": int(lead[1])})
+        ends = {"lead_first": int(numbers[own[0]]), "lead_last": int(numbers[own[-1]])}
+        summary.append(_told(table, *choices[0]) | ends)
     values = np.stack(found, axis=2).reshape(len(COEFFICIENTS), 1 + len(folds), len(found), seasons, *shape)
     dims = ("coefficient", "fold", "lead_time", "season", *space)
     coords = {"coefficient": list(COEFFICIENTS), "fold": np.concatenate([[-1], folds])}

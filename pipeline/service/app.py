@@ -9,7 +9,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Header, Query, Request
+from fastapi import Body, Depends, FastAPI, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,6 +61,16 @@ Waits = Annotated[
 AsOf = Annotated[
     datetime | None, Query(description="What was committed at that time, as `provenance.as_of` of an answer says it.")
 ]
+
+
+async def _settings(
+    level: Level = 90.0, partial: Partial = False, skill: Waits = "pending", as_of: AsOf = None
+) -> dict[str, Any]:
+    """How to answer, as the desk has it."""
+    return {"level": level / 100, "partial": partial, "skill": skill, "as_of": as_of}
+
+
+Settings = Annotated[dict[str, Any], Depends(_settings)]
 Form = Annotated[Format | None, Query(alias="format", description="Overrides the Accept header.")]
 
 
@@ -155,14 +165,10 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
     async def ask(
         request: Request,
         q: QuestionText,
-        level: Level = 90.0,
-        partial: Partial = False,
-        skill: Waits = "pending",
-        as_of: AsOf = None,
+        settings: Settings,
         form: Form = None,
         accept: Annotated[str, Header()] = "*/*",
     ) -> Response:
-        settings = {"level": level / 100, "partial": partial, "skill": skill, "as_of": as_of}
         return await answered(request, parse(q), wanted(accept, form), settings)
 
     @app.post("/v1/ask", summary="Answer a question, or a list of them", response_class=Response)
@@ -178,16 +184,8 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         return Response(dumped(found if isinstance(asked, list) else found[0]), media_type="application/json")
 
     @app.get("/v1/compare", summary="Two questions side by side, with difference and ratio", response_class=Response)
-    async def compare(
-        q: QuestionText,
-        other: OtherText,
-        level: Level = 90.0,
-        partial: Partial = False,
-        skill: Waits = "pending",
-        as_of: AsOf = None,
-    ) -> Response:
+    async def compare(q: QuestionText, other: OtherText, settings: Settings) -> Response:
         pair = parse(q), parse(other)
-        settings: dict[str, Any] = {"level": level / 100, "partial": partial, "skill": skill, "as_of": as_of}
         found = await desk.run(lambda: desk.compare(*pair, **settings))
         return Response(dumped(found), media_type="application/json")
 
