@@ -117,6 +117,6 @@ def _remembered(
 
 @lru_cache(maxsize=16)
 def _trained(folder: Path) -> Any:
-    from models.cards import load_model
+    from models.trained import load_model
 
     return load_model(folder)

@@ -10,7 +10,8 @@ from flows.experiment import Experiment
 from flows.progress import Reporter
 from flows.starts import Fold, starts_of
 from flows.system import System
-from flows.train import has_card, train_model
+from flows.train import train_model
+from models.card import has_card
 from pipeline.workspace import Workspace
 
 

@@ -10,6 +10,7 @@ import zarr
 from flows.experiment import Experiment
 from flows.starts import Starts, forecasts, hindcasts
 from flows.system import System, source_hash
+from models.card import has_card
 from pipeline.products import find_issue, open_calibration
 from pipeline.workspace import Workspace, write_whole
 
@@ -32,7 +33,7 @@ def pending_train(experiment: Experiment, workspace: Workspace) -> list[str]:
     """Models without a card for today's configuration and training data."""
     system = System(experiment, workspace)
     system.check_split()
-    return [name for name in experiment.models if not (system.model_folder(name) / "card.json").exists()]
+    return [name for name in experiment.models if not has_card(system.model_folder(name))]
 
 
 def pending_hindcast(experiment: Experiment, workspace: Workspace) -> list[str]:

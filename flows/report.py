@@ -1,6 +1,7 @@
 """Report: the worked questions, the scorecard and the pictures on one page that needs no network."""
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,7 @@ def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter)
         scorecard=json.loads((system.workspace.reports / "scorecard.json").read_text()),
         answers=answers,
         cards=[_card(system, name) for name in experiment.models],
-        warnings=[
-            f"{group}: its warming pathway is its own ('{label}')."
-            for group, label in issue["pathways"].items()
-            if label
-        ],
+        warnings=[*_own_pathways(issue["pathways"]), *_lost_snapshots(system)],
         points=experiment.points,
         record_name="climate model run" if experiment.forecast.scenarios else "observations",
         evidence=read_evidence(evidence),
@@ -102,6 +99,21 @@ def _record(system: System) -> xr.Dataset:
 
 def _one(fields: xr.Dataset) -> xr.Dataset:
     return fields.isel(realization=0, drop=True) if "realization" in fields.dims else fields
+
+
+def _own_pathways(labels: Mapping[str, str | None]) -> list[str]:
+    return [f"{group}: its warming pathway is its own ('{label}')." for group, label in labels.items() if label]
+
+
+def _lost_snapshots(system: System) -> list[str]:
+    """Models whose training data cannot be read back."""
+    snapshots = {name: system.card(name)["archive_snapshot"] for name in system.experiment.models}
+    return [
+        f"{name} was trained on snapshot {snapshot} of the archive, which is no longer kept: its training data cannot "
+        "be read back."
+        for name, snapshot in snapshots.items()
+        if not system.workspace.keeps("archive", snapshot)
+    ]
 
 
 def _card(system: System, name: str) -> dict[str, Any]:

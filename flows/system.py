@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from flows.experiment import BEST, Experiment, Span
+from models.card import read_card
 from pipeline.archive import open_archive
 from pipeline.background import TrendConfig, WarmingConfig
 from pipeline.calibration import VERSION as CALIBRATION_VERSION
@@ -327,7 +328,7 @@ class System:
 
     def card(self, model: str) -> dict[str, Any]:
         """The card of a trained model."""
-        return dict(json.loads((self.model_folder(model) / "card.json").read_text()))
+        return read_card(self.model_folder(model))
 
     def history(self, model: str) -> int:
         """How many past states a trained model wants, from its card."""

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,10 +55,10 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
     """
     import torch
 
-    from models.cards import save_model
     from models.device import networks_on
     from models.settle import fit_settled
     from models.steps import training_data
+    from models.trained import save_model
 
     torch.set_num_threads(experiment.cluster.torch_threads)
     start, system, config = time.monotonic(), System(experiment, workspace), experiment.models[name]
@@ -129,11 +128,6 @@ def card_of(system: System) -> dict[str, Any]:
         "software": {name: version(name) for name in ("tercile", "torch", "diffusers")},
         "seed": experiment.seed,
     }
-
-
-def has_card(folder: Path) -> bool:
-    """Whether a whole model is there."""
-    return (folder / "card.json").exists()
 
 
 def _progress(name: str) -> Any:

@@ -107,6 +107,14 @@ class Workspace:
         """Id of the store's last snapshot."""
         return self.repository(store).readonly_session("main").snapshot_id
 
+    def keeps(self, store: str, snapshot: str) -> bool:
+        """Whether a snapshot of a store can still be read: old ones can be expired, and a store be made anew."""
+        try:
+            self.repository(store).lookup_snapshot(snapshot)
+        except icechunk.IcechunkError:
+            return False
+        return True
+
     def groups(self, store: str, *, under: str = "") -> list[str]:
         """Names of the groups below a path of a store; none where it does not exist."""
         if not self.exists(store):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from models.base import member_noise, member_rng
-from models.cards import load_model, save_model
 from models.config import ClimatologyConfig
 from models.steps import Stretch, context, to_fields, training_data
+from models.trained import load_model, save_model
 from pipeline.background import BackgroundConfig, Sample, fit_background
 from pipeline.errors import TercileError
 from pipeline.names import VARIABLES, canonical
@@ -135,7 +135,7 @@ def test_a_spoilt_card_is_refused(system, tmp_path, spoilt):
     config = ClimatologyConfig()
     save_model(tmp_path, config.build(data, seed=1), config, background=background, grid=data.grid, card={})
     (tmp_path / "card.json").write_text(spoilt)
-    with pytest.raises(TercileError, match=r"(is no card|truncated or altered).*Delete the folder and train again"):
+    with pytest.raises(TercileError, match=r"is no card of a model .*Delete the folder and train again"):
         load_model(tmp_path)
 
 

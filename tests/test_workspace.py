@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import shutil
 import time
 
 import pytest
@@ -67,3 +68,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_whole(path, 5)
     assert path.read_text() == "one"
     assert [item.name for item in path.parent.iterdir()] == ["b.json"]
+
+
+def test_a_store_made_anew_has_lost_the_snapshots_of_the_old_one(tmp_path):
+    workspace = Workspace(tmp_path / "ws")
+    workspace.repository("archive")
+    snapshot = workspace.snapshot("archive")
+    assert workspace.keeps("archive", snapshot)
+    shutil.rmtree(workspace.root / "archive")
+    assert not workspace.keeps("archive", snapshot)

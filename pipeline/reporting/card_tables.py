@@ -18,7 +18,7 @@ def score_table(scores: Sequence[Score]) -> Table:
 
 def _score_row(score: Score) -> tuple[str, ...]:
     numbers = (score.crps_fair, score.crps, score.rmse, score.spread_skill[0])
-    texts = [f"{number:.3g}" for number in numbers]
+    texts = [f"{number:.3g}" if np.isfinite(number) else "–" for number in numbers]
     p_value = f"{score.p_value:.2g}" if np.isfinite(score.p_value) else "–"
     return (score.model, score.variable, score.scenario or "–", score.lead, *texts, str(score.cases), p_value)
 

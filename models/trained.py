@@ -1,11 +1,9 @@
-"""Trained models on disk: ``weights.safetensors`` and a ``card.json`` that says all that is known of them.
+"""Trained models on disk: ``weights.safetensors`` beside their card.
 
-Never a pickle. The card is written last, so that a card stands for a whole model, and it holds the checksum of the
-weights, so that a truncated or altered file is refused.
+Never a pickle. The card holds the checksum of the weights, so that a truncated or altered file is refused.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load, save
 
 from models.base import Fitted, Grid, ScenarioModel
+from models.card import read_card, write_card
 from models.config import AnyModelConfig, ModelConfig
 from pipeline.background import Background
 from pipeline.errors import TercileError
@@ -61,7 +60,7 @@ def save_model(
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "schema_version": 1,
     }
-    write_whole(folder / "card.json", json.dumps(content, indent=2, default=str))
+    write_card(folder, content)
 
 
 def load_model(folder: Path) -> TrainedModel:
@@ -70,16 +69,10 @@ def load_model(folder: Path) -> TrainedModel:
     Raises:
         TercileError: No model there, no whole card, or weights that are not those of the card.
     """
-    try:
-        card = json.loads((folder / "card.json").read_text())
-        described, weights = card["weights_sha256"], (folder / "weights.safetensors").read_bytes()
-    except FileNotFoundError as error:
-        raise TercileError(f"no trained model in {folder}. Run `tercile train`.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise TercileError(
-            f"{folder}: card.json is no card of a model ({error!r}). Delete the folder and train again."
-        ) from error
-    if hashlib.sha256(weights).hexdigest() != described:
+    card = read_card(folder)
+    path = folder / "weights.safetensors"
+    weights = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
         raise TercileError(
             f"{folder}: weights.safetensors is not the file its card describes (truncated or altered). "
             "Delete the folder and train again."
