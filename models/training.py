@@ -19,6 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models.base import Progress
 from models.config import NetworkConfig
@@ -214,7 +215,7 @@ class _State:
         kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
         vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
         groups = [{"params": kernels, "weight_decay": schedule.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        return cls(network, torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.99)))
+        return cls(network, torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.99), fused=True))
 
     def weights(self) -> dict[str, Tensor]:
         return {name: parameter.detach().clone() for name, parameter in self.network.named_parameters()}
@@ -242,9 +243,8 @@ def _take_step(state: _State, loss: Loss, schedule: Schedule, step: int, noise: 
     state.recent.append(value.item())
     state.step = step + 1
     decay = min(schedule.ema, state.step / (state.step + 10.0))
-    with torch.no_grad():
-        for name, parameter in state.network.named_parameters():
-            state.average[name].lerp_(parameter, 1.0 - decay)
+    named = dict(state.network.named_parameters())
+    get_ema_multi_avg_fn(decay)([state.average[name] for name in named], list(named.values()), state.step)
 
 
 def _rate(step: int, steps: int) -> float:
@@ -311,11 +311,13 @@ class _Store:
         state.best = _under(tensors, "best")
         for name, parameter in state.network.named_parameters():
             state.average[name].copy_(tensors[f"average.{name}"])
-            state.optimiser.state[parameter] = {
-                key: tensors[f"{key}.{name}"].to("cpu" if key == "step" else parameter.device)
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"{key}.{name}" in tensors
-            }
+            if f"step.{name}" in tensors:
+                # The fused step walks through memory: its moments must lie in it as the parameter does.
+                moments = {
+                    key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
+                    for key in ("exp_avg", "exp_avg_sq")
+                }
+                state.optimiser.state[parameter] = moments | {"step": tensors[f"step.{name}"].to(parameter.device)}
 
 
 def _tensors(state: _State) -> Iterator[tuple[str, str, Tensor]]:
