@@ -1,8 +1,8 @@
 """The backbone of the neural families: a U-Net of `diffusers`, made to fit any grid.
 
 Longitude is padded circularly where it closes the circle and with zeros elsewhere; latitude always with zeros. Any
-grid size is served by padding to a multiple and cropping. Cells are first folded into patches, so that a size costs
-about the same on every grid. Weights and dropout draw from explicit generators, never from torch's global one.
+grid size is served by padding to a multiple and cropping. The first convolution takes patches of cells, so that a size
+costs about the same on every grid. Weights and dropout draw from explicit generators, never from torch's global one.
 """
 
 from dataclasses import dataclass
@@ -81,10 +81,11 @@ class Backbone(nn.Module):
             self.conditions = nn.Sequential(
                 nn.Linear(conditions, CONDITION_WIDTH), nn.SiLU(), nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH)
             )
-            self.unet = _unet(chosen, (inputs + len(places)) * self.patch**2, outputs * self.patch**2, dropout)
+            self.unet = _unet(chosen, inputs + len(places), outputs * self.patch**2, dropout)
+            self.unet.conv_in = _over_patches(self.unet.conv_in, self.patch)
             _replace_layers(self.unet, is_global=grid.is_global)
         self.to_empty(device="cpu")
-        self.register_buffer("places", _in_patches(self._pad(places[None]), self.patch), persistent=False)
+        self.register_buffer("places", places.permute(1, 2, 0).contiguous(), persistent=False)
         initialise(self, generator)
         nn.init.zeros_(self.unet.conv_out.weight)
         if self.unet.conv_out.bias is not None:
@@ -105,7 +106,7 @@ class Backbone(nn.Module):
         level = 100.0 * noise_level.to(there)
         with mixed_precision(there):
             x = self.unet(
-                self._folded(fields.to(there)), level, class_labels=self.conditions(conditions.to(there))
+                self._placed(fields.to(there)), level, class_labels=self.conditions(conditions.to(there))
             ).sample
         return functional.pixel_shuffle(x.float(), self.patch)[..., :height, :width].to(fields.device)
 
@@ -115,19 +116,18 @@ class Backbone(nn.Module):
             if isinstance(module, Dropout):
                 module.generator = generator
 
-    def _folded(self, fields: Tensor) -> Tensor:
-        """Patches as channels, place beside them; channels lie innermost in memory and in a patch, as copies run."""
-        parts = _in_patches(self._pad(fields), self.patch)
-        folded = fields.new_empty(*parts.shape[:-1], parts.shape[-1] + self.places.shape[-1])
-        folded[..., : parts.shape[-1]] = parts
-        folded[..., parts.shape[-1] :] = self.places
-        return folded.flatten(3).permute(0, 3, 1, 2)
-
-    def _pad(self, x: Tensor) -> Tensor:
-        bottom, right = (-x.shape[-2] % self.multiple, -x.shape[-1] % self.multiple)
-        if right:
-            x = functional.pad(x, (0, right, 0, 0), mode="circular" if self.is_global else "replicate")
-        return functional.pad(x, (0, 0, 0, bottom), mode="replicate") if bottom else x
+    def _placed(self, fields: Tensor) -> Tensor:
+        """Fields with their places beside them, filled up on the right and below, channels innermost in memory."""
+        count, channels, height, width = fields.shape
+        bottom, right = (-height % self.multiple, -width % self.multiple)
+        whole = fields.new_empty(count, height + bottom, width + right, channels + self.places.shape[-1])
+        whole[:, :height, :width, :channels] = fields.permute(0, 2, 3, 1)
+        whole[:, :height, :width, channels:] = self.places
+        whole[:, :height, width:] = (
+            whole[:, :height, :right] if self.is_global else whole[:, :height, width - 1 : width]
+        )
+        whole[:, height:] = whole[:, height - 1 : height]
+        return whole.permute(0, 3, 1, 2)
 
 
 class CircularConv2d(nn.Conv2d):
@@ -137,7 +137,8 @@ class CircularConv2d(nn.Conv2d):
         """Convolve ``(batch, channels, latitude, longitude)``."""
         rows, columns = (int(side) for side in self.padding)
         if columns:
-            input = functional.pad(input, (columns, columns, 0, 0), mode="circular")
+            # functional.pad would lay the channels outermost in memory, and the convolution turn them back.
+            input = torch.cat([input[..., -columns:], input, input[..., :columns]], dim=3)
         return functional.conv2d(input, self.weight, self.bias, self.stride, (rows, 0))
 
 
@@ -211,9 +212,10 @@ def _circular(conv: nn.Conv2d) -> CircularConv2d:
     return CircularConv2d(conv.in_channels, conv.out_channels, kernel, stride=stride, padding=padding)
 
 
-def _in_patches(x: Tensor, patch: int) -> Tensor:
-    """A view of ``(batch, channels, latitude, longitude)`` as ``(batch, rows, columns, patch, patch, channels)``."""
-    return x.unflatten(3, (-1, patch)).unflatten(2, (-1, patch)).permute(0, 2, 4, 3, 5, 1)
+def _over_patches(conv: nn.Conv2d, patch: int) -> nn.Conv2d:
+    """What ``conv`` does to cells done to patches, none of which needs to be laid out: its stride is a patch."""
+    kernel, padding = patch * conv.kernel_size[0], patch * int(conv.padding[0])
+    return nn.Conv2d(conv.in_channels, conv.out_channels, kernel, stride=patch, padding=padding)
 
 
 def _places(grid: Grid) -> Tensor:

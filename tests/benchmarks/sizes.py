@@ -2,8 +2,8 @@
 
 Run ``python -m tests.benchmarks.sizes [--grid 32 64] [--threads 2] [--into docs/models.md]``. Each size is measured in
 a process of its own: a diffusion window of ten steps of one variable, batches of 16 windows in training, 50 members in
-sampling; memory is the process's peak beyond what importing takes. The bare network is the U-Net without padding,
-patches and the channels that tell the place.
+sampling; memory is the process's peak beyond what importing takes. The bare network is the U-Net alone, given its input
+whole: padded, with the channels that tell the place, conditions embedded.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -45,7 +46,7 @@ def measure(size: str, height: int, width: int) -> dict[str, float]:
     network.eval()
     with torch.no_grad():
         inputs, folded = _inputs(50, (height, width)), _folded(network, 50)
-        bare, call = _fastest(lambda: network.unet(*folded[:2], class_labels=folded[2]), lambda: network(*inputs))
+        bare, call = _typical(lambda: network.unet(*folded[:2], class_labels=folded[2]), lambda: network(*inputs))
     found = {"parameters": parameter_count(network), "patch": network.patch}
     return found | {"step": step, "call": call, "ratio": call / bare, "memory": training}
 
@@ -55,8 +56,9 @@ def _inputs(count: int, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Ten
 
 
 def _folded(network: Backbone, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What the network inside sees: patches as channels, and the conditions embedded."""
-    fields = torch.randn(count, network.unet.config["in_channels"], *network.places.shape[1:3])
+    """What the network inside sees: a whole number of patches, places among the channels, and embedded conditions."""
+    sides = (-(-side // network.multiple) * network.multiple for side in network.places.shape[:2])
+    fields = torch.randn(count, network.unet.config["in_channels"], *sides)
     conditions = network.conditions(torch.randn(count, 7))
     return fields.contiguous(memory_format=torch.channels_last), torch.zeros(count), conditions
 
@@ -78,12 +80,12 @@ def _seconds(work) -> float:  # type: ignore[no-untyped-def]
     return seconds
 
 
-def _fastest(*works) -> tuple[float, ...]:  # type: ignore[no-untyped-def]
-    """Least seconds of each in up to five turns, so that a busy machine slows all of them alike."""
+def _typical(*works) -> tuple[float, ...]:  # type: ignore[no-untyped-def]
+    """Median seconds of each in up to 31 turns, so that a busy machine slows all of them alike."""
     turns = [[_once(work) for work in works]]
-    while len(turns) < 5 and sum(turns[0]) < 10:
+    while len(turns) < 31 and sum(map(sum, turns)) < 30:
         turns.append([_once(work) for work in works])
-    return tuple(map(min, zip(*turns, strict=True)))
+    return tuple(map(median, zip(*turns, strict=True)))
 
 
 def _once(work) -> float:  # type: ignore[no-untyped-def]
