@@ -1,10 +1,12 @@
 """Conditions matter: a model that is told another situation than the true one loses skill."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from models.base import TrainingData
+from models.base import Context, Series, TrainingData
 from models.config import (
     AutoregressiveConfig,
     DampedPersistenceConfig,
@@ -12,11 +14,12 @@ from models.config import (
     DirectRidgeConfig,
     LinearInverseConfig,
     ModelConfig,
+    NetworkConfig,
     PoolConfig,
     ResidualBlocksConfig,
     VectorAutoregressiveConfig,
 )
-from tests.linear_gaussian import context, coupled_system, crps_of_normal_truth, training_data
+from tests.linear_gaussian import context, coupled_system, crps_of_normal_truth, grid, training_data
 
 TIMID = {"steps": 1, "batch": 2, "history": 1, "modes": 30, "noise_modes": 30, "learning_rate": 1e-6}
 SYSTEM = coupled_system()
@@ -57,3 +60,52 @@ def test_a_scrambled_state_loses_skill(config, data):
     states = SYSTEM.simulate(20 * STARTS, seed=9)[::20]
     own, scrambled = (scores(model, states, told) for told in (states, states.roll(1, dims=0)))
     assert own.mean() < 0.8 * scrambled.mean()
+
+
+FLIPPING = (1, 3, 5)
+MEMORY, NOISE = 0.85, 0.5
+STEPS_PER_YEAR, STEPS_PER_ERA = 12, 40
+FEW = {"batch": 16, "history": 1, "modes": 10, "noise_modes": 15, "dropout": 0.0}
+TOLD: list[NetworkConfig] = [
+    AutoregressiveConfig(**FEW, steps=220, learning_rate=3e-3),
+    DiffusionConfig(**FEW, steps=300, learning_rate=2e-3, window=1, sampler_steps=5),
+]
+
+
+def flipping_record(steps: int, *, by: str, seed: int) -> tuple[Series, torch.Tensor]:
+    """States whose memory changes its sign with the season or with the forcing, and that memory, ``(steps,)``."""
+    step = torch.arange(steps)
+    there = step % STEPS_PER_YEAR < 6 if by == "calendar" else step // STEPS_PER_ERA % 2 == 0
+    sign = torch.where(there, 1.0, -1.0)
+    values = NOISE * torch.randn(steps, *FLIPPING, generator=torch.Generator().manual_seed(seed))
+    for now in range(1, steps):
+        values[now] += MEMORY * sign[now] * values[now - 1]
+    phase = 2 * math.pi * (step % STEPS_PER_YEAR - 2.5) / STEPS_PER_YEAR
+    calendar = torch.stack([phase.cos(), phase.sin()], dim=1) if by == "calendar" else torch.zeros(steps, 2)
+    forcing = sign[:, None] if by == "forcing" else torch.zeros(steps, 0)
+    everything = torch.ones(steps, dtype=torch.bool)
+    return Series(values, calendar, forcing, everything, ~everything), MEMORY * sign
+
+
+def score_told(model, record: Series, memory: torch.Tensor, *, sign: int) -> float:
+    """CRPS at the first lead of members told the season and forcing of the record, or their opposite."""
+    found = []
+    for now in range(5, len(memory), 23):
+        past, window = slice(now - model.history, now), slice(now - model.history, now + 1)
+        told = Context(record.values[past], sign * record.calendar[window], sign * record.forcing[window], 86_400 * now)
+        drawn = model.sample(told, leads=1, members=range(30), seed=1)[:, 0].double().numpy()
+        mean = (memory[now] * record.values[now - 1]).double().numpy()
+        found.append(crps_of_normal_truth(drawn, mean, np.full(FLIPPING, NOISE)).mean())
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("by", ["calendar", "forcing"])
+@pytest.mark.parametrize("config", TOLD, ids=lambda config: config.kind)
+def test_the_wrong_season_or_forcing_loses_skill(config, by):
+    """The memory is one that no linear expectation can have: the network learns it from the condition alone."""
+    record, _ = flipping_record(2000, by=by, seed=1)
+    model = config.build(TrainingData((record,), grid(FLIPPING)), seed=0).model
+    unseen = flipping_record(600, by=by, seed=2)
+    right, wrong = (score_told(model, *unseen, sign=sign) for sign in (1, -1))
+    assert right < 1.2 * NOISE / math.sqrt(math.pi)
+    assert wrong > 2 * right

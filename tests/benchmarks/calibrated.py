@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.calibrated DATA [--workspaces workspaces] [--into docs/models.md]
 
-with the folder of the development data. Families that fit in seconds are trained, hindcast, calibrated and verified as
-``tercile run`` does it for anybody; what is up to date in a workspace is not done again.
+with the folder of the development data. The families that fit in seconds, and a pool with both networks that learns its
+weights, are trained, hindcast, calibrated and verified as ``tercile run`` does it for anybody; what is up to date in a
+workspace is not done again.
 """
 
 import argparse
@@ -23,13 +24,21 @@ COMMON = {
     "persistence": {"kind": "damped_persistence"},
     "lim": {"kind": "linear_inverse"},
 }
+NETWORKS = ({"kind": "diffusion"}, {"kind": "autoregressive"})
 OWN = {
     "daily": {
-        "models": {"var": {"kind": "vector_autoregressive"}, "ridge": {"kind": "direct_ridge"}},
+        "models": {
+            "var": {"kind": "vector_autoregressive"},
+            "ridge": {"kind": "direct_ridge"},
+            "pool": {"kind": "pool", "models": [*NETWORKS, {"kind": "direct_ridge"}]},
+        },
         "init_times": {"first": "2007-01-01", "last": "2008-12-20", "every": 6},
     },
     "monthly": {
-        "models": {"ridge": {"kind": "direct_ridge", "leads": 12}},
+        "models": {
+            "ridge": {"kind": "direct_ridge", "leads": 12},
+            "pool": {"kind": "pool", "models": [*NETWORKS, {"kind": "direct_ridge", "leads": 12}]},
+        },
         "hindcast": {"folds": 6},
         "init_times": {"first": "2000-01-01", "last": "2005-01-01", "every": 1},
     },
