@@ -1,8 +1,10 @@
 """The backbone of the neural families: a U-Net of `diffusers`, made to fit any grid.
 
-Longitude is padded circularly where it closes the circle and with zeros elsewhere; latitude always with zeros. Any
-grid size is served by padding to a multiple and cropping. The first convolution takes patches of cells, so that a size
-costs about the same on every grid. Weights and dropout draw from explicit generators, never from torch's global one.
+Longitude is padded circularly where it closes the circle and with zeros elsewhere; latitude always with zeros. The
+first convolution takes patches of cells, so that a size costs about the same on every grid. Any grid is served by
+filling it up to a whole number of patches and cropping. Around the circle patches are made to fit where they can, and
+where they cannot, the seam lies among the cells filled in on both sides. Weights and dropout draw from explicit
+generators, never from torch's global one.
 """
 
 from dataclasses import dataclass
@@ -73,10 +75,10 @@ class Backbone(nn.Module):
         places = _places(grid)
         chosen = SIZES[size]
         height, width = grid.weights.shape
-        self.outputs = outputs
+        coarsest = 2 ** (len(chosen.channels) - 1)
         self.is_global = grid.is_global
-        self.patch = max(1, ceil(sqrt(height * width / chosen.cells)))
-        self.multiple = self.patch * 2 ** (len(chosen.channels) - 1)
+        self.patch = _patch_size(height, width, chosen.cells, coarsest=coarsest, is_global=grid.is_global)
+        self.multiple = self.patch * coarsest
         with torch.device("meta"):
             self.conditions = nn.Sequential(
                 nn.Linear(conditions, CONDITION_WIDTH), nn.SiLU(), nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH)
@@ -108,7 +110,8 @@ class Backbone(nn.Module):
             x = self.unet(
                 self._placed(fields.to(there)), level, class_labels=self.conditions(conditions.to(there))
             ).sample
-        return functional.pixel_shuffle(x.float(), self.patch)[..., :height, :width].to(fields.device)
+        west = self._beside(width)[0]
+        return functional.pixel_shuffle(x.float(), self.patch)[..., :height, west : west + width].to(fields.device)
 
     def set_generator(self, generator: Generator) -> None:
         """Let dropout draw from ``generator``; it has none, and fails in training, until this is called."""
@@ -116,16 +119,22 @@ class Backbone(nn.Module):
             if isinstance(module, Dropout):
                 module.generator = generator
 
+    def _beside(self, width: int) -> tuple[int, int]:
+        """Columns filled in to the west and to the east."""
+        missing = -width % self.multiple
+        return (missing // 2, missing - missing // 2) if self.is_global else (0, missing)
+
     def _placed(self, fields: Tensor) -> Tensor:
-        """Fields with their places beside them, filled up on the right and below, channels innermost in memory."""
+        """Fields with their places beside them, filled up to whole patches, channels innermost in memory."""
         count, channels, height, width = fields.shape
-        bottom, right = (-height % self.multiple, -width % self.multiple)
-        whole = fields.new_empty(count, height + bottom, width + right, channels + self.places.shape[-1])
-        whole[:, :height, :width, :channels] = fields.permute(0, 2, 3, 1)
-        whole[:, :height, :width, channels:] = self.places
-        whole[:, :height, width:] = (
-            whole[:, :height, :right] if self.is_global else whole[:, :height, width - 1 : width]
-        )
+        west, east = self._beside(width)
+        end, bottom = west + width, -height % self.multiple
+        whole = fields.new_empty(count, height + bottom, end + east, channels + self.places.shape[-1])
+        whole[:, :height, west:end, :channels] = fields.permute(0, 2, 3, 1)
+        whole[:, :height, west:end, channels:] = self.places
+        whole[:, :height, :west] = whole[:, :height, width:end]
+        last = slice(west, west + east) if self.is_global else slice(end - 1, end)
+        whole[:, :height, end:] = whole[:, :height, last]
         whole[:, height:] = whole[:, height - 1 : height]
         return whole.permute(0, 3, 1, 2)
 
@@ -210,6 +219,13 @@ def _replace_layers(module: nn.Module, *, is_global: bool) -> None:
 def _circular(conv: nn.Conv2d) -> CircularConv2d:
     kernel, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
     return CircularConv2d(conv.in_channels, conv.out_channels, kernel, stride=stride, padding=padding)
+
+
+def _patch_size(height: int, width: int, cells: int, *, coarsest: int, is_global: bool) -> int:
+    """Side of a patch: the least that leaves so many; up to a third more where that closes the circle."""
+    least = max(1, ceil(sqrt(height * width / cells)))
+    closing = (side for side in range(least, 4 * least // 3 + 1) if width % (side * coarsest) == 0)
+    return next(closing, least) if is_global else least
 
 
 def _over_patches(conv: nn.Conv2d, patch: int) -> nn.Conv2d:

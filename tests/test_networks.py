@@ -7,13 +7,15 @@ from models.base import Grid
 from models.networks import SIZES, Backbone, Dropout, parameter_count
 
 
-def network(height: int, width: int, *, is_global: bool, seed: int = 0, dropout: float = 0.0) -> Backbone:
-    """A tiny backbone with a last layer that no longer is zero."""
+def network(
+    height: int, width: int, *, is_global: bool, seed: int = 0, dropout: float = 0.0, size: str = "tiny"
+) -> Backbone:
+    """A backbone with a last layer that no longer is zero."""
     weights = torch.linspace(0.5, 1.5, height)[:, None].expand(height, width)
     grid = Grid(weights, torch.ones(2, height, width, dtype=torch.bool), is_global=is_global)
     generator = torch.Generator().manual_seed(seed)
     built = Backbone(
-        inputs=3, outputs=2, conditions=4, grid=grid, size="tiny", dropout=dropout, generator=generator
+        inputs=3, outputs=2, conditions=4, grid=grid, size=size, dropout=dropout, generator=generator
     ).eval()
     torch.nn.init.normal_(built.unet.conv_out.weight, std=0.1, generator=generator)
     return built
@@ -46,6 +48,28 @@ def test_rolling_longitude_rolls_the_output_of_a_global_grid(cells):
     built.places = built.places.roll(cells, dims=1)
     rolled = built(fields.roll(cells, dims=-1), conditions, level)
     assert torch.allclose(rolled, output.roll(cells, dims=-1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 64), (48, 96), (64, 128), (73, 144), (121, 240), (181, 360)])
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_patches_close_the_circle_of_the_usual_grids(size, height, width):
+    assert width % network(height, width, is_global=True, size=size).multiple == 0
+
+
+@torch.no_grad()
+def test_where_patches_do_not_fit_the_seam_lies_beside_the_cells():
+    """What is changed just across the first meridian matters as much as what is changed as near on the same side."""
+    built = network(8, 18, is_global=True)
+    assert 18 % built.multiple
+    fields, conditions, level = inputs(8, 18)
+    output = built(fields, conditions, level)
+
+    def influence(column):
+        changed = fields.clone()
+        changed[..., column] += 3.0
+        return (built(changed, conditions, level) - output)[..., 0].abs().mean()
+
+    assert influence(-1) > 0.5 * influence(1)
 
 
 @torch.no_grad()
