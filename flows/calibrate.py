@@ -43,6 +43,7 @@ def learn(experiment: Experiment, workspace: Workspace, model: str) -> None:
             season=season_numbers(members),
             members=members.sizes["member"],
             pool_leads=starts.is_forced,
+            seen=seen_share(system, starts),
         )
         found[name] = learnt.coefficients.assign_attrs(transform=variable.transform)
         summaries[name] = learnt.summary
@@ -58,6 +59,17 @@ def learn(experiment: Experiment, workspace: Workspace, model: str) -> None:
 
 
 calibrate_task = task(name="calibrate", task_run_name="calibrate {model}", cache_policy=NO_CACHE)(learn)
+
+
+def seen_share(system: System, starts: Starts) -> float:
+    """Share of the record that the forecasts' fit has seen which a fold's fit has seen too, the folds' mean."""
+    split = system.experiment.split
+    spans = [*split.train, *split.validate_]
+    fitted = {group: system.mask(group, spans) for group in dict.fromkeys(span.group for span in split.train)}
+    left = [
+        sum(int((fold.unseen(system, group) & mask).sum()) for group, mask in fitted.items()) for fold in starts.folds
+    ]
+    return 1.0 - sum(left) / len(left) / sum(int(mask.sum()) for mask in fitted.values())
 
 
 def hindcast_truth(system: System, starts: Starts, name: str, hindcasts: xr.Dataset) -> xr.DataArray:

@@ -10,6 +10,10 @@ held towards the area's as if that were ``shrinkage`` further cases. How far is 
 left out, and so is whether members had better be left as they are, or go back to the climatology altogether. The area's
 β is further reduced by what it scatters when parts of the record are left out: a β that is noise becomes 0.
 
+Hindcasts come from fits on fewer years than the forecasts do, and err more. In its own record a background's anomalies
+have variance one, elsewhere more, and that excess falls as one over the years: forecasts are stretched by that much
+less. It is what matters where a record is short.
+
 Cases that lack the truth or a member count nowhere; a cell without any case takes the area's numbers.
 
 Source:
@@ -31,7 +35,7 @@ from pipeline.errors import TercileError
 
 Floats = NDArray[np.float64]
 
-VERSION = 2
+VERSION = 3
 """Raised when a change of this module changes what is learnt."""
 
 COEFFICIENTS = ("alpha", "beta", "tau")
@@ -121,6 +125,7 @@ def fit_calibration(
     season: xr.DataArray,
     members: int,
     pool_leads: bool,
+    seen: float = 1.0,
 ) -> Learnt:
     """Learn the calibration of one variable.
 
@@ -131,6 +136,7 @@ def fit_calibration(
         season: Number of the season of each case, from 0, ``(init_time, lead_time)``.
         members: Size of the ensemble that was summarised, and of the ones to be calibrated.
         pool_leads: Learn all leads together, as in a projection, whose leads are years that have nothing in common.
+        seen: Share of the forecasts' fit, in steps of the record, that a hindcast's fit has seen.
 
     Raises:
         TercileError: Fewer initial times than five, or no case with a known truth.
@@ -155,9 +161,11 @@ def fit_calibration(
         parts = [table, *(table.select(table.fold != number) for number in folds)]
         choices = [_choose(part) for part in parts]
         kept = [_coefficients(_moments(part), choice) for part, (choice, _) in zip(parts, choices, strict=True)]
+        narrower = _narrower(table, seen)
+        kept[0] = kept[0] * np.array([1.0, 1.0, narrower])[:, None, None]
         found.append(np.stack(kept, axis=1))
         ends = {"lead_first": int(numbers[own[0]]), "lead_last": int(numbers[own[-1]])}
-        summary.append(_told(table, *choices[0]) | ends)
+        summary.append(_told(table, *choices[0]) | {"narrower": narrower} | ends)
     values = np.stack(found, axis=2).reshape(len(COEFFICIENTS), 1 + len(folds), len(found), seasons, *shape)
     dims = ("coefficient", "fold", "lead_time", "season", *space)
     coords = {"coefficient": list(COEFFICIENTS), "fold": np.concatenate([[-1], folds])}
@@ -433,6 +441,13 @@ def _score(table: _Table, coefficients: Floats) -> tuple[float, float]:
     crps = spread * (z * (2 * ndtr(z) - 1) + (np.sqrt(2) * np.exp(-(z**2) / 2) - 1) / np.sqrt(np.pi))
     known = np.isfinite(crps)
     return float((np.where(known, crps, 0.0) @ table.area).sum()), float((known @ table.area).sum())
+
+
+def _narrower(table: _Table, seen: float) -> float:
+    """What the whole record leaves of an error's deviation among fits that have seen a share of it."""
+    known = np.isfinite(table.truth)
+    excess = float((np.where(known, table.truth, 0.0) ** 2 @ table.area).sum() / (known @ table.area).sum()) - 1.0
+    return float(np.sqrt((1.0 + seen * excess) / (1.0 + excess))) if excess > 0 else 1.0
 
 
 def _told(table: _Table, choice: _Choice, scores: dict[str, float]) -> dict[str, Any]:
