@@ -1,5 +1,6 @@
 """Calibrate: learn from each model's hindcasts how its members must be changed, and store that as a product."""
 
+import numpy as np
 import xarray as xr
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -32,6 +33,7 @@ def learn(experiment: Experiment, workspace: Workspace, model: str) -> None:
     backgrounds = open_background(workspace, model=model, kind="hindcast", fingerprint=fingerprint, with_dask=False)
     rows = system.writer(model, starts).rows()
     members, found, summaries = hindcasts.isel(init_time=rows), {}, {}
+    seen = float(np.mean([fold.share_seen(system) for fold in starts.folds]))
     for name, variable in experiment.described().items():
         expected, deviation = (part[name].isel(init_time=rows) for part in backgrounds)
         truth = hindcast_truth(system, starts, name, members)
@@ -43,7 +45,7 @@ def learn(experiment: Experiment, workspace: Workspace, model: str) -> None:
             season=season_numbers(members),
             members=members.sizes["member"],
             pool_leads=starts.is_forced,
-            seen=seen_share(system, starts),
+            seen=seen,
         )
         found[name] = learnt.coefficients.assign_attrs(transform=variable.transform)
         summaries[name] = learnt.summary
@@ -59,17 +61,6 @@ def learn(experiment: Experiment, workspace: Workspace, model: str) -> None:
 
 
 calibrate_task = task(name="calibrate", task_run_name="calibrate {model}", cache_policy=NO_CACHE)(learn)
-
-
-def seen_share(system: System, starts: Starts) -> float:
-    """Share of the record that the forecasts' fit has seen which a fold's fit has seen too, the folds' mean."""
-    split = system.experiment.split
-    spans = [*split.train, *split.validate_]
-    fitted = {group: system.mask(group, spans) for group in dict.fromkeys(span.group for span in split.train)}
-    left = [
-        sum(int((fold.unseen(system, group) & mask).sum()) for group, mask in fitted.items()) for fold in starts.folds
-    ]
-    return 1.0 - sum(left) / len(left) / sum(int(mask.sum()) for mask in fitted.values())
 
 
 def hindcast_truth(system: System, starts: Starts, name: str, hindcasts: xr.Dataset) -> xr.DataArray:

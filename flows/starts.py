@@ -51,6 +51,14 @@ class Fold:
             mask[max(0, inside[0] - self.gap) : inside[-1] + 1 + self.gap] = True
         return mask
 
+    def share_seen(self, system: System) -> float:
+        """Share of the steps that the forecasts' fit sees which this fold's fit sees too."""
+        split = system.experiment.split
+        groups = dict.fromkeys(span.group for span in split.train)
+        fitted = [system.mask(group, [*split.train, *split.validate_]) for group in groups]
+        left = [mask & self.unseen(system, group) for group, mask in zip(groups, fitted, strict=True)]
+        return 1.0 - sum(map(np.count_nonzero, left)) / sum(map(np.count_nonzero, fitted))
+
 
 @dataclass(frozen=True)
 class Starts:

@@ -44,8 +44,13 @@ class ModelConfig(BaseModel):
         """The version of this family, and of those it is made of."""
         return (self.version,)
 
-    def settled(self, notes: Mapping[str, Any]) -> Self:
-        """This configuration with all that a fit found on the validation years, by the notes of that fit."""
+    def settled(self, notes: Mapping[str, Any], *, share: float = 1.0) -> Self:
+        """This configuration with all that a fit found on the validation years.
+
+        Args:
+            notes: Of that fit.
+            share: Of the training and validation years together, what is to be fitted on.
+        """
         return self
 
     def build(
@@ -213,9 +218,9 @@ class NetworkConfig(ModelConfig):
         """As the configuration says."""
         return self.refit
 
-    def settled(self, notes: Mapping[str, Any]) -> Self:
-        """With the length of the training; it grows with the number of windows."""
-        more = 1 + notes["validation_windows"] / notes["training_windows"]
+    def settled(self, notes: Mapping[str, Any], *, share: float = 1.0) -> Self:
+        """With the length of the training: as many passes over what is to be fitted on."""
+        more = share * (1 + notes["validation_windows"] / notes["training_windows"])
         return self.model_copy(update={"steps": max(1, round(more * notes["best_step"]))})
 
 
@@ -234,9 +239,9 @@ class AutoregressiveConfig(NetworkConfig):
     noise_modes: Annotated[int, Field(ge=1)] = 96
     spread_factor: PositiveFloat | None = None
 
-    def settled(self, notes: Mapping[str, Any]) -> Self:
+    def settled(self, notes: Mapping[str, Any], *, share: float = 1.0) -> Self:
         """With the spread, too."""
-        return super().settled(notes).model_copy(update={"spread_factor": notes["spread_factor"]})
+        return super().settled(notes, share=share).model_copy(update={"spread_factor": notes["spread_factor"]})
 
 
 class DiffusionConfig(NetworkConfig):
@@ -302,9 +307,11 @@ class PoolConfig(ModelConfig):
         """Whether a model of it does."""
         return any(model.refits for model in self.models)
 
-    def settled(self, notes: Mapping[str, Any]) -> Self:
+    def settled(self, notes: Mapping[str, Any], *, share: float = 1.0) -> Self:
         """With the weights, and every model settled."""
-        models = tuple(model.settled(each) for model, each in zip(self.models, notes["models"], strict=True))
+        models = tuple(
+            model.settled(each, share=share) for model, each in zip(self.models, notes["models"], strict=True)
+        )
         return self.model_copy(update={"models": models, "weights": tuple(notes["weights"])})
 
     @model_validator(mode="after")
