@@ -181,6 +181,11 @@ class NeuralFamily:
         assert settled.curve == fitted.curve
         assert not same(settled.model.arrays(), fitted.model.arrays())
 
+    def test_a_fit_on_part_of_the_record_takes_as_many_passes_over_it(self, fitted):
+        notes = {**fitted.notes, "best_step": 100, "training_windows": 80, "validation_windows": 20}
+        assert self.config.settled(notes).steps == 125
+        assert self.config.settled(notes, share=0.6).steps == 75
+
     def test_forcing_beyond_experience_is_held_at_its_edge(self, fitted):
         forcing = situation().forcing
         beyond, further = (draw(fitted, given=changed(forcing=forcing + shift)) for shift in (5.0, 50.0))

@@ -193,6 +193,12 @@ def test_the_card_of_a_folds_model_says_what_it_has_not_seen(learnt):
     assert [card["left_out"] for card in cards] == ["1990-1992-gap3", "1993-1995-gap3", "1996-1997-gap3"]
 
 
+def test_a_folds_share_of_the_record_counts_its_gaps(learnt):
+    """Of nine years of months, one of them for validation; the last fold ends where the training years do."""
+    shares = [fold.share_seen(learnt) for fold in hindcasts(learnt, MODEL).folds]
+    assert shares == [1 - 39 / 108, 1 - 42 / 108, 1 - 30 / 108]
+
+
 def test_the_best_of_the_hindcasts_issues_and_may_speak_of_probability(learnt):
     """An AR(1) field is forecast by persistence; climatology is the worse of the two."""
     experiment = load_experiment(
