@@ -1,5 +1,6 @@
 """The service: a real server on the loopback, asked over HTTP."""
 
+import io
 import json
 import threading
 from datetime import datetime
@@ -7,6 +8,7 @@ from datetime import datetime
 import httpx
 import netCDF4
 import numpy as np
+import pandas as pd
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -194,6 +196,39 @@ def test_two_questions_are_compared_from_one_state_of_the_stores(client, workspa
     assert found == expected
     assert found["difference"]["level"] == 0.8
     assert found["difference"]["correlation"] > 0.2
+
+
+def test_a_comparison_has_a_tag_of_both_questions_and_their_order(client):
+    both = {"q": WARM, "with": WARM.replace("0.5", "0.3"), "skill": "now"}
+    tag = client.get("/v1/compare", params=both).headers["etag"]
+    same = client.get("/v1/compare", params=both, headers={"If-None-Match": tag})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+    turned = {**both, "q": both["with"], "with": both["q"]}
+    for other in (turned, {**both, "level": 80}, {**both, "format": "csv"}):
+        reply = client.get("/v1/compare", params=other, headers={"If-None-Match": tag})
+        assert reply.status_code == 200
+        assert reply.headers["etag"] != tag
+    pending = client.get("/v1/compare", params={**both, "q": WARM.replace("0.5", "0.31"), "skill": "pending"})
+    assert "etag" not in pending.headers
+
+
+def test_a_comparison_is_a_table_and_a_picture_where_two_numbers_share_an_axis(client):
+    both = {"q": WARM, "with": WARM.replace("middle", "point(4, 188)"), "skill": "now"}
+    found = client.get("/v1/compare", params=both).json()
+    reply = client.get("/v1/compare", params=both, headers={"Accept": "text/csv"})
+    assert reply.headers["content-type"].startswith("text/csv")
+    table = pd.read_csv(io.StringIO(reply.text), comment="#")
+    for side, answer in zip(("first", "second"), found["answers"], strict=True):
+        assert table.loc[table["side"] == side, "event"].sum() == answer["members"]["event"]
+    assert f"# difference: value {found['difference']['value']}" in reply.text
+    picture = client.get("/v1/compare", params={**both, "format": "png"})
+    assert (picture.headers["content-type"], picture.content[:4]) == ("image/png", b"\x89PNG")
+    no_number = {**both, "with": "prob (sst.mean(over=middle) > p66).any(time=lead 1..3)", "format": "png"}
+    refused = client.get("/v1/compare", params=no_number)
+    assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
+    assert "no one number behind" in refused.json()["text"]
+    assert client.get("/v1/compare", params=both, headers={"Accept": "application/x-netcdf"}).status_code == 406
+    assert client.get("/v1/compare", params={**both, "format": "netcdf"}).status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Payload = dict[str, Any]
 Shares = NDArray[np.float64]
 
+SIDES = ("first", "second")
 SAME_FORECAST = ("forecast", "model", "snapshot")
 
 
@@ -128,7 +129,7 @@ def _names(first: Payload, second: Payload) -> list[str]:
     marks = [_marks(payload) for payload in (first, second)]
     differing = [place for place, pair in enumerate(zip(*marks, strict=True)) if pair[0] != pair[1]]
     named = [", ".join(filter(None, (own[place] for place in differing))) for own in marks]
-    return named if all(named) else ["first", "second"]
+    return named if all(named) else list(SIDES)
 
 
 def _marks(payload: Payload) -> tuple[str, str, str]:

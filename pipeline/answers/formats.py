@@ -1,14 +1,17 @@
-"""An answer as a file: CSV with a commented header, NetCDF, CoverageJSON."""
+"""An answer, or two side by side, as a file: CSV with a commented header, NetCDF, CoverageJSON."""
 
 from __future__ import annotations
 
-import io
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+
+from pipeline.answers.comparison import SIDES, compare
 
 if TYPE_CHECKING:
     from pipeline.answers.answer import Answer
@@ -27,11 +30,30 @@ def as_csv(answer: Answer) -> str:
         "attribution": "; ".join(origin.get("attribution", [])),
         "units": "; ".join(f"{name}: {array.attrs.get('units', '1')}" for name, array in answer.members.items()),
     }
-    out = io.StringIO()
-    for name, text in header.items():
-        out.write(f"# {name}: {' '.join(str(text).split())}\n")
-    _plain(answer.members).to_dataframe().reset_index().to_csv(out, index=False)
-    return out.getvalue()
+    return _commented(header, _plain(answer.members).to_dataframe().reset_index())
+
+
+def comparison_csv(first: Answer, second: Answer) -> str:
+    """Each member's outcome in both answers, told apart by the column ``side``, below a header with their contrast."""
+    found = compare(first, second)
+    header = {
+        **{name: answer.to_json()["question"]["text"] for name, answer in zip(SIDES, (first, second), strict=True)},
+        "answer": found["headline"]["text"],
+        **{
+            name.replace("_", " "): ", ".join(
+                f"{part} {found[name][part]}" for part in ("value", "low", "high", "level")
+            )
+            for name in ("difference", "probability_ratio")
+        },
+        "forecasts": "; ".join(answer["provenance"]["forecast"] for answer in found["answers"]),
+        "snapshots": "; ".join(answer["provenance"].get("snapshot", "") for answer in found["answers"]),
+        "attribution": "; ".join(found["answers"][0]["provenance"].get("attribution", [])),
+    }
+    tables = [
+        _plain(answer.members).to_dataframe().reset_index().assign(side=side)
+        for side, answer in zip(SIDES, (first, second), strict=True)
+    ]
+    return _commented(header, pd.concat(tables))
 
 
 def as_netcdf(answer: Answer) -> bytes:
@@ -62,6 +84,12 @@ def as_coverage(answer: Answer) -> dict[str, Any]:
         return _coverage(field)
     parts = [_coverage(field.sel(scenario=name, drop=True)) | {"id": str(name)} for name in field["scenario"].values]
     return {"type": "CoverageCollection", "coverages": parts}
+
+
+def _commented(header: Mapping[str, object], table: pd.DataFrame) -> str:
+    """A table as CSV below lines that begin with ``#``."""
+    lines = [f"# {name}: {' '.join(str(text).split())}\n" for name, text in header.items()]
+    return "".join(lines) + table.to_csv(index=False)
 
 
 def _coverage(field: xr.Dataset) -> dict[str, Any]:

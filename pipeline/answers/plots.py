@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.answers.comparison import SIDES
 from pipeline.answers.views import exceedance, plume
 from pipeline.errors import TercileError
 from pipeline.reporting.figures import (
@@ -95,15 +96,20 @@ class Plots:
 
         Args:
             other: An answer about a number in the same units.
+
+        Raises:
+            TercileError: A question without one number behind it, or numbers in other units.
         """
-        views = {"this": exceedance(self.answer.inquiry), "other": exceedance(other.inquiry)}
-        curves: dict[str, tuple[Floats, Floats]] = {}
-        for name, view in views.items():
-            if view is None:
-                raise TercileError("plot: there is no one number behind one of these questions.")
-            for scenario, values in view["values"].items():
-                curves[f"{name} {scenario}".strip()] = _curve(values)
-        mine = views["this"] or {}
+        mine, others = (exceedance(answer.inquiry) for answer in (self.answer, other))
+        if mine is None or others is None:
+            raise TercileError("plot: there is no one number behind one of these questions.")
+        if mine["units"] != others["units"]:
+            raise TercileError(f"plot: {mine['units']} and {others['units']} have no axis in common.")
+        curves = {
+            f"{name} {scenario}".strip(): _curve(values)
+            for name, view in zip(SIDES, (mine, others), strict=True)
+            for scenario, values in view["values"].items()
+        }
         quantity = f"{self._subject} ({mine['units']})"
         return exceedance_curves(curves, base=_curve(mine["reference"]), quantity=quantity)
 
@@ -127,10 +133,23 @@ class Plots:
 
 def answer_png(answer: Answer) -> bytes:
     """A picture of an answer that says what it is of: question, headline, base rate, skill and origin inside it."""
-    figure = answer.plot.main()
     payload = answer.to_json()
-    origin = payload["provenance"]
-    words = (payload["question"]["text"], payload["headline"]["text"], f"{origin['forecast']}, {_snapshot(origin)}")
+    return _titled(
+        answer.plot.main(), payload["question"]["text"], payload["headline"]["text"], _origin(payload["provenance"])
+    )
+
+
+def comparison_png(first: Answer, second: Answer) -> bytes:
+    """A picture of two answers on one axis that says what it is of: both questions, their difference and origins."""
+    found = first.compare(second)
+    payloads = found["answers"]
+    asked = [f"{name}: {payload['question']['text']}" for name, payload in zip(SIDES, payloads, strict=True)]
+    origins = dict.fromkeys(_origin(payload["provenance"]) for payload in payloads)
+    return _titled(first.plot.compare(second), *asked, found["headline"]["text"], "; ".join(origins))
+
+
+def _titled(figure: Figure, *words: str) -> bytes:
+    """The picture with lines of words above it, for which it grows."""
     width, height = figure.get_size_inches()
     lines = "\n".join(_wrapped(word) for word in words)
     figure.set_size_inches(width, height + 0.16 * (lines.count("\n") + 2))
@@ -160,11 +179,12 @@ def _floats(values: list[float | None]) -> Floats:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _snapshot(origin: Mapping[str, Any]) -> str:
-    return f"snapshot {origin['snapshot']}" if "snapshot" in origin else "not stored"
+def _origin(origin: Mapping[str, Any]) -> str:
+    state = f"snapshot {origin['snapshot']}" if "snapshot" in origin else "not stored"
+    return f"{origin['forecast']}, {state}"
 
 
 def _wrapped(text: str) -> str:
     from textwrap import fill
 
-    return fill(text, 80)
+    return fill(text, 68)

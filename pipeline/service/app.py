@@ -7,19 +7,20 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Body, Depends, FastAPI, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.answers.answer import Answer
 from pipeline.answers.issued import Skill
 from pipeline.answers.views import exceedance, map_question, plume
 from pipeline.events import QuestionError, from_steps, parse, question_text, to_yaml
 from pipeline.events.tree import Question
 from pipeline.places.regions import ar6_regions, country_names, index_regions
 from pipeline.service.desk import Desk
-from pipeline.service.formats import MEDIA, Format, dumped, wanted, written
+from pipeline.service.formats import MEDIA, SIDE_BY_SIDE, Format, dumped, wanted, written, written_side_by_side
 from pipeline.service.guard import Guard
 from pipeline.service.limits import Limits
 from pipeline.service.problems import MEDIA as PROBLEM
@@ -72,6 +73,9 @@ async def _settings(
 
 Settings = Annotated[dict[str, Any], Depends(_settings)]
 Form = Annotated[Format | None, Query(alias="format", description="Overrides the Accept header.")]
+PairForm = Annotated[
+    Literal["json", "csv", "png"] | None, Query(alias="format", description="Overrides the Accept header.")
+]
 
 
 class Asked(BaseModel):
@@ -134,31 +138,28 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
 
     async def answered(request: Request, question: Question, form: Format, settings: dict[str, Any]) -> Response:
         tag = await desk.run(lambda: desk.tag(question, form=form, **settings))
-        if _matches(request.headers.get("if-none-match", ""), tag):
-            return Response(status_code=304, headers={"ETag": tag})
-        kept = desk.kept.get(tag)
-        if kept is not None:
-            return kept
+        known = _known(desk, request, tag)
+        if known is not None:
+            return known
         why = await desk.run(lambda: desk.too_large(question, settings["skill"]))
         if why:
             return _started(desk, question, form, settings, tag=tag, why=why)
 
         def work() -> tuple[Response, bool]:
             answer = desk.answer(question, **settings)
-            return written(answer, form, cells=desk.limits.cells), answer.to_json()["skill"]["verdict"] == "pending"
+            return written(answer, form, cells=desk.limits.cells), _is_pending(answer)
 
-        response, is_pending = await desk.run(work)
-        if not is_pending:
-            response.headers.update({"ETag": tag, "Cache-Control": "no-cache"})
-        response.headers["Vary"] = "Accept"
-        if not is_pending:
-            desk.keep(tag, response)
-        return response
+        return _labelled(desk, *await desk.run(work), tag=tag)
 
+    unchanged: dict[int | str, dict[str, Any]] = {304: {"description": "Not changed."}}
     forms: dict[int | str, dict[str, Any]] = {
         200: {"description": "The answer.", "content": {media: {} for media in MEDIA.values()}},
         202: {"description": "A job has begun; `Location` says where it stands."},
-        304: {"description": "Not changed."},
+        **unchanged,
+    }
+    pair_forms: dict[int | str, dict[str, Any]] = {
+        200: {"description": "Both answers.", "content": {MEDIA[form]: {} for form in SIDE_BY_SIDE}},
+        **unchanged,
     }
 
     @app.get("/v1/ask", summary="Answer a question", responses=forms, response_class=Response)
@@ -183,11 +184,31 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         found = await desk.run(work)
         return Response(dumped(found if isinstance(asked, list) else found[0]), media_type="application/json")
 
-    @app.get("/v1/compare", summary="Two questions side by side, with difference and ratio", response_class=Response)
-    async def compare(q: QuestionText, other: OtherText, settings: Settings) -> Response:
-        pair = parse(q), parse(other)
-        found = await desk.run(lambda: desk.compare(*pair, **settings))
-        return Response(dumped(found), media_type="application/json")
+    @app.get(
+        "/v1/compare",
+        summary="Two questions side by side, with difference and ratio",
+        responses=pair_forms,
+        response_class=Response,
+    )
+    async def compare(
+        request: Request,
+        q: QuestionText,
+        other: OtherText,
+        settings: Settings,
+        form: PairForm = None,
+        accept: Annotated[str, Header()] = "*/*",
+    ) -> Response:
+        pair, wish = (parse(q), parse(other)), wanted(accept, form, among=SIDE_BY_SIDE)
+        tag = await desk.run(lambda: desk.tag(*pair, form=wish, **settings))
+        known = _known(desk, request, tag)
+        if known is not None:
+            return known
+
+        def work() -> tuple[Response, bool]:
+            both = desk.answer_both(*pair, **settings)
+            return written_side_by_side(*both, wish), any(map(_is_pending, both))
+
+        return _labelled(desk, *await desk.run(work), tag=tag)
 
     @app.get("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
     async def explain(q: QuestionText, as_of: AsOf = None) -> Response:
@@ -310,6 +331,26 @@ def _catalog(desk: Desk) -> dict[str, Any]:
         "snapshot": issued.snapshots["ensembles"],
         "as_of": issued.catalogue.provenance["as_of"],
     }
+
+
+def _known(desk: Desk, request: Request, tag: str) -> Response | None:
+    """What needs no work: that the client has it already, or what the desk has kept."""
+    if _matches(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    return desk.kept.get(tag)
+
+
+def _labelled(desk: Desk, response: Response, is_pending: bool, *, tag: str) -> Response:
+    """A response with its tag, and kept, unless the skill in it is still pending."""
+    response.headers["Vary"] = "Accept"
+    if not is_pending:
+        response.headers.update({"ETag": tag, "Cache-Control": "no-cache"})
+        desk.keep(tag, response)
+    return response
+
+
+def _is_pending(answer: Answer) -> bool:
+    return bool(answer.to_json()["skill"].get("verdict") == "pending")
 
 
 def _matches(header: str, tag: str) -> bool:

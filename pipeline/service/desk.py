@@ -81,10 +81,12 @@ class Desk:
         """An answer; where its skill is pending, the replay begins beside it."""
         return self._answered(self.issued(as_of), question, level=level, partial=partial, skill=skill)
 
-    def compare(self, first: Question, second: Question, *, as_of: datetime | None, **settings: Any) -> dict[str, Any]:
-        """Two answers side by side, both of one state of the stores."""
+    def answer_both(
+        self, first: Question, second: Question, *, as_of: datetime | None, **settings: Any
+    ) -> tuple[Answer, Answer]:
+        """Two answers of one state of the stores."""
         issued = self.issued(as_of)
-        return self._answered(issued, first, **settings).compare(self._answered(issued, second, **settings))
+        return self._answered(issued, first, **settings), self._answered(issued, second, **settings)
 
     def _answered(self, issued: Issued, question: Question, *, level: float, partial: bool, skill: Skill) -> Answer:
         why = self.too_large(question, skill)
@@ -95,9 +97,10 @@ class Desk:
             self._replay(issued, question, level, partial)
         return found
 
-    def tag(self, question: Question, *, as_of: datetime | None, **settings: Any) -> str:
-        """An entity tag: changes when anything that the answer depends on does."""
-        key = json.dumps([question_id(question), self.issued(as_of).snapshots, settings], sort_keys=True)
+    def tag(self, *questions: Question, as_of: datetime | None, **settings: Any) -> str:
+        """An entity tag of an answer, or of two side by side: changes when anything that they depend on does."""
+        asked = [question_id(question) for question in questions]
+        key = json.dumps([asked, self.issued(as_of).snapshots, settings], sort_keys=True)
         return f'W/"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
 
     def keep(self, tag: str, response: Response) -> None:

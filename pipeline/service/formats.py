@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 from fastapi.responses import Response
 
 from pipeline.answers.answer import Answer
-from pipeline.answers.formats import as_coverage, as_csv, as_netcdf
+from pipeline.answers.formats import as_coverage, as_csv, as_netcdf, comparison_csv
+from pipeline.errors import TercileError
+from pipeline.events import QuestionError
 from pipeline.service.problems import ServiceError
 
 Format = Literal["json", "covjson", "netcdf", "csv", "png"]
@@ -22,22 +25,23 @@ MEDIA: dict[Format, str] = {
     "csv": "text/csv",
     "png": "image/png",
 }
+SIDE_BY_SIDE: tuple[Format, ...] = ("json", "csv", "png")
 
 
-def wanted(accept: str, asked: Format | None) -> Format:
+def wanted(accept: str, asked: Format | None, *, among: Collection[Format] = tuple(MEDIA)) -> Format:
     """The form that is asked for by name, or that the ``Accept`` header likes best.
 
     Raises:
-        ServiceError: None of ours is acceptable.
+        ServiceError: None of those there are is acceptable.
     """
     if asked is not None:
         return asked
     liked = sorted(_accepted(accept), key=lambda pair: -pair[1])
     for media, _ in liked:
-        for form, own in MEDIA.items():
-            if media in ("*/*", own, f"{own.split('/')[0]}/*"):
+        for form in among:
+            if media in ("*/*", MEDIA[form], f"{MEDIA[form].split('/')[0]}/*"):
                 return form
-    raise ServiceError(406, "not_acceptable", f"Answers come as {', '.join(MEDIA.values())}.")
+    raise ServiceError(406, "not_acceptable", f"This comes as {', '.join(MEDIA[form] for form in among)}.")
 
 
 def written(answer: Answer, form: Format, *, cells: int) -> Response:
@@ -53,6 +57,11 @@ def written(answer: Answer, form: Format, *, cells: int) -> Response:
     if form == "covjson" and not is_field:
         raise ServiceError(406, "not_acceptable", "CoverageJSON is for 'map of' and 'series of' questions.")
     return Response(_WRITERS[form](answer), media_type=MEDIA[form])
+
+
+def written_side_by_side(first: Answer, second: Answer, form: Format) -> Response:
+    """Two answers side by side in the form that is wanted, one of ``SIDE_BY_SIDE``."""
+    return Response(_PAIR_WRITERS[form](first, second), media_type=MEDIA[form])
 
 
 def dumped(content: object) -> str:
@@ -88,7 +97,26 @@ def _accepted(accept: str) -> list[tuple[str, float]]:
 def _png(answer: Answer) -> bytes:
     from pipeline.answers.plots import answer_png  # loads matplotlib
 
-    return answer_png(answer)
+    with _picture_or_refusal():
+        return answer_png(answer)
+
+
+def _pair_png(first: Answer, second: Answer) -> bytes:
+    from pipeline.answers.plots import comparison_png  # loads matplotlib
+
+    with _picture_or_refusal():
+        return comparison_png(first, second)
+
+
+@contextmanager
+def _picture_or_refusal() -> Iterator[None]:
+    """What cannot be drawn is refused in the words of the plot that cannot draw it."""
+    try:
+        yield
+    except QuestionError:
+        raise
+    except TercileError as error:
+        raise ServiceError(406, "not_acceptable", str(error)) from error
 
 
 _WRITERS: dict[Format, Callable[[Answer], str | bytes]] = {
@@ -97,4 +125,9 @@ _WRITERS: dict[Format, Callable[[Answer], str | bytes]] = {
     "netcdf": as_netcdf,
     "csv": as_csv,
     "png": _png,
+}
+_PAIR_WRITERS: dict[Format, Callable[[Answer, Answer], str | bytes]] = {
+    "json": lambda first, second: dumped(first.compare(second)),
+    "csv": comparison_csv,
+    "png": _pair_png,
 }
