@@ -1,14 +1,16 @@
-"""``tercile ask``: one question or a file of them, printed as cards, JSON or CSV, or drawn."""
+"""``tercile ask``: a question, a file of them or two side by side, printed as cards, JSON or CSV, or drawn."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.answers.answer import Answer
+from pipeline.answers.comparison import comparison_text
+from pipeline.answers.formats import comparison_csv
 from pipeline.answers.issued import Issued, Skill, open_issued, read_question
 from pipeline.events import Question, QuestionError, batch_from_yaml
 from pipeline.workspace import Workspace, write_whole
@@ -56,6 +58,45 @@ def ask_all(
     return max(codes)
 
 
+def ask_both(
+    workspace: Workspace, first: str, second: str, *, form: str, plot: Path | None, strict: bool, **settings: Any
+) -> int:
+    """Answer two questions from one state of the stores and print them side by side.
+
+    Args:
+        workspace: Whose issued forecast is asked.
+        first: A ``prob`` question.
+        second: What it is compared with.
+        form: ``card``, ``json`` or ``csv``.
+        plot: File that gets a picture of both.
+        strict: Whether a warning, of either answer or of the comparison, counts as a refusal.
+        settings: ``level``, ``partial`` and ``skill``.
+
+    Returns:
+        The exit code: 0, or that of a refusal for a warning.
+
+    Raises:
+        QuestionError: One of them cannot be answered, or the two cannot be compared.
+    """
+    issued = open_issued(workspace)
+    one, other = (_answered(issued, question, **settings) for question in (first, second))
+    found = one.compare(other)
+    if form == "json":
+        print(json.dumps(found, indent=2, default=str))
+    elif form == "csv":
+        print(comparison_csv(one, other), end="")
+    else:
+        print(comparison_text(found))
+    warnings = [warning for part in (*found["answers"], found) for warning in part["warnings"]]
+    if form != "card":
+        _note(warnings)
+    if plot is not None:
+        from pipeline.answers.plots import comparison_png
+
+        write_whole(plot, comparison_png(one, other))
+    return REFUSED if strict and warnings else 0
+
+
 def list_names(workspace: Workspace, *, variables: bool, regions: bool) -> None:
     """Print the variables or the regions that a question may name, one a line."""
     catalogue = open_issued(workspace).catalogue
@@ -81,9 +122,14 @@ def _show(answer: Answer, name: str, form: str, plot: Path | None) -> None:
     elif form == "card":
         print(f"{name}\n{answer.text}\n" if name else answer.text)
     if form != "card":
-        for warning in answer.to_json()["warnings"]:
-            print(f"note: {warning['text']}", file=sys.stderr)
+        _note(answer.to_json()["warnings"])
     if plot is not None:
         from pipeline.answers.plots import answer_png
 
         write_whole(plot.with_stem(f"{plot.stem}-{name}") if name else plot, answer_png(answer))
+
+
+def _note(warnings: Iterable[Mapping[str, str]]) -> None:
+    """Warnings beside a form that holds data alone."""
+    for text in dict.fromkeys(warning["text"] for warning in warnings):
+        print(f"note: {text}", file=sys.stderr)

@@ -146,6 +146,13 @@ def ask_command(
     quick: Annotated[bool, typer.Option("--quick", help="Do not wait until its skill is measured.")] = False,
     everywhere: Annotated[bool, typer.Option("--everywhere", help="Measure the skill of each cell of a map.")] = False,
     batch: Annotated[Path | None, typer.Option(help="A YAML file of questions by name.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Another 'prob' question, of another region, forecast or threshold: both headlines, "
+            "their difference and ratio with intervals. --json, --csv and --plot hold both."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Each member, or each place, as CSV.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the answer into this PNG file.")] = None,
@@ -153,7 +160,7 @@ def ask_command(
 ) -> None:
     """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate, skill and provenance."""
     with _clear_errors():
-        from flows.asking import ask_all, list_names, read_batch
+        from flows.asking import ask_all, ask_both, list_names, read_batch
         from pipeline.answers.issued import explain_question
 
         folder = _workspace(workspace, None)
@@ -162,20 +169,24 @@ def ask_command(
             return
         if (question is None) == (batch is None):
             raise typer.BadParameter("give one question, or --batch FILE.")
+        if against is not None and (question is None or explain):
+            raise typer.BadParameter("--against takes one question to compare, without --batch or --explain.")
         if explain and question is not None:
             found = explain_question(folder, question)
             print(json.dumps(found, indent=2, default=str) if as_json else found["reads_as"])
             return
-        code = ask_all(
-            folder,
-            {"": question} if question is not None else read_batch(Path(str(batch))),
-            form="json" if as_json else "csv" if as_csv else "card",
-            plot=plot,
-            strict=strict,
-            level=level / 100,
-            partial=partial,
-            skill="pending" if quick else "everywhere" if everywhere else "now",
-        )
+        how: dict[str, Any] = {
+            "form": "json" if as_json else "csv" if as_csv else "card",
+            "plot": plot,
+            "strict": strict,
+            "level": level / 100,
+            "partial": partial,
+            "skill": "pending" if quick else "everywhere" if everywhere else "now",
+        }
+        if question is not None and against is not None:
+            code = ask_both(folder, question, against, **how)
+        else:
+            code = ask_all(folder, {"": question} if question is not None else read_batch(Path(str(batch))), **how)
         if code:
             raise typer.Exit(code)
 

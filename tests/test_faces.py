@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from flows.cli import app
+from pipeline.answers.comparison import gap_text, ratio_text
 from pipeline.answers.formats import as_coverage
 from pipeline.answers.issued import ask
 from pipeline.answers.plots import answer_png
@@ -152,6 +153,40 @@ def test_the_command_writes_csv_and_pictures_and_need_not_wait(workspace, tmp_pa
     slow = run(workspace, WARM)
     assert "skill       skilful: Brier skill" in slow.stdout
     assert run(workspace, WARM, "--batch", "x.yaml").exit_code == 2
+
+
+def test_the_command_puts_two_questions_side_by_side(workspace, answer, tmp_path):
+    other = WARM.replace("middle", "point(4, 188)")
+    expected = json.loads(json.dumps(answer.compare(ask(workspace, other))))
+    card = run(workspace, WARM, "--against", other)
+    assert card.exit_code == 0, card.output
+    words = " ".join(card.stdout.split())
+    for name, payload in zip(expected["names"], expected["answers"], strict=True):
+        assert f"{name}: {payload['headline']['text']}" in words
+        assert all(f"! {name}: {warning['text']}" in words for warning in payload["warnings"])
+    assert f"difference {gap_text(expected['difference'])}" in words
+    assert f"ratio {ratio_text(expected['probability_ratio'])}" in words
+    picture = tmp_path / "both.png"
+    found = json.loads(run(workspace, WARM, "--against", other, "--json", "--plot", str(picture)).stdout)
+    assert picture.read_bytes().startswith(PNG)
+    for part in ("names", "difference", "probability_ratio"):
+        assert found[part] == expected[part]
+    table = pd.read_csv(io.StringIO(run(workspace, WARM, "--against", other, "--csv").stdout), comment="#")
+    assert table.groupby("side")["event"].sum()["first"] == answer.to_json()["members"]["event"]
+
+
+def test_a_comparison_that_cannot_be_is_refused_with_its_code(workspace):
+    assert run(workspace, WARM, "--against", f"{WARM} forecast 1850-01-01").exit_code == 3
+    assert run(workspace, WARM, "--against", "map of sst.anom.mean(time=lead 1) > 0 K").exit_code == 2
+    assert run(workspace, WARM, "--against", WARM, "--explain").exit_code == 2
+    assert run(workspace, WARM, "--against", WARM, "--strict").exit_code == 4  # it is uncalibrated
+    assert "--against" in run(workspace, "--help").stdout
+
+
+def test_a_ratio_to_nothing_has_only_a_lower_end():
+    ratio = {"value": None, "low": 1.25, "high": None, "level": 0.9}
+    assert ratio_text(ratio) == "at least 1.2 times (90 % interval, open above)"
+    assert ratio_text({**ratio, "value": 2.1, "high": 3.4}) == "2.1 times (90 % interval 1.2 to 3.4)"
 
 
 def test_refusals_end_with_their_codes(workspace):

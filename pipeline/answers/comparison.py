@@ -7,11 +7,13 @@ off; where they still have something in common, such as the fit of a calibration
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.answers.card import WIDTH
 from pipeline.answers.headline import percent
 from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
 from pipeline.events.errors import QuestionError
@@ -56,6 +58,33 @@ def gap_text(difference: Payload) -> str:
     """A difference as people say it: ``+30 points (90 % interval +10 to +48)``."""
     value, low, high = (f"{100 * difference[part]:+.0f}" for part in ("value", "low", "high"))
     return f"{value} points ({100 * difference['level']:g} % interval {low} to {high})"
+
+
+def ratio_text(ratio: Payload) -> str:
+    """A ratio as people say it: ``2.1 times (90 % interval 1.3 to 3.4)``; to nothing it has only a lower end."""
+    if ratio["value"] is None:
+        return f"at least {ratio['low']:.2g} times ({100 * ratio['level']:g} % interval, open above)"
+    return f"{ratio['value']:.2g} times ({100 * ratio['level']:g} % interval {ratio['low']:.2g} to {ratio['high']:.2g})"
+
+
+def comparison_text(found: Payload) -> str:
+    """A comparison for a terminal: both headlines, the difference, the ratio, and what either answer warns of.
+
+    Args:
+        found: Of :func:`compare`.
+    """
+    sides = list(zip(found["names"], found["answers"], strict=True))
+    ratio = found["probability_ratio"]
+    warnings = [f"! {name}: {each['text']}" for name, payload in sides for each in payload["warnings"]]
+    lines = [
+        *(f"{name}: {payload['headline']['text']}" for name, payload in sides),
+        f"  difference  {gap_text(found['difference'])}",
+        f"  ratio       {'. '.join(filter(None, (ratio_text(ratio), ratio.get('value_reason'))))}",
+        f"  method      {found['difference']['method']}",
+        *warnings,
+        *(f"! {each['text']}" for each in found["warnings"]),
+    ]
+    return "\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in lines)
 
 
 def of_members(share: float) -> str:
