@@ -127,11 +127,12 @@ class Desk:
         sizes = self.issued().ensemble.sizes
         each = sizes["latitude"] * sizes["longitude"] * sizes["lead_time"] * sizes["member"]
         read = 4 * each * max(1, len(question.scenarios))
+        text = f"This map reads {read / 1e9:.1f} GB: about {read / self.limits.read_rate:.0f} s."
         if read > self.limits.read_job:
-            raise ServiceError(413, "too_big", f"This map reads {read / 1e9:.1f} GB. Ask for it with `tercile ask`.")
+            raise ServiceError(413, "too_big", f"{text} Ask for it with `tercile ask`.")
         if skill == "everywhere":
             return "Each cell of this map is replayed on past forecasts."
-        return f"This map reads {read / 1e9:.1f} GB." if read > self.limits.read else None
+        return text if read > self.limits.read else None
 
     def _replay(self, issued: Issued, question: Question, level: float, partial: bool) -> None:
         key = f"{question_id(question)} {level} {partial} {issued.snapshots}"

@@ -12,6 +12,8 @@ class Limits:
         batch: Questions in one request.
         read: Bytes of members that one answer may read, before compression; a map that needs more becomes a job.
         read_job: Bytes that a job may read.
+        read_rate: Bytes that a map reads in a second, about: what a job's estimate is made from. It is what
+            `make bench` measures on two cores.
         cells: Values of one response, over all its variables.
         seconds: How long an answer may take before the client is told to ask for less.
         at_once: Answers that are worked on at the same time.
@@ -22,6 +24,7 @@ class Limits:
     batch: int = 32
     read: int = 4_000_000_000
     read_job: int = 64_000_000_000
+    read_rate: int = 500_000_000
     cells: int = 2_000_000
     seconds: float = 30.0
     at_once: int = 4
