@@ -54,6 +54,9 @@ def ingest_group(experiment: Experiment, workspace: Workspace, group: str) -> In
 
     try:
         return ingest(workspace, dataset, group=group, provenance=[record], checks=checks, confirm=confirm)
+    except InputRefusedError:
+        confirm()  # a gate may have found nothing but two states of one source
+        raise
     finally:
         _report(workspace, group, checks)
 
