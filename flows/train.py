@@ -73,11 +73,11 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
         if not refits:
             fitted = config.build(data, **how)
         elif fold is not None:
-            early = system.card(name)["notes"]["early_stopping"]
-            fitted = config.settled(early, share=fold.share_seen(system)).build(data, **how)
+            notes = system.card(name)["notes"]["early_stopping"]
+            fitted = config.settled(notes, share=fold.share_seen(system)).build(data, **how)
         else:
-            seen, parts = fit_system_background(system, fold, stops_early=True)
-            fitted = fit_settled(config, training_data(parts, seen), data, **how)
+            early, parts = fit_system_background(system, fold, stops_early=True)
+            fitted = fit_settled(config, training_data(parts, early), data, **how)
     head = {"name": name, "fingerprint": system.fingerprint(name), "seconds": round(time.monotonic() - start, 2)}
     save_model(
         folder,

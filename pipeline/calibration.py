@@ -125,7 +125,7 @@ def fit_calibration(
     season: xr.DataArray,
     members: int,
     pool_leads: bool,
-    seen: float = 1.0,
+    seen: float,
 ) -> Learnt:
     """Learn the calibration of one variable.
 
