@@ -1,7 +1,8 @@
 """Climatology: trajectories of the training years' residuals, resampled in blocks from the same season.
 
-The reference of every score. Whole fields of consecutive steps are taken, so space, channels and time within a block
-stay coherent; successive blocks are independent of one another and of the initial state.
+The reference of every score. Whole fields of consecutive steps are taken, smoothed by a second block added in small, so
+space, channels and time within a block stay coherent; successive blocks are independent of one another and of the
+initial state.
 
 Source:
     Künsch (1989), the moving-block bootstrap, doi:10.1214/aos/1176347265.
@@ -69,11 +70,13 @@ class Model:
         check_steps(context, history=self.history, leads=leads)
         key = Draw(seed, context.init_time, members)
         seasons = context.calendar[len(context.calendar) - leads :: self.block]
-        blocks = [
-            self.starts[key.choose(same_season(self.calendar, phase), step)] for step, phase in enumerate(seasons)
-        ]
-        steps = torch.stack(blocks, dim=1)[:, :, None] + torch.arange(self.block)
-        return self.fields[steps.flatten(1)[:, :leads]]
+        blocks = [self._block(key, step, phase) for step, phase in enumerate(seasons)]
+        return torch.cat(blocks, dim=1)[:, :leads]
+
+    def _block(self, key: Draw, number: int, phase: Tensor) -> Tensor:
+        blend = key.blend(same_season(self.calendar, phase), number)
+        steps = self.starts[blend.positions][..., None] + torch.arange(self.block)
+        return blend.of(self.fields[steps]).float()
 
     def arrays(self) -> dict[str, Tensor]:
         """The training residuals and the starts of blocks."""

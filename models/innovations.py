@@ -1,7 +1,11 @@
 """What a state-space model adds at each step: whole fields of out-of-fold forecast errors, drawn from the same season.
 
 Drawing whole fields keeps space, channels and the law's shape coherent without a covariance model, and errors made on
-years the fit had not seen are as large as those it will make.
+years the fit had not seen are as large as those it will make. A second field, drawn the same way, is added in small:
+n fields drawn as they are cost 1 / n of the CRPS for being so few, of which this wins back about a third.
+
+Source:
+    Silverman and Young (1987), the smoothed bootstrap that keeps the variance, doi:10.1093/biomet/74.3.469.
 """
 
 import math
@@ -9,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,18 +31,49 @@ class Draw:
     init_time: int
     members: Sequence[int]
 
-    def uniform(self, step: int) -> Tensor:
-        """One number in ``[0, 1)`` for each member, float64."""
+    def uniform(self, step: int, count: int = 1) -> Tensor:
+        """Numbers in ``[0, 1)`` for each member, ``(members, count)``, float64."""
         streams = (member_rng(self.seed, self.init_time, member, step) for member in self.members)
-        return torch.tensor([stream.random() for stream in streams], dtype=torch.float64)
+        return torch.tensor(np.stack([stream.random(count) for stream in streams]))
 
     def normal(self, step: int, count: int) -> Tensor:
         """Standard normal numbers for each member, ``(members, count)``, float64."""
         return member_noise(self.seed, self.init_time, self.members, step, (count,)).double()
 
-    def choose(self, candidates: Tensor, step: int) -> Tensor:
-        """One of the candidates for each member, all equally likely."""
-        return candidates[(self.uniform(step) * len(candidates)).long()]
+    def blend(self, candidates: Tensor, step: int, *, length: int = 1) -> "Blend":
+        """Two of the candidates for each member, all equally likely, the second in small and with either sign.
+
+        The second weighs the less the more candidates there are, by Silverman's rule. Its sign leaves mean and variance
+        as they are, even where the two are alike.
+
+        Args:
+            candidates: Positions to draw from.
+            step: Number of the draw, part of the key.
+            length: Steps over which what stands at neighbouring positions is much the same.
+        """
+        first, second, sign = self.uniform(step, 3).unbind(dim=1)
+        width = min(1.0, (4 * length / (3 * len(candidates))) ** 0.2)
+        weights = torch.stack([torch.ones_like(sign), torch.where(sign < 0.5, width, -width)], dim=1)
+        chosen = (torch.stack([first, second], dim=1) * len(candidates)).long()
+        return Blend(candidates[chosen], weights / math.hypot(1.0, width))
+
+
+@dataclass(frozen=True)
+class Blend:
+    """What members draw from a store.
+
+    Attributes:
+        positions: Two positions in the store for each member, ``(members, 2)``.
+        weights: Their weights, whose squares add up to one, ``(members, 2)``, float64.
+    """
+
+    positions: Tensor
+    weights: Tensor
+
+    def of(self, fields: Tensor) -> Tensor:
+        """The sum of what stands there, ``(members, 2, ...)``, by weight: ``(members, ...)``, float64."""
+        shape = (len(self.weights), *[1] * (fields.dim() - 2))
+        return self.weights[:, 0].reshape(shape) * fields[:, 0] + self.weights[:, 1].reshape(shape) * fields[:, 1]
 
 
 @dataclass(frozen=True)
@@ -58,14 +94,15 @@ class Innovations:
         return cls(fields=(fields - fields.mean(dim=0)).float(), calendar=calendar.double())
 
     def draw(self, phase: Tensor, *, step: int, key: Draw) -> Tensor:
-        """One error field for each member, ``(members, cells)``, float64.
+        """An error field for each member, ``(members, cells)``, float64.
 
         Args:
             phase: Sine and cosine of the season's phase at the step, ``(2,)``.
             step: Number of the step, part of the key.
             key: Seed, initial time and members.
         """
-        return self.fields[key.choose(same_season(self.calendar, phase), step)].double()
+        blend = key.blend(same_season(self.calendar, phase), step)
+        return blend.of(self.fields[blend.positions])
 
 
 def same_season(calendar: Tensor, phase: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class Model:
         drawn, fresh = [], torch.ones(len(members), len(self.starts), dtype=torch.bool)
         for number, first in enumerate(range(0, leads, self.block), start=1):
             steps = min(self.block, leads - first)
-            chosen = self._choose(fresh, before[first], key.uniform(number))
+            chosen = self._choose(fresh, before[first], key.uniform(number)[:, 0])
             fresh &= abs(self.starts - chosen[:, None]) >= self.block
             residuals = self._follow(state, chosen, steps)
             drawn.append((terms[first : first + steps] @ response + residuals).float())

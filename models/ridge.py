@@ -228,8 +228,9 @@ class Model:
         windows = []
         for number, start in enumerate(range(0, leads, self.operator.leads)):
             phases = calendar[start + 1 : start + 1 + self.operator.leads].expand(len(members), -1, -1)
-            chosen = key.choose(same_season(self.calendar[self.starts], calendar[start]), number)
-            errors = self._errors(chosen, phases.shape[1])
+            season = same_season(self.calendar[self.starts], calendar[start])
+            blend = key.blend(season, number, length=self.operator.leads)
+            errors = blend.of(self._errors(blend.positions, phases.shape[1]))
             windows.append(self.operator.forecast(states, phases) + errors)
             states = torch.cat([states, windows[-1]], dim=1)[:, -self.history :]
         return torch.cat(windows, dim=1).float().reshape(len(members), leads, *self.grid.mask.shape)
@@ -257,15 +258,15 @@ class Model:
         )
 
     def _errors(self, chosen: Tensor, leads: int) -> Tensor:
-        """Errors of the chosen starts, each by the operator that had not seen it, ``(chosen, leads, cells)``."""
-        starts, folds = self.starts[chosen], self.folds[chosen]
+        """Errors of the chosen starts, each by the operator that had not seen it, ``(*chosen.shape, leads, cells)``."""
+        starts, folds = self.starts[chosen.flatten()], self.folds[chosen.flatten()]
         steps = starts[:, None] + torch.arange(1, leads + 1)
         errors = self.values[steps].double()
         for number, operator in enumerate(self.unseen):
             rows = (folds == number).nonzero().flatten()
             states = self.values[lagged(starts[rows], operator.lags)].double()
             errors[rows] -= operator.forecast(states, self.calendar[steps[rows]])
-        return errors
+        return errors.unflatten(0, chosen.shape)
 
 
 def growth(operator: Operator) -> float:
