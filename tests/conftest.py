@@ -10,6 +10,8 @@ import pytest
 import xarray as xr
 import yaml
 
+from tests.command import tercile
+
 
 def monthly_record(*, years=12, first=1990, calendar="standard", latitudes=5, longitudes=7, seed=3, realizations=0):
     """An AR(1) field with an annual cycle and one cell of land, monthly, K, as a well-kept NetCDF file has it."""
@@ -79,6 +81,25 @@ def experiment_file(tmp_path, record_file):
     path = tmp_path / "small.yaml"
     path.write_text(experiment_text(record_file))
     return path
+
+
+@pytest.fixture(scope="session")
+def server(prefect_server):
+    """Environment that points commands at the tests' Prefect server."""
+    from prefect.settings import PREFECT_API_URL
+
+    return {"PREFECT_API_URL": PREFECT_API_URL.value()}
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory, server):
+    """A small experiment that has been run by the command: its folder, and the command as it ended."""
+    folder = tmp_path_factory.mktemp("cli")
+    monthly_record().to_netcdf(folder / "record.nc")
+    (folder / "small.yaml").write_text(experiment_text(folder / "record.nc"))
+    done = tercile("run", "small.yaml", cwd=folder, **server)
+    assert done.returncode == 0, done.stderr
+    return folder, done
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ An experiment that is up to date in its workspace is not run again.
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.experiment import load_experiment, ready_experiments
-from pipeline.reporting.scoreboard import Score, read_scores
+from pipeline.reporting.scoreboard import Interval, Score, read_scores
 
 HEAD = """# Scorecards
 
 `make scorecards` runs the ready experiments that need no network and writes this page. CRPS skill in percent against
 the reference model on years that no fit has seen, with its 90 % interval from a paired block bootstrap; **bold** where
-the interval leaves out 0. Behind it the spread–skill ratio. The CRPS is the plain one, at equal ensemble size.
+the interval leaves out 0. Behind it the spread–skill ratio, with its interval where it lies outside 0.95–1.05 and in
+bold where that leaves out 1. The CRPS is the plain one, at equal ensemble size.
 """
 
 
@@ -63,12 +65,23 @@ def table(scores: Sequence[Score]) -> str:
 
 def cell(score: Score) -> str:
     """Skill with its interval, and spread–skill."""
-    value, low, high = (100 * number for number in score.skill)
-    ratio = f"{score.spread_skill[0]:.2f}"
-    if value != value:  # the reference itself
-        return f"reference · {ratio}"
+    return f"{'reference' if math.isnan(score.skill[0]) else gain(score.skill)} · {spread(score.spread_skill)}"
+
+
+def gain(skill: Interval) -> str:
+    """A skill in percent with its interval, bold where that leaves out 0."""
+    value, low, high = (100 * number for number in skill)
     text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
-    return f"**{text}** · {ratio}" if low > 0 or high < 0 else f"{text} · {ratio}"
+    return f"**{text}**" if low > 0 or high < 0 else text
+
+
+def spread(ratio: Interval) -> str:
+    """A spread–skill ratio, with its interval where it breaks its bound, bold where that leaves out 1."""
+    value, low, high = ratio
+    if 0.95 <= value <= 1.05:
+        return f"{value:.2f}"
+    text = f"{value:.3f} ({low:.2f} to {high:.2f})"
+    return text if low <= 1 <= high else f"**{text}**"
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ OUTLOOKS = {
         systems=STATISTICAL | NETWORKS,
         pools={
             "pool without networks": {"direct ridge": 1, "vector autoregression": 1},
-            "pool": {"diffusion": 2, "autoregressive network": 1, "direct ridge": 1},
+            "pool": {"diffusion": 1, "autoregressive network": 3, "direct ridge": 1},
         },
     ),
     "monthly": Outlook(
