@@ -115,7 +115,7 @@ OUTLOOKS = {
         systems=STATISTICAL | {"direct ridge": {"kind": "direct_ridge", "leads": 12}} | NETWORKS,
         pools={
             "pool without networks": {"direct ridge": 1, LIM: 1, PERSISTENCE: 1},
-            "pool": {"diffusion": 1, "autoregressive network": 1, "direct ridge": 1},
+            "pool": {"autoregressive network": 1, "direct ridge": 1},
         },
     ),
 }
