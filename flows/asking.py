@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.answers.answer import Answer
-from pipeline.answers.comparison import comparison_text
+from pipeline.answers.comparison import comparison_text, warnings_of
 from pipeline.answers.formats import comparison_csv
 from pipeline.answers.issued import Issued, Skill, open_issued, read_question
 from pipeline.events import Question, QuestionError, batch_from_yaml
@@ -87,7 +87,7 @@ def ask_both(
         print(comparison_csv(one, other), end="")
     else:
         print(comparison_text(found))
-    warnings = [warning for part in (*found["answers"], found) for warning in part["warnings"]]
+    warnings = [warning for _, warning in warnings_of(found)]
     if form != "card":
         _note(warnings)
     if plot is not None:

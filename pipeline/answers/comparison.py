@@ -73,18 +73,21 @@ def comparison_text(found: Payload) -> str:
     Args:
         found: Of :func:`compare`.
     """
-    sides = list(zip(found["names"], found["answers"], strict=True))
     ratio = found["probability_ratio"]
-    warnings = [f"! {name}: {each['text']}" for name, payload in sides for each in payload["warnings"]]
     lines = [
-        *(f"{name}: {payload['headline']['text']}" for name, payload in sides),
+        *(f"{name}: {one['headline']['text']}" for name, one in zip(found["names"], found["answers"], strict=True)),
         f"  difference  {gap_text(found['difference'])}",
         f"  ratio       {'. '.join(filter(None, (ratio_text(ratio), ratio.get('value_reason'))))}",
         f"  method      {found['difference']['method']}",
-        *warnings,
-        *(f"! {each['text']}" for each in found["warnings"]),
+        *(f"! {f'{name}: ' if name else ''}{each['text']}" for name, each in warnings_of(found)),
     ]
     return "\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in lines)
+
+
+def warnings_of(found: Payload) -> list[tuple[str, dict[str, str]]]:
+    """All warnings of a comparison, each with the name of the answer that it is about, or none."""
+    sides = [*zip(found["names"], found["answers"], strict=True), ("", found)]
+    return [(name, warning) for name, part in sides for warning in part["warnings"]]
 
 
 def of_members(share: float) -> str:

@@ -47,7 +47,9 @@ def comparison_csv(first: Answer, second: Answer) -> str:
         },
         "forecasts": "; ".join(answer["provenance"]["forecast"] for answer in found["answers"]),
         "snapshots": "; ".join(answer["provenance"].get("snapshot", "") for answer in found["answers"]),
-        "attribution": "; ".join(found["answers"][0]["provenance"].get("attribution", [])),
+        "attribution": "; ".join(
+            dict.fromkeys(text for side in found["answers"] for text in side["provenance"].get("attribution", []))
+        ),
     }
     tables = [
         _plain(answer.members).to_dataframe().reset_index().assign(side=side)
