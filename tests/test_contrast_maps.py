@@ -11,6 +11,8 @@ from scipy import stats
 
 from pipeline.answers.contrast_field import CONTRAST, VERDICTS
 from pipeline.answers.formats import as_coverage
+from pipeline.answers.plots import answer_png
+from pipeline.reporting.palette import difference_classes
 from tests.asking import LATITUDE, LONGITUDE, forecast, record, with_scenarios
 from tests.test_answers import ask, projection, refusal
 
@@ -165,3 +167,46 @@ def test_the_forms_carry_the_difference(tmp_path):
         assert data["difference_low"].long_name == f"lower end of the 90 % interval of the {label}"
         assert (data["difference_low"].level, data["difference_low"].units) == (0.9, "1")
         assert data["difference_verdict"].flag_meanings.split() == list(VERDICTS)
+
+
+def mesh_of(figure):
+    return next(item for item in figure.axes[0].collections if hasattr(item, "get_coordinates"))
+
+
+def hatches(figure):
+    """The words of the legend, and by hatch how many cells it covers."""
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    paths = {patch.get_hatch(): patch.get_path() for patch in figure.axes[0].patches if patch.get_hatch()}
+    shape = (LATITUDE.size, LONGITUDE.size)
+    middles = np.stack(np.meshgrid(LONGITUDE, LATITUDE), axis=-1).reshape(-1, 2)
+    return words, {hatch: path.contains_points(middles).reshape(shape) for hatch, path in paths.items()}
+
+
+def test_the_picture_shows_the_difference_hatched_where_it_is_not_clear():
+    ensemble, reference = gappy(), record(masked=True)
+    ensemble["tas"][..., 0, 0] = np.nan
+    found = everywhere(ensemble=ensemble, reference=reference)
+    figure = found.plot.map()
+    drawn = np.ma.filled(mesh_of(figure).get_array(), np.nan).reshape(3, 4)
+    np.testing.assert_array_equal(drawn, 100 * found.members["difference"])
+    words, covered = hatches(figure)
+    assert words == ["no clear difference", "no data"]
+    verdict = found.members["difference_verdict"].values
+    np.testing.assert_array_equal(covered["////"], verdict == VERDICTS.index("no_clear_difference"))
+    np.testing.assert_array_equal(covered["."], verdict == VERDICTS.index("not_known"))
+    assert figure.axes[1].get_xlabel() == "share of members, high less low (points)"
+    assert answer_png(found).startswith(b"\x89PNG")
+
+
+def test_the_same_twice_is_hatched_all_over_and_the_opposite_nowhere():
+    same = with_scenarios([forecast(members=40, seed=4)] * 2, ["high", "low"])
+    words, covered = hatches(everywhere(ensemble=same).plot.map())
+    assert words == ["no clear difference"]
+    assert covered["////"].all()
+    assert not everywhere(ensemble=separated()).plot.map().legends
+
+
+def test_the_scale_is_centred_on_no_difference():
+    classes = difference_classes()
+    assert classes.breaks == tuple(-edge for edge in reversed(classes.breaks))
+    assert classes.colormap(classes.norm([-4.9, 0.0, 4.9])).tolist() == [[1.0] * 4] * 3

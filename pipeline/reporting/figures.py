@@ -116,7 +116,7 @@ def field_map(
     hatched: xr.DataArray | None = None,
     meaning: str = "no skill shown",
 ) -> Figure:
-    """A map in discrete classes, with coastlines; cells without shown skill are hatched, without data dotted.
+    """A map in discrete classes, with coastlines; cells where nothing was shown are hatched, without data dotted.
 
     Args:
         values: Dims ``(latitude, longitude)``, both ascending.
