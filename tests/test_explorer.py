@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.reporting.palette import difference_classes
+from pipeline.service import Limits
 from tests.browser import CHROMIUM, browser
 from tests.issued_system import build, record, write_ensemble
 from tests.serving import serving
@@ -174,10 +175,13 @@ def test_the_question_can_be_taken_elsewhere(page):
 
 
 @pytest.fixture(scope="module")
-def two_scenarios(tmp_path_factory):
-    with serving(
-        build(tmp_path_factory.mktemp("both") / "w", hindcast_months=(), scenarios=("high", "low"))
-    ) as address:
+def projection(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("both") / "w", hindcast_months=(), scenarios=("high", "low"))
+
+
+@pytest.fixture(scope="module")
+def two_scenarios(projection):
+    with serving(projection) as address:
         yield address
 
 
@@ -270,6 +274,21 @@ def test_either_scenario_can_be_seen_alone(page, two_scenarios):
     page.until(f"{DONE} && document.querySelector('#map-title').textContent.endsWith('under high')")
     assert page.js("document.querySelector('#layer-label').hidden")
     page.requests.clear()
+
+
+def test_a_map_that_becomes_a_job_is_waited_for(page, projection):
+    with serving(projection, limits=Limits(read=1000)) as address:
+        page.goto(f"{address}/?q={quote(BOTH)}")
+        page.until(MAP_DONE)
+        assert any("/v1/jobs/" in url for url in page.requests)
+        assert page.text("#map-summary").startswith("high less low: ")
+        assert page.text("#job") == ""
+        page.requests.clear()
+    with serving(projection, limits=Limits(read_job=1000)) as address:
+        page.goto(f"{address}/?q={quote(BOTH)}")
+        page.until(f"{DONE} && document.querySelector('#job').textContent.includes('Ask for it with `tercile ask`.')")
+        page.problems[:] = [problem for problem in page.problems if "413" not in problem]
+        page.requests.clear()
 
 
 def test_a_map_of_two_scenarios_can_be_the_question(page, two_scenarios):

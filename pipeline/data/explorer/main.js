@@ -110,8 +110,8 @@ async function draw(text, other, turn) {
   byId("map-panel").hidden = !related.map;
   if (!related.map) return;
   state.mapText = related.map;
-  const found = await asking("/v1/ask", state.mapText, "&format=covjson");
-  if (turn !== state.turn) return;
+  const found = await fetchMap(turn);
+  if (!found) return;
   const scenarios = state.answer.question.resolved.scenarios.join(" and "), { forecast } = state.answer.question;
   byId("map-title").textContent = `The same question everywhere${scenarios ? `, under ${scenarios}` : ""}${forecast ? `, in ${forecast}` : ""}`;
   offerLayers(found);
@@ -137,19 +137,27 @@ function showMap() {
   for (const id of ["colour", "skill-map"]) byId(id).parentElement.hidden = layer.isContrast;
 }
 
-async function measureMap(turn) {
-  // A job of the service: it is asked how far it is until it is done.
-  const found = await asking("/v1/ask", state.mapText, "&format=covjson&skill=everywhere").catch((error) => ({ job: { state: "failed", text: error.text } }));
+async function fetchMap(turn, { skill = false } = {}) {
+  // Where the service makes a job of it, it is asked how far it is until it is done. Null where that failed, or another question came.
+  const found = await asking("/v1/ask", state.mapText, `&format=covjson${skill ? "&skill=everywhere" : ""}`).catch((error) => ({ job: { state: "failed", text: error.text } }));
   let { job } = found;
   while (job?.state === "running" && turn === state.turn) {
-    byId("job").textContent = `Past forecasts are being replayed at each cell: ${Math.round(100 * job.progress)} %`;
+    byId("job").textContent = `${skill ? "Past forecasts are being replayed at each cell" : "The map is being made"}: ${Math.round(100 * job.progress)} %`;
     await new Promise((done) => setTimeout(done, 500));
     job = await get(`/v1/jobs/${job.id}`);
   }
-  if (turn !== state.turn) return;
-  byId("job").textContent = job.state === "failed" ? job.text || "The skill could not be measured." : "";
-  if (job.state !== "done") return;
-  offerLayers(await get(job.result));
+  if (turn !== state.turn) return null;
+  const isFailed = job?.state === "failed";
+  byId("job").textContent = isFailed ? job.text || "The map could not be made." : "";
+  if (isFailed) return null;
+  const whole = job ? await get(job.result) : found;
+  return turn === state.turn ? whole : null;
+}
+
+async function measureMap(turn) {
+  const found = await fetchMap(turn, { skill: true });
+  if (!found) return;
+  offerLayers(found);
   if (!Object.values(state.layers).some((layer) => layer.hasSkill)) byId("job").textContent = "There are no past forecasts to judge this map by.";
 }
 
