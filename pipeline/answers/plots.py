@@ -53,7 +53,7 @@ class Plots:
             return field_map(shares, classes=probability_classes(), quantity=quantity, title=self._title)
         one, other = self.answer.inquiry.scenarios
         return field_map(
-            100 * field["difference"],
+            (100 * field["difference"]).round(4),  # what lies on the edge of a class is there, not just below
             classes=difference_classes(),
             quantity=f"share of members, {one} less {other} (points)",
             title=self._title,
