@@ -44,12 +44,12 @@ def described(field: xr.Dataset, scenarios: Sequence[str], *, level: float) -> x
     gap = f"share of members with the event under {scenarios[0]} less that under {scenarios[1]}"
     interval = f"{100 * level:g} % interval of the {gap}"
     ends = (f"lower end of the {interval}", f"upper end of the {interval}")
-    described = field.copy()
+    told = field.copy()
     for name, long_name in zip(CONTRAST, (gap, *ends, f"whether the {interval} leaves out 0"), strict=True):
-        described[name].attrs |= {"long_name": long_name, "units": "1", "level": level}
+        told[name].attrs |= {"long_name": long_name, "units": "1", "level": level}
     flags = {"flag_values": np.arange(len(VERDICTS), dtype="int8"), "flag_meanings": " ".join(VERDICTS)}
-    described["difference_verdict"].attrs |= flags
-    return described
+    told["difference_verdict"].attrs |= flags
+    return told
 
 
 def summary(field: xr.Dataset, scenarios: Sequence[str], *, level: float) -> Payload:
