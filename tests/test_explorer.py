@@ -8,9 +8,12 @@ from importlib.resources import files
 from urllib.parse import quote
 
 import cftime
+import httpx
 import numpy as np
 import pytest
 
+from pipeline.reporting.palette import difference_classes
+from pipeline.service import Limits
 from tests.browser import CHROMIUM, browser
 from tests.issued_system import build, record, write_ensemble
 from tests.serving import serving
@@ -171,14 +174,129 @@ def test_the_question_can_be_taken_elsewhere(page):
         page.until(f"window.copied?.startsWith({json.dumps(begins)})")
 
 
-def test_two_scenarios_are_compared_on_one_axis(page, tmp_path):
-    with serving(build(tmp_path / "w", hindcast_months=(), scenarios=("high", "low"))) as address:
-        page.goto(f"{address}/?q={quote(WARM + ' scenario high vs low')}")
-        page.until(f"{DONE} && document.querySelector('#plume svg')")
-        assert "points (interval" in page.text("#difference")
-        assert page.js("document.querySelectorAll('#card .dots').length") == 2
-        assert page.js("document.querySelectorAll('#exceedance svg path').length") == 3
+@pytest.fixture(scope="module")
+def projection(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("both") / "w", hindcast_months=(), scenarios=("high", "low"))
+
+
+@pytest.fixture(scope="module")
+def two_scenarios(projection):
+    with serving(projection) as address:
+        yield address
+
+
+BOTH = "prob sst.anom.mean(over=middle).mean(time=lead 1..2) > -0.3 K scenario high vs low"
+MAP_DONE = f"{DONE} && document.querySelector('#map-title').textContent.endsWith('under high and low')"
+
+HATCHED = """
+(() => {
+  // By cell, from the south: whether its middle has more than one colour, as hatching has.
+  const canvas = document.querySelector('#map canvas'), pen = canvas.getContext('2d');
+  const w = canvas.width / 4, h = canvas.height / 3;
+  return Array.from({ length: 12 }, (_, at) => {
+    const x = (at % 4) * w, y = canvas.height - (Math.floor(at / 4) + 1) * h;
+    const { data } = pen.getImageData(x + w / 4, y + h / 4, w / 2, h / 2), seen = new Set();
+    for (let place = 0; place < data.length; place += 4) seen.add(data.slice(place, place + 3).join());
+    return seen.size > 1;
+  });
+})()
+"""
+
+
+def test_two_scenarios_are_compared_on_one_axis(page, two_scenarios):
+    page.goto(f"{two_scenarios}/?q={quote(WARM + ' scenario high vs low')}")
+    page.until(f"{DONE} && document.querySelector('#plume svg')")
+    assert "points (interval" in page.text("#difference")
+    assert page.js("document.querySelectorAll('#card .dots').length") == 2
+    assert page.js("document.querySelectorAll('#exceedance svg path').length") == 3
+    page.requests.clear()
+
+
+def difference_of(address):
+    """The ranges of the difference on the map beside ``BOTH``, as the service gives them."""
+    question = BOTH.replace("prob", "map of").replace(".mean(over=middle)", "")
+    reply = httpx.get(f"{address}/v1/ask", params={"q": question, "format": "covjson"}, trust_env=False).json()
+    (found,) = [each["ranges"] for each in reply["coverages"] if each["id"] == "difference"]
+    return {name: values["values"] for name, values in found.items()}
+
+
+def test_two_scenarios_are_one_map_of_their_difference_hatched_where_it_is_not_clear(page, two_scenarios):
+    page.goto(f"{two_scenarios}/?q={quote(BOTH)}")
+    page.until(MAP_DONE)
+    found = difference_of(two_scenarios)
+    unclear = [verdict == 1 for verdict in found["difference_verdict"]]
+    assert 2 < sum(unclear) < 10
+    assert page.js(HATCHED) == unclear
+    assert page.text("#legend").count("no clear difference") == 1
+    assert "about the same, ±5 points" in page.text("#legend")
+    low, high = (f"{100 * end(found['difference']):+.0f}" for end in (min, max))
+    assert page.text("#map-summary").startswith(f"high less low: {low} to {high} points; clearly different over ")
+    assert page.js("document.querySelector('#colour').closest('label').hidden")
+    assert "scenario%20high%20vs%20low" in page.js("document.querySelector('#map-table').href")
+    page.requests.clear()
+
+
+def test_a_cell_of_the_difference_is_told_and_asked_about_by_keyboard(page, two_scenarios):
+    page.goto(f"{two_scenarios}/?q={quote(BOTH)}")
+    page.until(MAP_DONE)
+    found = difference_of(two_scenarios)
+    page.js("document.querySelector('#map').focus()")
+    for key, at in (("ArrowUp", 10), ("ArrowLeft", 9), ("ArrowDown", 5), ("ArrowLeft", 4)):
+        page.key(key)
+        assert page.text("#map-place").endswith("; no clear difference") == (found["difference_verdict"][at] == 1)
+        assert f": {100 * found['difference'][at]:+.0f} points (interval " in page.text("#map-place")
+    told = page.text("#map-place").split("high less low: ")[1].split(";")[0]
+    page.key("Enter")
+    page.until("document.querySelector('#text').value.includes('over=point(0, -172)')")
+    page.until(f"document.querySelector('#difference') && {MAP_DONE}")
+    assert f"high less low: {told}" in page.text("#difference")
+    page.requests.clear()
+
+
+def test_either_scenario_can_be_seen_alone(page, two_scenarios):
+    page.goto(f"{two_scenarios}/?q={quote(BOTH)}")
+    page.until(MAP_DONE)
+    shown = page.js("[...document.querySelector('#layer').options].map((each) => each.value)")
+    assert shown == ["high less low", "high", "low"]
+    page.js("document.querySelector('#layer').focus()")
+    for _ in range(2):
+        page.key("ArrowDown")
+    page.until("document.querySelector('#layer').value === 'low'")
+    assert "members with the event: " in page.text("#map-place")
+    assert "more than usual in " in page.text("#map-summary")
+    assert "no clear difference" not in page.text("#legend")
+    assert not page.js("document.querySelector('#colour').closest('label').hidden")
+    assert not any(page.js(HATCHED))
+    page.click("#go")
+    page.until(MAP_DONE)
+    assert value(page, "#layer") == "low"
+    page.goto(f"{two_scenarios}/?q={quote(BOTH.replace(' vs low', ''))}")
+    page.until(f"{DONE} && document.querySelector('#map-title').textContent.endsWith('under high')")
+    assert page.js("document.querySelector('#layer-label').hidden")
+    page.requests.clear()
+
+
+def test_a_map_that_becomes_a_job_is_waited_for(page, projection):
+    with serving(projection, limits=Limits(read=1000)) as address:
+        page.goto(f"{address}/?q={quote(BOTH)}")
+        page.until(MAP_DONE)
+        assert any("/v1/jobs/" in url for url in page.requests)
+        assert page.text("#map-summary").startswith("high less low: ")
+        assert page.text("#job") == ""
         page.requests.clear()
+    with serving(projection, limits=Limits(read_job=1000)) as address:
+        page.goto(f"{address}/?q={quote(BOTH)}")
+        page.until(f"{DONE} && document.querySelector('#job').textContent.includes('Ask for it with `tercile ask`.')")
+        page.problems[:] = [problem for problem in page.problems if "413" not in problem]
+        page.requests.clear()
+
+
+def test_a_map_of_two_scenarios_can_be_the_question(page, two_scenarios):
+    page.goto(f"{two_scenarios}/?q={quote('map of sst.anom.mean(time=lead 1) > -1 K scenario high vs low')}")
+    page.until(MAP_DONE)
+    assert page.text(".headline").startswith("The share under high less that under low: ")
+    assert page.text("#legend").count("no clear difference") == 1
+    page.requests.clear()
 
 
 @pytest.fixture(scope="module")
@@ -334,6 +452,14 @@ def test_neighbouring_classes_of_the_map_differ_in_every_kind_of_vision(matrix):
     for scale in scales:
         colours = re.findall(r"#[0-9a-f]{6}", scale)
         assert min(difference(*pair, matrix) for pair in itertools.pairwise(colours)) >= 10
+
+
+def test_a_difference_has_the_colours_of_its_picture():
+    text = (files("pipeline") / "data/explorer/map.js").read_text()
+    breaks, colours = re.search(r"difference: \{\s+breaks: \[(.+)\],\s+colours: \[(.+)\]", text).groups()
+    classes = difference_classes()
+    assert tuple(json.loads(f"[{colours}]")) == classes.colours
+    assert [100 * edge for edge in json.loads(f"[{breaks}]")][1:-1] == pytest.approx(list(classes.breaks[1:-1]))
 
 
 def test_every_member_can_be_shown(page):

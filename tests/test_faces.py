@@ -103,7 +103,7 @@ def test_scenarios_are_drawn_together():
     assert set(plume(answer.inquiry)["members"]) == {"high", "low"}
     maps = ask_toy("map of tas.mean(time=DJF 2004) > 5.1 degC scenario high vs low", projection())
     collection = as_coverage(maps)
-    assert [each["id"] for each in collection["coverages"]] == ["high", "low"]
+    assert [each["id"] for each in collection["coverages"]] == ["high", "low", "difference"]
 
 
 def test_csv_and_netcdf_hold_the_members(answer, tmp_path):

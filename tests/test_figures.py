@@ -33,6 +33,7 @@ from pipeline.reporting.palette import (
     PROBABILITY_BREAKS,
     STYLES,
     change_classes,
+    difference_classes,
     probability_classes,
     skill_classes,
     styles,
@@ -93,6 +94,7 @@ def test_colour_difference_of_black_and_white_is_100():
     "classes",
     [
         probability_classes(),
+        difference_classes(),
         skill_classes(),
         change_classes(np.array([0.3, 6.2])),
         change_classes(np.array([1.0, 8.0])),
@@ -100,7 +102,7 @@ def test_colour_difference_of_black_and_white_is_100():
         change_classes(np.array([-3.0, 2.0])),
         change_classes(np.array([-0.2, 0.9]), is_wetness=True),
     ],
-    ids=["probability", "skill", "warming", "strong warming", "cooling", "both", "rain"],
+    ids=["probability", "difference", "skill", "warming", "strong warming", "cooling", "both", "rain"],
 )
 def test_adjacent_classes_can_be_told_apart(classes, matrix):
     assert len(classes.breaks) == len(classes.colours) + 1

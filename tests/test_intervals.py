@@ -6,6 +6,7 @@ from scipy import stats
 
 from pipeline.answers.intervals import (
     Estimate,
+    difference_bounds,
     difference_interval,
     effective_trials,
     paired_correlation,
@@ -50,6 +51,35 @@ def test_many_at_once_are_the_same_as_one_by_one():
         one = proportion_interval(float(shares[place]), int(trials[place]), level=0.8)
         assert (low[place], high[place]) == (pytest.approx(one.low), pytest.approx(one.high))
     assert np.isnan(proportion_bounds(np.array([np.nan]), np.array([0]))[0]).all()
+    pooled = [10.0, 10.5, 10.6]  # trials need not be whole
+    assert np.array(proportion_bounds(np.full(3, 0.4), np.array(pooled))).T == pytest.approx(
+        np.array([proportion_interval(0.4, trials)[1:] for trials in pooled])
+    )
+
+
+def test_pairs_at_many_places_are_the_same_as_one_by_one():
+    rng = np.random.default_rng(6)
+    known = rng.random((2, 30, 4, 5, 3)) < 0.8
+    event = rng.random((2, 30, 1, 5, 3)) < rng.random((4, 5, 3))
+    known[:, :, :, 0, 0] = event[:, :, :, 0, 1] = False  # a place where nothing is known, and one without the event
+    event, known = np.broadcast_to(event, known.shape) & known, known
+    with np.errstate(invalid="ignore"):
+        shares, whole = event.sum(axis=2) / known.sum(axis=2), event.sum(axis=(1, 2)) / known.sum(axis=(1, 2))
+    trials = [effective_trials(*side) for side in zip(event, known, strict=True)]
+    correlation = paired_correlation(*shares)
+    sides = [(share, *proportion_bounds(share, n)) for share, n in zip(whole, trials, strict=True)]
+    low, high = difference_bounds(*sides, correlation=correlation)
+    for place in np.ndindex(5, 3):
+        one = [effective_trials(event[side][:, :, *place], known[side][:, :, *place]) for side in (0, 1)]
+        assert one == pytest.approx([trials[0][place], trials[1][place]])
+        assert paired_correlation(*shares[:, :, *place]) == pytest.approx(correlation[place])
+        if place == (0, 0):
+            assert np.isnan([low[place], high[place]]).all()
+            continue
+        chances = (Estimate(*(float(part[place]) for part in side)) for side in sides)
+        assert (low[place], high[place]) == pytest.approx(
+            difference_interval(*chances, correlation=float(correlation[place]))
+        )
 
 
 def test_no_trials_are_refused():

@@ -21,6 +21,7 @@ from pipeline.answers.issued import ask
 from pipeline.ensembles import EnsembleWriter
 from pipeline.events import Question, QuestionError, parse, question_text, question_url, to_steps
 from pipeline.service import Limits
+from pipeline.service.formats import MEDIA
 from tests.issued_system import build, record, write_ensemble
 from tests.questions import Asker
 from tests.serving import serving
@@ -163,6 +164,22 @@ def test_the_forms_hold_the_same_numbers(client, tmp_path):
     assert len(table.splitlines()) == len(header) + 1 + chances.size
     series = client.get("/v1/ask", params={"q": "series of sst.anom.mean(over=middle) > 0 K", "format": "covjson"})
     assert series.json()["domain"]["axes"]["t"]["values"][0] == "1960-10-01"
+
+
+def test_a_map_of_two_scenarios_has_their_difference_in_every_form(tmp_path):
+    workspace = build(tmp_path / "w", hindcast_months=(), scenarios=("high", "low"))
+    question = f"{MAP} scenario high vs low"
+    single = ask(workspace, "prob sst.anom.mean(over=point(0, 196)).mean(time=lead 1) > 0 K scenario high vs low")
+    expected = {name: single.to_json()["difference"][name] for name in ("value", "low", "high")}
+    with serving(workspace) as address, httpx.Client(base_url=address, trust_env=False) as client:
+        reply = {form: client.get("/v1/ask", params={"q": question, "format": form}) for form in MEDIA}
+    assert {form: each.status_code for form, each in reply.items()} == dict.fromkeys(MEDIA, 200)
+    coverages = {each["id"]: each["ranges"] for each in reply["covjson"].json()["coverages"]}
+    found = [coverages["difference"][name]["values"][5] for name in ("difference", "difference_low", "difference_high")]
+    assert found == pytest.approx(list(expected.values()), abs=1e-6)
+    assert reply["json"].json()["field"]["difference"]["min"] <= expected["value"]
+    assert "difference_verdict" in reply["csv"].text
+    assert reply["png"].content.startswith(b"\x89PNG")
 
 
 def test_the_catalogue_and_the_restatement(client):

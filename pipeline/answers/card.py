@@ -118,7 +118,9 @@ def _facts(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     skill, calibration = payload["skill"], payload["calibration"]
     resolved = payload["question"]["resolved"]
     means = resolved.get("window_means")
+    gap = payload.get("field", {}).get("difference")
     return [
+        *([("difference", gap["text"])] if gap else []),
         *([("window", f"{means}; {resolved['window'][0]} to {resolved['window'][1]}")] if means else []),
         ("skill", _skill(skill)),
         ("calibration", str(calibration["state"]).replace("_", " ")),

@@ -43,7 +43,7 @@ def contrast(
     Returns:
         ``difference`` and ``probability_ratio``; a ratio to nothing has only a lower end.
     """
-    correlation = 0.0 if shares is None else paired_correlation(*shares)
+    correlation = 0.0 if shares is None else float(paired_correlation(*shares))
     pairs = "members independent" if shares is None else "members paired"
     how = {"level": level, "method": f"square-and-add, {pairs}", "correlation": round(correlation, 3)}
     gap = difference_interval(first, second, correlation=correlation)

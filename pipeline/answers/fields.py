@@ -12,9 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.answers.bounds import Bounds
+from pipeline.answers.contrast_field import CONTRAST, contrasted, described, summary
 from pipeline.answers.extent import span_of
 from pipeline.answers.headline import share_of_members
-from pipeline.answers.intervals import proportion_bounds
+from pipeline.answers.intervals import effective_trials, proportion_bounds
 from pipeline.answers.probability import Inquiry
 from pipeline.answers.trajectories import Need
 from pipeline.events.errors import QuestionError
@@ -36,10 +37,12 @@ def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset
 
     Returns:
         The answer's own fields, and the chances with dims ``([scenario], latitude, longitude)`` or
-        ``([scenario], lead_time)``: probability, low, high, base_rate, members_valid.
+        ``([scenario], lead_time)``: probability, low, high, base_rate, members_valid; of two scenarios also their
+        ``CONTRAST``, without that dimension.
 
     Raises:
-        QuestionError: ``wrong_kind``, for pooled years in a series.
+        QuestionError: ``wrong_kind``, for pooled years in a series; ``scenario_mismatch``, where no place is known
+            under both scenarios.
     """
     if inquiry.question.given is not None:
         raise QuestionError("wrong_kind", "'given' works with prob, dist and value; not yet with map and series.")
@@ -49,12 +52,14 @@ def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset
     place = "place to place" if inquiry.question.ask == "map" else "step to step"
     few, most = share_of_members(low), share_of_members(high)
     text = f"From {few} to {most} of {inquiry.count_members} members, varying from {place}."
-    found = {
-        "headline": {"text": text, "source": "members", "value": None, "likelihood_term": None},
-        "field": {"min": low, "mean": float(chances.mean()), "max": high, "dims": list(chances.dims)},
-        "warnings": [],
-    }
-    return found, field
+    told: Payload = {"min": low, "mean": float(chances.mean()), "max": high, "dims": list(chances.dims)}
+    if "difference" in field:
+        gap = told["difference"] = summary(field, inquiry.scenarios, level=level)
+        judged = f"each place judged alone by its {100 * level:g} % interval"
+        one, other = inquiry.scenarios
+        text = f"The share under {one} less that under {other}: {gap['text']}, {judged}. {text}"
+    head = {"text": text, "source": "members", "value": None, "likelihood_term": None}
+    return {"headline": head, "field": told, "warnings": []}, field
 
 
 def _series(inquiry: Inquiry, level: float) -> xr.Dataset:
@@ -67,8 +72,8 @@ def _series(inquiry: Inquiry, level: float) -> xr.Dataset:
         "lead_time": ("lead_time", np.arange(1, timeline.size + 1), {"units": timeline.unit}),
         "valid_time": ("lead_time", timeline.labels.values),
     }
-    counted = _counted(event, axes=(1, 3, 4), level=level)
-    return _dataset(inquiry, {**counted, "base_rate": base[np.newaxis]}, ("lead_time",), coords)
+    counted = _counted(event.apply(lambda side: side[:, :, np.newaxis, :, 0, 0]), level=level)
+    return _dataset(inquiry, {**counted, "base_rate": base[np.newaxis]}, ("lead_time",), coords, level=level)
 
 
 def _map(inquiry: Inquiry, level: float) -> xr.Dataset:
@@ -79,14 +84,14 @@ def _map(inquiry: Inquiry, level: float) -> xr.Dataset:
         need = Need(band, 0, inquiry.timeline.size)
         event = inquiry.climate.evaluate(inquiry.question.subject, need, members, inquiry.climate)
         sample = inquiry.climate.sample(inquiry.question.subject, band).values
-        parts.append({**_counted(event, axes=(1, 2), level=level), "base_rate": sample.mean(axis=1)[:, 0]})
+        parts.append({**_counted(event, level=level), "base_rate": sample.mean(axis=1)[:, 0]})
         inquiry.forget()
-    joined = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    joined = {name: np.concatenate([part[name] for part in parts], axis=-2) for name in parts[0]}
     coords = {
         "latitude": ("latitude", members.latitude, {"units": "degrees_north"}),
         "longitude": ("longitude", members.longitude, {"units": "degrees_east"}),
     }
-    return _dataset(inquiry, joined, ("latitude", "longitude"), coords)
+    return _dataset(inquiry, joined, ("latitude", "longitude"), coords, level=level)
 
 
 def bands(inquiry: Inquiry) -> list[Cells]:
@@ -105,22 +110,39 @@ def bands(inquiry: Inquiry) -> list[Cells]:
     return bands
 
 
-def _counted(event: Bounds, *, axes: tuple[int, ...], level: float) -> dict[str, Array]:
-    """Share of members with its interval; where no member is known, NaN."""
+def _counted(event: Bounds, *, level: float) -> dict[str, Array]:
+    """Share of members with its interval, and of two scenarios their contrast; where no member is known, NaN.
+
+    Args:
+        event: Axes ``(scenario, member, sample, ...)``.
+        level: Coverage of the intervals.
+    """
     known = ~event.unknown
-    valid = known.sum(axis=axes)
+    came = event.low & known
+    valid = known.sum(axis=(1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = (event.low & known).sum(axis=axes) / valid
-    low, high = proportion_bounds(share, np.minimum(valid, event.low.shape[1]), level=level)
-    return {"probability": share, "low": low, "high": high, "members_valid": valid}
+        share = came.sum(axis=(1, 2)) / valid
+    trials = np.stack([effective_trials(*side) for side in zip(came, known, strict=True)])
+    low, high = proportion_bounds(share, trials, level=level)
+    counted = {"probability": share, "low": low, "high": high, "members_valid": valid}
+    if len(share) == 1:
+        return counted
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = came.sum(axis=2) / known.sum(axis=2)
+    return {**counted, **contrasted((share, low, high), shares)}
 
 
-def _dataset(inquiry: Inquiry, parts: dict[str, Array], dims: tuple[str, ...], coords: dict[str, Any]) -> xr.Dataset:
+def _dataset(
+    inquiry: Inquiry, parts: dict[str, Array], dims: tuple[str, ...], coords: dict[str, Any], *, level: float
+) -> xr.Dataset:
     """The parts with their coordinates."""
     scenarios = list(inquiry.scenarios) or ["none"]
     shape = parts["probability"].shape
-    arrays = {name: (("scenario", *dims), np.broadcast_to(part, shape)) for name, part in parts.items()}
+    arrays = {
+        name: (dims, part) if name in CONTRAST else (("scenario", *dims), np.broadcast_to(part, shape))
+        for name, part in parts.items()
+    }
     field = xr.Dataset(arrays, coords={"scenario": scenarios, **coords})
     for name in ("probability", "low", "high", "base_rate"):
         field[name].attrs["units"] = "1"
-    return field.squeeze("scenario") if len(scenarios) == 1 else field
+    return field.squeeze("scenario") if len(scenarios) == 1 else described(field, scenarios, level=level)

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.answers.comparison import SIDES, compare
+from pipeline.answers.contrast_field import CONTRAST
 
 if TYPE_CHECKING:
     from pipeline.answers.answer import Answer
@@ -76,7 +77,7 @@ def as_netcdf(answer: Answer) -> bytes:
 
 
 def as_coverage(answer: Answer) -> dict[str, Any]:
-    """A ``map`` or ``series`` as a CoverageJSON document; scenarios become a collection's members.
+    """A ``map`` or ``series`` as a CoverageJSON document; scenarios and their contrast become a collection's members.
 
     Source:
         CoverageJSON 1.0, OGC 21-069r2.
@@ -84,8 +85,11 @@ def as_coverage(answer: Answer) -> dict[str, Any]:
     field = answer.members
     if "scenario" not in field.dims:
         return _coverage(field)
-    parts = [_coverage(field.sel(scenario=name, drop=True)) | {"id": str(name)} for name in field["scenario"].values]
-    return {"type": "CoverageCollection", "coverages": parts}
+    chances = field.drop_vars(CONTRAST)
+    names = [str(name) for name in field["scenario"].values]
+    parts = [(name, chances.isel(scenario=place, drop=True)) for place, name in enumerate(names)]
+    coverages = [_coverage(part) | {"id": name} for name, part in [*parts, ("difference", field[list(CONTRAST)])]]
+    return {"type": "CoverageCollection", "coverages": coverages}
 
 
 def _commented(header: Mapping[str, object], table: pd.DataFrame) -> str:
@@ -110,7 +114,7 @@ def _coverage(field: xr.Dataset) -> dict[str, Any]:
         "parameters": {
             str(name): {
                 "type": "Parameter",
-                "observedProperty": {"label": {"en": str(name).replace("_", " ")}},
+                "observedProperty": {"label": {"en": array.attrs.get("long_name", str(name).replace("_", " "))}},
                 "unit": {"symbol": str(array.attrs.get("units", "1"))},
             }
             for name, array in values.items()

@@ -105,6 +105,12 @@ def share_of_members(chance: float) -> str:
     return {0.0: "none", 1.0: "all"}.get(chance, percent(chance))
 
 
+def points(difference: float) -> str:
+    """A difference of two chances in whole points, with its sign."""
+    whole = round(100 * difference)
+    return f"{whole:+d}" if whole else "0"
+
+
 def interval_text(chance: Estimate, level: float) -> str:
     """``90 % interval 47 to 68 %``."""
     low, high = percent(chance.low).removesuffix(" %"), percent(chance.high)

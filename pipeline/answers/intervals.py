@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+Floats = NDArray[np.float64]
+
 
 class Interval(NamedTuple):
     """Two ends; an end that is not known is None."""
@@ -55,13 +57,11 @@ def proportion_interval(share: float, trials: float, *, level: float = 0.9) -> E
     return Estimate(share, min(float(ends[0]), share), max(float(ends[1]), share))
 
 
-def proportion_bounds(
-    share: NDArray[np.float64], trials: NDArray[np.int64], *, level: float = 0.9
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def proportion_bounds(share: Floats, trials: Floats, *, level: float = 0.9) -> tuple[Floats, Floats]:
     """The ends of :func:`proportion_interval` for many shares at once; NaN where there are no trials."""
     tail = (1 - level) / 2
     shares, counts = np.ravel(share), np.ravel(trials)
-    _, first, back = np.unique(shares + 2 * counts, return_index=True, return_inverse=True)  # each pair once
+    _, first, back = np.unique(shares + 1j * counts, return_index=True, return_inverse=True)  # each pair once
     p, n = shares[first], counts[first]
     with np.errstate(invalid="ignore", divide="ignore"):
         low = np.minimum(special.betaincinv(p * n + 0.5, n - p * n + 0.5, tail), p)
@@ -84,10 +84,27 @@ def difference_interval(first: Estimate, second: Estimate, *, correlation: float
     Source:
         Newcombe (1998), method 10; Zou and Donner (2008), doi:10.1002/sim.3095.
     """
-    difference = first.value - second.value
-    down = _added(first.value - first.low, second.high - second.value, correlation)
-    up = _added(first.high - first.value, second.value - second.low, correlation)
-    return Interval(max(-1.0, difference - down), min(1.0, difference + up))
+    low, high = difference_bounds(first, second, correlation=correlation)
+    return Interval(float(low), float(high))
+
+
+def difference_bounds(
+    first: tuple[ArrayLike, ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike, ArrayLike],
+    *,
+    correlation: ArrayLike,
+) -> tuple[Floats, Floats]:
+    """The ends of :func:`difference_interval` for many pairs at once; NaN where a chance is not known.
+
+    Args:
+        first: Chances and the ends of their intervals, three arrays of one shape.
+        second: The others.
+        correlation: Between the two, of the same shape.
+    """
+    (p, p_low, p_high), (q, q_low, q_high) = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    down = _added(p - p_low, q_high - q, correlation)
+    up = _added(p_high - p, q - q_low, correlation)
+    return np.maximum(-1.0, p - q - down), np.minimum(1.0, p - q + up)
 
 
 def ratio_interval(first: Estimate, second: Estimate, *, correlation: float = 0.0) -> Interval:
@@ -139,46 +156,66 @@ def quantile_interval(values: ArrayLike, chance: float, *, level: float = 0.9) -
     return Interval(low, high)
 
 
-def effective_trials(event: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
+def effective_trials(event: NDArray[np.bool_], known: NDArray[np.bool_]) -> Floats:
     """How many independent trials the samples of several members are worth.
 
     Years of one member hang together, members do not: the variance between the members' own shares says how much.
     Between the number of members and the number of samples; the former when all samples agree.
 
     Args:
-        event: Whether it came true, ``(member, sample)``.
+        event: Whether it came true, ``(member, sample, ...)``.
         known: Whether that is known, same shape.
+
+    Returns:
+        Trials at each place; 0 where nothing is known.
     """
     counts = known.sum(axis=1)
-    members = int((counts > 0).sum())
-    total = float(counts.sum())
-    if members < 2 or total == members:
-        return float(max(members, 0))
-    share = float((event & known).sum() / total)
-    own = (event & known).sum(axis=1) - share * counts
-    variance = float(np.sum(own**2) / total**2 * members / (members - 1))
-    if variance == 0 or share in (0.0, 1.0):
-        return float(members) if share in (0.0, 1.0) else total
-    return float(np.clip(share * (1 - share) / variance, members, total))
+    members, total = (counts > 0).sum(axis=0).astype(float), counts.sum(axis=0).astype(float)
+    if np.array_equal(members, total):
+        return np.asarray(members)
+    events = (event & known).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = events.sum(axis=0) / total
+        variance = np.sum((events - share * counts) ** 2, axis=0) / total**2 * members / (members - 1)
+        trials = np.clip(share * (1 - share) / variance, members, total)
+    is_one = (members < 2) | (share == 0) | (share == 1)
+    return np.where(is_one, members, np.where(variance == 0, total, trials))
 
 
-def paired_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+def paired_correlation(first: Floats, second: Floats) -> Floats:
     """Correlation of the shares of two counts; 0 where members never vary.
 
     Members that only one of them counts have nothing to pair, and make the counts hang together less.
 
     Args:
-        first: Each member's share of samples with the event, ``(member,)``, NaN where unknown.
+        first: Each member's share of samples with the event, ``(member, ...)``, NaN where unknown.
         second: The same members' of the other count.
+
+    Returns:
+        The correlation at each place.
     """
     counted = ~np.isnan(first), ~np.isnan(second)
     both = counted[0] & counted[1]
-    if both.sum() < 3 or np.ptp(first[both]) == 0 or np.ptp(second[both]) == 0:
-        return 0.0
-    common = both.sum() / np.sqrt(counted[0].sum() * counted[1].sum())
-    return float(common * np.corrcoef(first[both], second[both])[0, 1])
+    pairs = both.sum(axis=0)
+    varies = _varies(first, both) & _varies(second, both) & (pairs >= 3)
+    one, other = (_deviations(shares, both, pairs) for shares in (first, second))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        common = pairs / np.sqrt(counted[0].sum(axis=0) * counted[1].sum(axis=0))
+        found = np.sum(one * other, axis=0) / np.sqrt(np.sum(one**2, axis=0) * np.sum(other**2, axis=0))
+    return np.where(varies, common * np.clip(found, -1, 1), 0.0)
 
 
-def _added(one: float, other: float, correlation: float) -> float:
+def _varies(shares: Floats, used: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether those members' shares differ at all."""
+    return np.asarray(np.where(used, shares, -np.inf).max(axis=0) > np.where(used, shares, np.inf).min(axis=0))
+
+
+def _deviations(shares: Floats, used: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
+    """Those members' shares less their mean, and nothing for the others."""
+    mean = np.where(used, shares, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return np.where(used, shares - mean, 0.0)
+
+
+def _added(one: Floats, other: Floats, correlation: ArrayLike) -> Floats:
     """Two distances added as errors of correlated numbers are."""
-    return float(np.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2)))
+    return np.sqrt(np.maximum(0.0, one**2 - 2 * np.asarray(correlation) * one * other + other**2))

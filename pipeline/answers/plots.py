@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.answers.comparison import SIDES
+from pipeline.answers.contrast_field import VERDICTS
 from pipeline.answers.views import exceedance, plume
 from pipeline.errors import TercileError
 from pipeline.reporting.figures import (
@@ -20,7 +21,7 @@ from pipeline.reporting.figures import (
     field_map,
     reliability_diagram,
 )
-from pipeline.reporting.palette import probability_classes, styles
+from pipeline.reporting.palette import difference_classes, probability_classes, styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,13 +43,23 @@ class Plots:
         self.answer = answer
 
     def map(self) -> Figure:
-        """The chance at each cell, of a ``map`` question."""
-        field = self.answer.members.get("probability")
-        if field is None or "latitude" not in field.dims:
+        """The chance at each cell, of a ``map`` question; of two scenarios their difference, hatched where unclear."""
+        field = self.answer.members
+        if "latitude" not in field.dims:
             raise TercileError("plot: only a 'map of …' question has a map.")
-        if "scenario" in field.dims:
-            raise TercileError("plot: one map shows one scenario; ask under each.")
-        return field_map(100 * field, classes=probability_classes(), quantity="share of members (%)", title=self._title)
+        if "difference" not in field:
+            shares = 100 * field["probability"]
+            quantity = "share of members (%)"
+            return field_map(shares, classes=probability_classes(), quantity=quantity, title=self._title)
+        one, other = self.answer.inquiry.scenarios
+        return field_map(
+            (100 * field["difference"]).round(4),  # what lies on the edge of a class is there, not just below
+            classes=difference_classes(),
+            quantity=f"share of members, {one} less {other} (points)",
+            title=self._title,
+            hatched=field["difference_verdict"] == VERDICTS.index("no_clear_difference"),
+            meaning="no clear difference",
+        )
 
     def plume(self) -> Figure:
         """Fans of the number behind the question over the leads, with the record before and what is usual."""

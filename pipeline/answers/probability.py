@@ -225,7 +225,7 @@ def given_members(inquiry: Inquiry) -> NDArray[np.bool_]:
 
 def tally(event: NDArray[np.bool_], known: NDArray[np.bool_], considered: NDArray[np.bool_], *, level: float) -> Tally:
     """Count one scenario's samples, ``(member, sample)``."""
-    effective = effective_trials(event, known)
+    effective = float(effective_trials(event, known))
     if effective == 0:
         raise QuestionError("members_unknown", "No member is known: the data that this question needs are missing.")
     share = float((event & known).sum() / known.sum())

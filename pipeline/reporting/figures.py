@@ -116,7 +116,7 @@ def field_map(
     hatched: xr.DataArray | None = None,
     meaning: str = "no skill shown",
 ) -> Figure:
-    """A map in discrete classes, with coastlines; cells without shown skill are hatched, without data dotted.
+    """A map in discrete classes, with coastlines; cells where nothing was shown are hatched, without data dotted.
 
     Args:
         values: Dims ``(latitude, longitude)``, both ascending.
@@ -150,6 +150,7 @@ def field_map(
     bar.set_ticks(list(classes.breaks), labels=[f"{edge:g}".replace("-", "−") for edge in classes.breaks])
     bar.set_label(fill(quantity, 48))
     bar.ax.minorticks_off()
+    bar.ax.tick_params(labelsize=9)
     bar.dividers.set(color=INK, linewidth=0.8, segments=[[(x, 0), (x, 1)] for x in classes.breaks[1:-1]])
     if keys:
         figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=9, handlelength=2.5)

@@ -93,6 +93,12 @@ def change_classes(values: np.ndarray, *, is_wetness: bool = False) -> Classes:
     return Classes(breaks, _sample("BrBG" if is_wetness else "RdBu_r", 0.02, 0.98, len(breaks) - 1))
 
 
+def difference_classes() -> Classes:
+    """Seven classes of the difference of two chances in points, from blue to red; white within five points of zero."""
+    breaks = (-100.0, -40.0, -20.0, -5.0, 5.0, 20.0, 40.0, 100.0)
+    return Classes(breaks, ("#2166ac", "#67a9cf", "#c9dfec", "#ffffff", "#fbd3bd", "#e58368", "#b2182b"))
+
+
 def skill_classes() -> Classes:
     """Classes of a skill score from -1 to 1: worse than the reference in browns, better in blues."""
     breaks = (-1.0, -0.2, -0.05, 0.05, 0.2, 1.0)

@@ -27,7 +27,7 @@ from pipeline.service.problems import MEDIA as PROBLEM
 from pipeline.service.problems import Problem, ServiceError, install
 from pipeline.workspace import Workspace
 
-SCRIPTS = ("main.js", "card.js", "charts.js", "map.js", "members.js", "sentence.js", "sides.js")
+SCRIPTS = ("main.js", "card.js", "charts.js", "layers.js", "map.js", "members.js", "sentence.js", "sides.js")
 PAGE = {
     "/": "explorer/index.html",
     "/explorer/style.css": "explorer/style.css",

@@ -2,13 +2,14 @@
 
 import { showCard, showLinks, skillText } from "./card.js";
 import { exceedanceChart, plumeChart, plumeSummary, reliabilityChart, short, tableOf, percent } from "./charts.js";
+import { layersOf } from "./layers.js";
 import { FieldMap } from "./map.js";
 import { Members } from "./members.js";
 import { blanks, fill, firstQuestion, fromPair, offer, otherText, toText } from "./sentence.js";
 import { sides } from "./sides.js";
 
 const byId = (id) => document.getElementById(id);
-const state = { catalog: null, answer: null, comparison: null, view: null, chart: null, plume: null, coverage: null, turn: 0 };
+const state = { catalog: null, answer: null, comparison: null, view: null, chart: null, plume: null, layers: null, turn: 0 };
 const map = new FieldMap(byId("map"), { legend: byId("legend"), place: byId("map-place"), onAsk: askAbout });
 const members = new Members({ play: byId("play"), back: byId("back"), next: byId("next") }, showMember);
 
@@ -108,38 +109,56 @@ async function draw(text, other, turn) {
   const { related } = await asking("/v1/explain", text);
   byId("map-panel").hidden = !related.map;
   if (!related.map) return;
-  state.mapText = related.map.replace(/ vs \S+/, "");
-  const coverage = await asking("/v1/ask", state.mapText, "&format=covjson");
-  if (turn !== state.turn) return;
-  state.coverage = coverage;
-  const [first] = state.answer.question.resolved.scenarios, { forecast } = state.answer.question;
-  byId("map-title").textContent = `The same question everywhere${first ? `, under ${first}` : ""}${forecast ? `, in ${forecast}` : ""}`;
-  showMap();
+  state.mapText = related.map;
+  const found = await fetchMap(turn);
+  if (!found) return;
+  const scenarios = state.answer.question.resolved.scenarios.join(" and "), { forecast } = state.answer.question;
+  byId("map-title").textContent = `The same question everywhere${scenarios ? `, under ${scenarios}` : ""}${forecast ? `, in ${forecast}` : ""}`;
+  offerLayers(found);
   byId("map-table").href = `/v1/ask?q=${encodeURIComponent(state.mapText)}${pinned()}&format=csv`;
   if (byId("skill-map").checked) await measureMap(turn);
 }
 
-function showMap() {
-  map.show(state.coverage, byId("colour").value, byId("hatched").checked);
-  byId("map-summary").textContent = map.summary();
-  byId("hatched-label").hidden = !state.coverage.ranges.skill_verdict;
+function offerLayers(found) {
+  // A map, or of two scenarios their difference and each alone; what was chosen stays chosen while it is there.
+  state.layers = layersOf(found);
+  const box = byId("layer"), names = Object.keys(state.layers), chosen = names.includes(box.value) ? box.value : names[0];
+  box.replaceChildren(...names.map((name) => new Option(name)));
+  box.value = chosen;
+  byId("layer-label").hidden = names.length < 2;
+  showMap();
 }
 
-async function measureMap(turn) {
-  // A job of the service: it is asked how far it is until it is done.
-  const found = await asking("/v1/ask", state.mapText, "&format=covjson&skill=everywhere").catch((error) => ({ job: { state: "failed", text: error.text } }));
+function showMap() {
+  const layer = state.layers[byId("layer").value];
+  map.show(layer, byId("colour").value, byId("hatched").checked);
+  byId("map-summary").textContent = layer.summary();
+  byId("hatched-label").hidden = !layer.hasSkill;
+  for (const id of ["colour", "skill-map"]) byId(id).parentElement.hidden = layer.isContrast;
+}
+
+async function fetchMap(turn, { skill = false } = {}) {
+  // Where the service makes a job of it, it is asked how far it is until it is done. Null where that failed, or another question came.
+  const found = await asking("/v1/ask", state.mapText, `&format=covjson${skill ? "&skill=everywhere" : ""}`).catch((error) => ({ job: { state: "failed", text: error.text } }));
   let { job } = found;
   while (job?.state === "running" && turn === state.turn) {
-    byId("job").textContent = `Past forecasts are being replayed at each cell: ${Math.round(100 * job.progress)} %`;
+    byId("job").textContent = `${skill ? "Past forecasts are being replayed at each cell" : "The map is being made"}: ${Math.round(100 * job.progress)} %`;
     await new Promise((done) => setTimeout(done, 500));
     job = await get(`/v1/jobs/${job.id}`);
   }
-  if (turn !== state.turn) return;
-  byId("job").textContent = job.state === "failed" ? job.text || "The skill could not be measured." : "";
-  if (job.state !== "done") return;
-  state.coverage = await get(job.result);
-  if (!state.coverage.ranges.skill_verdict) byId("job").textContent = "There are no past forecasts to judge this map by.";
-  showMap();
+  if (turn !== state.turn) return null;
+  const isFailed = job?.state === "failed";
+  byId("job").textContent = isFailed ? job.text || "The map could not be made." : "";
+  if (isFailed) return null;
+  const whole = job ? await get(job.result) : found;
+  return turn === state.turn ? whole : null;
+}
+
+async function measureMap(turn) {
+  const found = await fetchMap(turn, { skill: true });
+  if (!found) return;
+  offerLayers(found);
+  if (!Object.values(state.layers).some((layer) => layer.hasSkill)) byId("job").textContent = "There are no past forecasts to judge this map by.";
 }
 
 function drawCurves() {
@@ -326,8 +345,8 @@ for (const id of ["text", "other"]) {
 byId("slider").addEventListener("input", () => { const { range } = state.chart; moveTo(range[0] + (byId("slider").value / 1000) * (range[1] - range[0])); });
 byId("slider").addEventListener("change", askThreshold);
 byId("spaghetti").addEventListener("change", drawCurves);
-for (const id of ["colour", "hatched"]) byId(id).addEventListener("change", () => state.coverage && showMap());
-byId("skill-map").addEventListener("change", () => { if (state.coverage && byId("skill-map").checked) measureMap(state.turn); });
+for (const id of ["layer", "colour", "hatched"]) byId(id).addEventListener("change", () => state.layers && showMap());
+byId("skill-map").addEventListener("change", () => { if (state.layers && byId("skill-map").checked) measureMap(state.turn); });
 byId("token-form").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("token", byId("token").value); byId("token-form").hidden = true; begin(); });
 window.addEventListener("popstate", fromAddress);
 window.addEventListener("resize", later(() => { if (state.view) drawCurves(); map.draw(); if (state.answer) showSkill(); }, 200));

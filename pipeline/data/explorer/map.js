@@ -1,23 +1,20 @@
-// The map: one canvas with coastlines, a cell cursor for mouse and keyboard, and a legend of classes.
+// The map: one canvas with coastlines, a cell cursor for mouse and keyboard, and a legend of classes. It draws one layer.
 
-import { element, percent } from "./charts.js";
+import { element } from "./charts.js";
+import { points } from "./layers.js";
 
 const CLASSES = {
   probability: { breaks: [0, 0.1, 0.33, 0.5, 0.66, 0.9, 1.0001], colours: ["#fce236", "#c4b468", "#928c78", "#656870", "#34456c", "#00224e"], text: (a, b) => `${Math.round(100 * a)}–${Math.round(100 * b)} %` },
   difference: {
     breaks: [-1.01, -0.4, -0.2, -0.05, 0.05, 0.2, 0.4, 1.01],
     colours: ["#2166ac", "#67a9cf", "#c9dfec", "#ffffff", "#fbd3bd", "#e58368", "#b2182b"],
-    text: (a, b) => (a < 0 && b > 0 ? "as usual, ±5 points" : `${points(Math.max(a, -1))} to ${points(Math.min(b, 1))} points`),
+    text: (a, b, near) => (a < 0 && b > 0 ? `${near}, ±5 points` : `${points(Math.max(a, -1))} to ${points(Math.min(b, 1))} points`),
   },
 };
 
-const NO_SKILL = [2, 3]; // places of "no_evidence" and "worse_than_climatology" in the flags of skill_verdict
-
-const points = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${Math.abs(Math.round(100 * share))}`;
-
 export class FieldMap {
   constructor(target, { legend, place, onAsk }) {
-    Object.assign(this, { target, legend, place, onAsk, cell: null, coverage: null, colour: "difference", through: false });
+    Object.assign(this, { target, legend, place, onAsk, cell: null, layer: null, colour: "difference", through: false });
     this.canvas = document.createElement("canvas");
     target.append(this.canvas);
     this.canvas.addEventListener("click", (event) => this.point(event, true));
@@ -26,33 +23,25 @@ export class FieldMap {
     fetch("/explorer/coastline.json").then((reply) => reply.json()).then((data) => { this.lines = data.lines; this.draw(); });
   }
 
-  show(coverage, colour, through = this.through) {
-    Object.assign(this, { coverage, colour, through });
-    const { x, y } = coverage.domain.axes;
+  show(layer, colour, through = this.through) {
+    Object.assign(this, { layer, colour, through });
+    const { x, y } = layer.domain.axes;
     Object.assign(this, { x: x.values, y: y.values });
     if (!this.cell || this.cell[0] >= this.y.length || this.cell[1] >= this.x.length) this.cell = [Math.floor(this.y.length / 2), Math.floor(this.x.length / 2)];
     this.draw();
     this.tell();
   }
 
-  value(row, column) {
-    const at = row * this.x.length + column, { probability, base_rate: base } = this.coverage.ranges;
-    const share = probability.values[at];
-    if (this.colour === "probability") return share;
-    return share === null || base.values[at] === null ? null : share - base.values[at];
-  }
-
-  unskilled(row, column) {
-    const verdict = this.coverage.ranges.skill_verdict;
-    return verdict ? NO_SKILL.includes(verdict.values[row * this.x.length + column]) : false;
-  }
-
   hatch(pen) {
-    const tile = Object.assign(document.createElement("canvas"), { width: 8, height: 8 }), ink = tile.getContext("2d");
-    if (!this.through) { ink.fillStyle = "#ececec"; ink.fillRect(0, 0, 8, 8); }
-    ink.strokeStyle = "#595959"; ink.lineWidth = 1.4; ink.beginPath();
-    for (const at of [-4, 4, 12]) { ink.moveTo(at - 5, 9 - 0); ink.lineTo(at + 5, -1); }
-    ink.stroke();
+    // Over colours the lines lie further apart, each with a pale edge, so that they are seen on dark classes too.
+    const covers = this.layer.hatching?.covers && !this.through, size = covers ? 8 : 12, half = size / 2;
+    const tile = Object.assign(document.createElement("canvas"), { width: size, height: size }), ink = tile.getContext("2d");
+    if (covers) { ink.fillStyle = "#ececec"; ink.fillRect(0, 0, size, size); }
+    for (const [colour, thick] of covers ? [["#595959", 1.4]] : [["#ffffffb0", 3], ["#3a3a3a", 1.2]]) {
+      ink.strokeStyle = colour; ink.lineWidth = thick; ink.beginPath();
+      for (const at of [-half, half, 3 * half]) { ink.moveTo(at - half - 1, size + 1); ink.lineTo(at + half + 1, -1); }
+      ink.stroke();
+    }
     return pen.createPattern(tile, "repeat");
   }
 
@@ -62,7 +51,7 @@ export class FieldMap {
   }
 
   draw() {
-    if (!this.coverage) return;
+    if (!this.layer) return;
     const rows = this.y.length, columns = this.x.length, { west, north, dx, dy } = this.edges();
     const width = this.target.clientWidth || 320, middle = (this.y[0] + this.y.at(-1)) / 2;
     const stretch = Math.min(2, 1 / Math.cos((Math.min(70, Math.abs(middle)) * Math.PI) / 180));
@@ -71,9 +60,9 @@ export class FieldMap {
     this.canvas.style.height = `${height}px`;
     const pen = this.canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    const w = width / columns, h = height / rows, { breaks, colours } = CLASSES[this.colour], hatch = this.hatch(pen);
+    const w = width / columns, h = height / rows, { breaks, colours } = CLASSES[this.layer.scale(this.colour).name], hatch = this.hatch(pen);
     for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
-      const value = this.value(row, column), x = column * w, y = height - (row + 1) * h;
+      const at = row * columns + column, value = this.layer.value(at, this.colour), x = column * w, y = height - (row + 1) * h;
       if (value === null) {
         pen.fillStyle = "#ffffff"; pen.fillRect(x, y, w + 0.5, h + 0.5);
         pen.fillStyle = "#8a8a8a"; pen.fillRect(x + w / 2 - 0.5, y + h / 2 - 0.5, 1, 1);
@@ -81,7 +70,7 @@ export class FieldMap {
         let level = 0;
         while (level < colours.length - 1 && value >= breaks[level + 1]) level++;
         pen.fillStyle = colours[level]; pen.fillRect(x, y, w + 0.5, h + 0.5);
-        if (this.unskilled(row, column)) { pen.fillStyle = hatch; pen.fillRect(x, y, w + 0.5, h + 0.5); }
+        if (this.layer.isHatched(at)) { pen.fillStyle = hatch; pen.fillRect(x, y, w + 0.5, h + 0.5); }
       }
     }
     this.coast(pen, (longitude) => ((longitude - west) / dx) * w, (latitude) => ((north - latitude) / dy) * h, width);
@@ -104,7 +93,7 @@ export class FieldMap {
   }
 
   explain() {
-    const { breaks, colours, text } = CLASSES[this.colour];
+    const { name, near } = this.layer.scale(this.colour), { breaks, colours, text } = CLASSES[name], { hatching } = this.layer;
     const entry = (fill, words, extra) => {
       const box = document.createElement("span"), patch = element("svg", { viewBox: "0 0 22 18", "aria-hidden": "true" });
       patch.append(element("rect", { x: 1, y: 1, width: 20, height: 16, fill, stroke: "#595959", "stroke-dasharray": extra === "hatch" ? "" : extra || "" }));
@@ -112,11 +101,11 @@ export class FieldMap {
       box.append(patch, words);
       return box;
     };
-    this.legend.replaceChildren(...colours.map((colour, at) => entry(colour, text(breaks[at], breaks[at + 1]))), ...(this.coverage.ranges.skill_verdict ? [entry("#ececec", "no skill in past forecasts", "hatch")] : []), entry("#fff", "no data", "1 2"));
+    this.legend.replaceChildren(...colours.map((colour, at) => entry(colour, text(breaks[at], breaks[at + 1], near))), ...(hatching ? [entry(hatching.covers ? "#ececec" : "#fff", hatching.words, "hatch")] : []), entry("#fff", "no data", "1 2"));
   }
 
   point(event, chosen) {
-    if (!this.coverage) return;
+    if (!this.layer) return;
     const box = this.canvas.getBoundingClientRect();
     const column = Math.floor(((event.clientX - box.left) / box.width) * this.x.length), row = this.y.length - 1 - Math.floor(((event.clientY - box.top) / box.height) * this.y.length);
     if (row < 0 || column < 0 || row >= this.y.length || column >= this.x.length) return;
@@ -126,7 +115,7 @@ export class FieldMap {
 
   key(event) {
     const steps = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    if (!this.coverage) return;
+    if (!this.layer) return;
     if (event.key in steps) {
       const [dy, dx] = steps[event.key];
       this.cell = [Math.min(this.y.length - 1, Math.max(0, this.cell[0] + dy)), Math.min(this.x.length - 1, Math.max(0, this.cell[1] + dx))];
@@ -140,20 +129,8 @@ export class FieldMap {
   ask() { this.onAsk(this.y[this.cell[0]], ((this.x[this.cell[1]] + 540) % 360) - 180); }
 
   tell(row = this.cell[0], column = this.cell[1]) {
-    const at = row * this.x.length + column, { probability, base_rate: base } = this.coverage.ranges;
-    const share = probability.values[at], north = this.y[row], east = ((this.x[column] + 540) % 360) - 180;
+    const at = row * this.x.length + column, north = this.y[row], east = ((this.x[column] + 540) % 360) - 180;
     const place = `${Math.abs(north).toFixed(1)}° ${north < 0 ? "S" : "N"}, ${Math.abs(east).toFixed(1)}° ${east < 0 ? "W" : "E"}`;
-    const verdict = this.unskilled(row, column) ? "; no skill in past forecasts" : "";
-    this.place.textContent = share === null ? `${place}: no data` : `${place}: members with the event: ${percent(share)}; usual odds: ${percent(base.values[at])}${verdict}`;
-  }
-
-  summary() {
-    // One sentence: how far the shares reach, and where they differ from what is usual.
-    const { probability, base_rate: base } = this.coverage.ranges;
-    const known = probability.values.map((share, at) => [share, base.values[at]]).filter(([share]) => share !== null);
-    if (!known.length) return "No cell has data.";
-    const shares = known.map(([share]) => share), more = known.filter(([share, usual]) => usual !== null && share - usual >= 0.05).length;
-    const less = known.filter(([share, usual]) => usual !== null && share - usual <= -0.05).length;
-    return `From ${percent(Math.min(...shares))} to ${percent(Math.max(...shares))} of members; more than usual in ${more} of ${known.length} cells, less in ${less}.`;
+    this.place.textContent = `${place}: ${this.layer.tell(at)}${this.layer.isHatched(at) ? `; ${this.layer.hatching.words}` : ""}`;
   }
 }
