@@ -347,3 +347,7 @@ def test_html_is_escaped():
     ensemble = forecast(members=20)
     ensemble["tas"].attrs["long_name"] = "<b>warmth</b>"
     assert "<b>warmth" not in ask(WARM, ensemble)._repr_html_()
+
+
+def test_a_map_of_which_nothing_is_known_is_an_error():
+    assert refusal("map of tas.mean(time=all) > 200 K", forecast(missing=1.0)).code == "members_unknown"

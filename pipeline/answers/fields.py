@@ -41,13 +41,15 @@ def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset
         ``CONTRAST``, without that dimension.
 
     Raises:
-        QuestionError: ``wrong_kind``, for pooled years in a series; ``scenario_mismatch``, where no place is known
-            under both scenarios.
+        QuestionError: ``wrong_kind``, for pooled years in a series; ``members_unknown``, where nothing is known
+            anywhere; ``scenario_mismatch``, where no place is known under both scenarios.
     """
     if inquiry.question.given is not None:
         raise QuestionError("wrong_kind", "'given' works with prob, dist and value; not yet with map and series.")
     field = _series(inquiry, level) if inquiry.question.ask == "series" else _map(inquiry, level)
     chances = field["probability"]
+    if not chances.notnull().any():
+        raise QuestionError("members_unknown", "No member is known: the data that this question needs are missing.")
     low, high = float(chances.min()), float(chances.max())
     place = "place to place" if inquiry.question.ask == "map" else "step to step"
     few, most = share_of_members(low), share_of_members(high)
