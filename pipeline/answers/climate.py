@@ -190,11 +190,9 @@ class Climate:
 
     def _years(self, reference: Reference | None) -> Years | None:
         """The years of a reference period other than the whole record."""
-        if reference is None:
-            return None
         of_step = self.record.timeline.keys // 10_000
         held = f"{int(of_step[0])}-{int(of_step[-1])}"
-        if reference.source == "model":
+        if reference is not None and reference.source == "model":
             raise QuestionError(
                 "reference_period",
                 f"A model's own climatology is not stored here; the reference record is obs:{held}. Write .anom, or "
@@ -202,10 +200,13 @@ class Climate:
                 where="clim=model",
                 try_=(".anom", f".anom(clim=hist:{held})"),
             )
-        if reference.first < of_step[0] or reference.last > of_step[-1]:
+        if reference is None or reference.years is None:
+            return None
+        first, last = reference.years
+        if first < of_step[0] or last > of_step[-1]:
             raise QuestionError(
                 "reference_period",
-                f"{reference.first}-{reference.last} is not within the reference record, which holds {held}.",
+                f"{first}-{last} is not within the reference record, which holds {held}.",
                 try_=(f"hist:{held}",),
             )
-        return reference.first, reference.last
+        return reference.years
