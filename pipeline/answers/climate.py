@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.answers.bounds import MEMBER, STEP, Bounds
-from pipeline.answers.extent import reach_of, span_of
+from pipeline.answers.extent import reach_of, span_of_all
 from pipeline.answers.trajectories import Need, Record, Trajectories
 from pipeline.answers.windows import Timeline
 from pipeline.events.errors import QuestionError
@@ -151,8 +151,7 @@ class Climate:
 
     def _replayed(self, nodes: tuple[Expression, ...], cells: Cells | None, years: Years | None) -> list[Sample]:
         timeline = self.forecast
-        spans = [span_of(node, timeline) for node in nodes]
-        start, stop = min(span[0] for span in spans), max(span[1] for span in spans)
+        start, stop = span_of_all(nodes, timeline)
         length = (stop - start) * timeline.step_days / timeline.year_length
         pieces = self.record.replays(timeline, start, stop, years=years)
         if not pieces.pieces:
