@@ -16,13 +16,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.answers.climate import Usual
 from pipeline.answers.evaluate import evaluate
 from pipeline.answers.extent import span_of_all
 from pipeline.answers.hindcasts import LEAST_YEARS, in_batches, laid_out, members_of_starts, nearby_starts
 from pipeline.answers.probability import LEAST_GIVEN, Inquiry
 from pipeline.answers.trajectories import Need, Trajectories, cut
 from pipeline.errors import TercileError
-from pipeline.events.tree import Expression
+from pipeline.events.tree import Expression, Question
 from pipeline.judging.matching import at_valid_times
 from pipeline.judging.significance import block_bootstrap, block_length, bootstrap_interval
 
@@ -162,8 +163,10 @@ def _cases(inquiry: Inquiry, need: Need, hindcasts: xr.Dataset, truth: _Truth, r
     some = hindcasts.isel(init_time=rows)
     said = laid_out(inquiry.members, steps, lambda name, need: members_of_starts(some[name], need))
     seen = laid_out(inquiry.members, steps, lambda name, need: truth.members(name, some, need))
-    event, known = _answered(inquiry, need, said, (rows.size, -1))
-    outcome, is_known = _answered(inquiry, need, seen, (rows.size, 1))
+    years = some["init_time"].dt.year.values
+    usual = inquiry.climate if inquiry.model is None else inquiry.model.judging(years)
+    event, known = _answered(inquiry.question, need, said, usual, (rows.size, -1))
+    outcome, is_known = _answered(inquiry.question, need, seen, inquiry.climate, (rows.size, 1))
     considered = known.sum(axis=1)
     enough = considered >= (2 if inquiry.question.given is None else LEAST_GIVEN)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -171,12 +174,13 @@ def _cases(inquiry: Inquiry, need: Need, hindcasts: xr.Dataset, truth: _Truth, r
     return Cases(rows, steps, share, considered.astype(float), np.where(is_known, outcome, np.nan)[:, 0])
 
 
-def _answered(inquiry: Inquiry, need: Need, at: Trajectories, shape: tuple[int, int]) -> tuple[Array, Array]:
+def _answered(
+    question: Question, need: Need, at: Trajectories, usual: Usual, shape: tuple[int, int]
+) -> tuple[Array, Array]:
     """Whether the event came true, and whether that is known and asked about: ``(start, member, sample, …)``."""
-    question = inquiry.question
 
     def closed(node: Expression) -> tuple[Array, Array]:
-        value = evaluate(node, need, at, inquiry.climate)
+        value = evaluate(node, need, at, usual)
         return value.low[0], ~value.unknown[0]
 
     event, known = closed(question.subject)
