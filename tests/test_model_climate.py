@@ -165,6 +165,19 @@ def test_neighbouring_starts_join_as_far_as_they_reach(tmp_path):
     assert set(plume(found.inquiry)["members"][""][0]) >= {None}  # what a neighbouring start does not reach
 
 
+def test_pooled_years_are_compared_with_their_own_lead(tmp_path):
+    workspace = build(tmp_path / "w", leads=24, start=(1958, 1), hindcast_months=(1,), first=1930)
+    hindcasts = open_issued(workspace).hindcasts["sst"].transpose("init_time", "lead_time", "member", ...)
+    others = area_mean(hindcasts.sel(init_time=hindcasts["init_time"].dt.year != 1958).values)
+    expected = forecast_means(workspace)[[2, 14]] - others[:, [2, 14]].mean(axis=(0, 2))[:, None]
+    found = values(workspace, f"dist of {OWN}.mean(time=each Mar 1958..1959)")
+    assert found == pytest.approx(expected.T)
+    level = ask(workspace, f"level of {OWN}.max(time=each MAM 1958..1959) return 5 years").to_json()["value"]
+    assert level["low"] < level["value"] < level["high"]
+    skill = ask(workspace, f"prob {OWN}.mean(time=each Mar 1958..1959) > 0 K").to_json()["skill"]
+    assert skill["cases"] == 2 * skill["hindcasts"] > 0
+
+
 def test_each_kind_of_members_is_compared_with_its_own_hindcasts(tmp_path):
     workspace = build(tmp_path / "w")
     question = f"prob {OWN}.mean(time=lead 1..2) > -0.7 K"
