@@ -188,7 +188,7 @@ class Brute:
             self.whole = [Piece(self, self.record, self.record_months, self.record_lengths)]
         back, ahead = self.reach(node)
         places = [p for p in range(size) if self.record_months[p] == month and back <= p < size - ahead]
-        places = [p for p in places if period is None or period.first <= self.record_years[p] <= period.last]
+        places = [p for p in places if period is None or period.years[0] <= self.record_years[p] <= period.years[1]]
         return [exact(self.value(node, self.whole, 0, (0, size), p, cell)) for p in places]
 
     def closed_sample(self, node, _month, cell, period):
@@ -206,10 +206,8 @@ class Brute:
         starts = [p for p in range(len(months)) if months[p] == self.lead_months[first_step]]
         starts = [p for p in starts if p + last_step - first_step < len(months)]
         if period is not None:
-            years = self.record_years
-            starts = [
-                p for p in starts if period.first <= years[p] and years[p + last_step - first_step] <= period.last
-            ]
+            years, (first, last) = self.record_years, period.years
+            starts = [p for p in starts if first <= years[p] and years[p + last_step - first_step] <= last]
         return [Piece(self, self.record, self.lead_months, self.lengths, p - first_step) for p in starts]
 
     def reach(self, node):

@@ -47,12 +47,16 @@ def _noise(rng, shape):
     return np.sqrt(0.9) * common + np.sqrt(0.1) * own
 
 
-def members(truth, starts, *, leads, count, seed=1, skilful=True, memory=MEMORY):
-    """Members from the truth at each start (or, without skill, from the climate): ``(start, member, lead, y, x)``."""
+def members(truth, starts, *, leads, count, seed=1, skilful=True, memory=MEMORY, bias=0.0):
+    """Members from the truth at each start (or, without skill, from the climate): ``(start, member, lead, y, x)``.
+
+    All are too warm by ``bias``, one number or one for each lead.
+    """
     rng = np.random.default_rng(seed)
     values = truth["sst"].values
     ends = truth["time_bnds"].values[:, 1]
     season = 300 + 3 * np.cos(2 * np.pi * np.arange(len(ends)) / 12)
+    bias = np.broadcast_to(bias, leads)
     drawn = []
     for start in starts:
         now = int(np.flatnonzero(ends == start)[0])
@@ -60,7 +64,7 @@ def members(truth, starts, *, leads, count, seed=1, skilful=True, memory=MEMORY)
         steps = []
         for lead in range(1, leads + 1):
             state = memory * state + np.sqrt(1 - memory**2) * _noise(rng, (count,))
-            steps.append(state + 300 + 3 * np.cos(2 * np.pi * (now + lead) / 12))
+            steps.append(state + 300 + 3 * np.cos(2 * np.pi * (now + lead) / 12) + bias[lead - 1])
         drawn.append(np.stack(steps, axis=1))
     return np.stack(drawn).astype("float32")
 
@@ -106,17 +110,18 @@ def write_ensemble(
         pen.commit([fork], list(pen.rows()))
 
 
-def calibrate(workspace, *, beta=1.0, tau=1.0, folds=5, gap=12, wobble=0.0):
-    """Store a calibration that is already known: α 0, and the same β and τ everywhere; α may differ between folds."""
+def calibrate(workspace, *, alpha=0.0, beta=1.0, tau=1.0, folds=5, gap=12, wobble=0.0):
+    """Store a calibration that is already known: the same α, β and τ everywhere, but α may differ between folds."""
     shape = (3, 1 + folds, 1, 4, LATITUDE.size, LONGITUDE.size)
     values = np.zeros(shape, "float32")
     values[1], values[2] = beta, tau
-    values[0, 1:] = (wobble * (np.arange(folds) - (folds - 1) / 2)).reshape(folds, 1, 1, 1, 1)
+    values[0] = alpha
+    values[0, 1:] += (wobble * (np.arange(folds) - (folds - 1) / 2)).reshape(folds, 1, 1, 1, 1)
     dims = ("coefficient", "fold", "lead_time", "season", "latitude", "longitude")
     coords = {"coefficient": ["alpha", "beta", "tau"], "fold": [-1, *range(folds)]}
     learnt = xr.DataArray(values, dims=dims, coords=coords, attrs={"transform": "none"})
     names = [f"{FIRST}-{LAST}-gap{gap}"] * folds
-    about = {"content": f"{beta} {tau} {wobble}", "hindcasts": 48, "folds": names}
+    about = {"content": f"{alpha} {beta} {tau} {wobble}", "hindcasts": 48, "folds": names}
     publish_calibration(workspace, learnt.to_dataset(name="sst"), model="perfect", fingerprint="abc", about=about)
 
 

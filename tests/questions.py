@@ -82,7 +82,7 @@ class Asker:
     def anomaly(self, node, kind, depth):
         if "Anomaly" in repr(node) or not kind.time:
             return node
-        clim = Reference("hist", 1993, 1999) if self.random.random() < 0.2 else None
+        clim = Reference("hist", (1993, 1999)) if self.random.random() < 0.2 else None
         return Anomaly(node, clim)
 
     def rolled(self, node, kind, depth):

@@ -271,7 +271,8 @@ def test_maps_in_bands_are_the_same_maps(monkeypatch):
         (
             "tas.anom(clim=model:1991-2000).mean(over=west).mean(time=2004-01) > 1 K",
             "reference_period",
-            "own climatology is not stored",
+            "No hindcasts are stored, so the model's own climatology is not known. The reference record is "
+            "obs:1991-2002: write .anom.",
         ),
     ],
 )

@@ -116,6 +116,14 @@ EXAMPLES = [
         ),
     ),
     (
+        "dist of sst.anom(clim=model).mean(over=nino34).mean(time=DJF 2028)",
+        dist(var("sst").anom(clim="model").mean(over="nino34").mean(time="DJF 2028")),
+    ),
+    (
+        "series of sst.anom(clim=model:1991-2020).mean(over=nino34) >= p90",
+        series(var("sst").anom(clim="model:1991-2020").mean(over="nino34") >= "p90"),
+    ),
+    (
         "value of pr.mean(over=iberia).sum(time=MAM 2027) exceeded with 10 %",
         value(var("pr").mean(over="iberia").sum(time="MAM 2027"), exceeded="10 %"),
     ),
@@ -304,6 +312,17 @@ REFUSED = [
     ("tas.mean(time=2027-13)", "parse", "a date YYYY-MM-DD"),
     ("tas.mean(time=each JJA 2060..2050)", "parse", "the earlier year first"),
     ("tas @ 3", "parse", "'@' cannot stand here."),
+    ("tas.anom(clim=obs).mean(over=r).mean(time=2050) > 1 K", "parse", "Expected ':'"),
+    (
+        "map of tas.anom(clim=model).mean(time=2050) > 1 K",
+        "reference_period",
+        "'clim=model' does not work with maps yet. Write .anom, or name a region.",
+    ),
+    (
+        "dist of tas.anom(clim=model).anom(clim=model:1991-2020).mean(over=r).mean(time=2050)",
+        "reference_period",
+        "A question takes one period of the model's own climatology: give 'clim=model' the same years throughout.",
+    ),
     ("tas > p101", "parse", "a percentile between p0 and p100"),
     ("", "parse", "Expected a variable or '('"),
     ("(" * 200, "parse", "at most 8 levels"),

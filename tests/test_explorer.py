@@ -90,6 +90,10 @@ def test_blanks_make_the_text_and_the_text_is_explained_as_it_is_typed(page):
     page.until("document.querySelector('#reading').textContent.includes('above 1 K')")
     write(page, "#text", "prob sst.anom.mean(over=midle).mean(time=lead 1) > 0.5 K")
     page.until("document.querySelector('#reading').textContent.includes('Did you mean middle?')")
+    write(page, "#text", "prob sst.anom(clim=model).mean(over=middle).mean(time=lead 1..2) > 0.5 K")
+    page.until("document.querySelector('#sentence').disabled")
+    write(page, "#text", WARM)
+    page.until("!document.querySelector('#sentence').disabled")
     write(page, "#text", "prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %")
     page.until("document.querySelector('#sentence').disabled")
 

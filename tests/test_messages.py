@@ -172,8 +172,8 @@ REFUSALS = [
         "sst.anom(clim=model:1911-1950).mean(over=middle).mean(time=lead 1) > 1 K",
         422,
         2,
-        "A model's own climatology is not stored here; the reference record is obs:1901-1950. Write .anom, or",
-        [".anom", ".anom(clim=hist:1901-1950)"],
+        "No hindcasts are stored, so the model's own climatology is not known. The reference record is obs:1901-1950: ",
+        [".anom"],
     ),
     (
         "parse",

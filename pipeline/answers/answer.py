@@ -97,6 +97,7 @@ def answer(
     skill: Mapping[str, Any] | Callable[[Inquiry], Mapping[str, Any] | None] | None = None,
     raw: xr.Dataset | None = None,
     refits: Sequence[xr.Dataset] = (),
+    hindcasts: Sequence[xr.Dataset] = (),
     partial: bool = False,
 ) -> Answer:
     """Answer a question from an ensemble.
@@ -108,7 +109,7 @@ def answer(
         ensemble: Members, dims ``([scenario], [init_time], lead_time, member, latitude, longitude)``, lazy; calibrated
             ones where the catalogue says so.
         reference: The reference record, dims ``(time, latitude, longitude)`` with ``time_bnds``, same grid and
-            cadence; the only source of anomalies, relative thresholds and base rates.
+            cadence; the source of anomalies, relative thresholds and base rates.
         catalogue: Names, provenance and calibration state.
         level: Coverage of the intervals, 0.5 to 0.999.
         skill: The track record of this question, at least ``{"verdict": …}``; or a function that finds it, if it can,
@@ -116,6 +117,8 @@ def answer(
         raw: The members before calibration, where ``ensemble`` is calibrated.
         refits: The members under calibrations that were each learnt without one part of the hindcasts, so that the
             interval covers the fit of the calibration too.
+        hindcasts: Those of the same model, for ``clim=model``: calibrated as ``ensemble`` is, then as ``raw``, then as
+            each of ``refits``, since each kind of member is compared with its own.
         partial: Whether to use what is on the grid of a region that is not wholly on it; the answer then says so.
 
     Returns:
@@ -130,12 +133,13 @@ def answer(
     began = perf_counter()
     asked = parse(question) if isinstance(question, str) else question
     setting: dict[str, Any] = {"reference": reference, "catalogue": catalogue, "partial": partial}
-    inquiry = Inquiry.of(asked, ensemble=ensemble, **setting)
+    past = iter(hindcasts)
+    inquiry = Inquiry.of(asked, ensemble=ensemble, hindcasts=next(past, None), **setting)
     resolved = restated(inquiry)
     track = (skill(inquiry) if callable(skill) else skill) or _no_track_record(asked, catalogue)
     if asked.ask == "prob":
-        earlier = None if raw is None else inquiry.beside(raw)
-        others = [inquiry.beside(refit) for refit in refits]
+        earlier = None if raw is None else inquiry.beside(raw, next(past, None))
+        others = [inquiry.beside(refit, next(past, None)) for refit in refits]
         found, members = answer_shares(inquiry, level=level, skill=track, raw=earlier, refits=others)
     elif asked.ask in ("map", "series"):
         found, members = answer_field(inquiry, level=level)
@@ -172,5 +176,6 @@ def _provenance(inquiry: Inquiry, catalogue: Catalogue) -> dict[str, Any]:
         **inquiry.lineage,
         "scenario": " vs ".join(inquiry.scenarios) or "none",
         "reference": catalogue.reference,
+        **({} if inquiry.model is None else {"model_reference": inquiry.model.label}),
         **catalogue.provenance,
     }

@@ -1,22 +1,23 @@
 """What is usual: the same expression, evaluated on the reference record.
 
-Anomalies, percentiles, sigmas, records and base rates all come from here and from nowhere else. An expression that is
-still open in time is compared with the same place in the calendar in each reference year; one that was closed by a
-window is compared with the same window in each reference year, and a window of several years with every run of as many
-years that the record holds. Those runs overlap, so they count as fewer: a decade in 140 years as 14.
+Anomalies, percentiles, sigmas, records and base rates all come from here, but for those of members that are compared
+with their own model (:mod:`pipeline.answers.model_climate`). An expression that is still open in time is compared with
+the same place in the calendar in each reference year; one that was closed by a window is compared with the same window
+in each reference year, and a window of several years with every run of as many years that the record holds. Those runs
+overlap, so they count as fewer: a decade in 140 years as 14.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.answers.bounds import MEMBER, STEP, Bounds
-from pipeline.answers.extent import reach_of, span_of
+from pipeline.answers.extent import reach_of, span_of_all
 from pipeline.answers.trajectories import Need, Record, Trajectories
 from pipeline.answers.windows import Timeline
 from pipeline.events.errors import QuestionError
@@ -25,8 +26,23 @@ from pipeline.events.tree import Expression, Reference
 from pipeline.places.regions import Cells
 
 Array = NDArray[Any]
-Evaluator = Callable[[Expression, Need, Trajectories, "Climate"], Bounds]
+Evaluator = Callable[[Expression, Need, Trajectories, "Usual"], Bounds]
 Years = tuple[int, int]
+
+
+class Usual(Protocol):
+    """What trajectories are compared with where a question says ``anom``, ``p90``, ``2 sigma`` or ``record``."""
+
+    def statistic(
+        self,
+        node: Expression,
+        need: Need,
+        timeline: Timeline,
+        statistic: Statistic,
+        *,
+        reference: Reference | None = None,
+    ) -> Array:
+        """A statistic of what is usual for an expression, shaped to broadcast against its values."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,24 @@ class Sample:
     independent: float
     years: float
 
+    def check(self, statistic: Statistic) -> None:
+        """Refuse a percentile that so few independent values do not have.
+
+        Raises:
+            QuestionError: ``percentile_too_fine``.
+        """
+        finest = 100 * self.independent / (self.independent + 1)
+        if statistic.kind != "percentile" or 100 - finest <= statistic.amount <= finest:
+            return
+        what = "years" if self.years <= 1 else f"independent windows of {self.years:.0f} years"
+        end = f"p{int(finest)}" if statistic.amount > 50 else f"p{int(np.ceil(100 - finest))}"
+        raise QuestionError(
+            "percentile_too_fine",
+            f"p{statistic.amount:g} of {int(self.independent)} reference {what}: the finest is {end}.",
+            where=f"p{statistic.amount:g}",
+            try_=(end,),
+        )
+
 
 @dataclass
 class Climate:
@@ -99,17 +133,18 @@ class Climate:
             need: The cells and, while time is open, the steps of ``timeline``.
             timeline: Of the trajectories that are being evaluated.
             statistic: Which.
-            reference: Other years than all of the record.
+            reference: Other years than all of the record, which also stands for the model's own climatology: what
+                happened is compared with what usually does.
 
         Raises:
             QuestionError: ``percentile_too_fine`` or ``reference_period``.
         """
         years = self._years(reference)
         if not kind_of(node).time:
-            return self._checked(self.sample(node, need.cells, years=years), statistic)
+            return _checked(self.sample(node, need.cells, years=years), statistic)
         clocks, of_step = np.unique(timeline.clock[need.start : need.stop], return_inverse=True)
         samples = (self.sample(node, need.cells, clock=float(clock), years=years) for clock in clocks)
-        values = np.concatenate([self._checked(sample, statistic) for sample in samples], axis=STEP)
+        values = np.concatenate([_checked(sample, statistic) for sample in samples], axis=STEP)
         return values if clocks.size == 1 else values[:, :, of_step]
 
     def sample(
@@ -151,8 +186,7 @@ class Climate:
 
     def _replayed(self, nodes: tuple[Expression, ...], cells: Cells | None, years: Years | None) -> list[Sample]:
         timeline = self.forecast
-        spans = [span_of(node, timeline) for node in nodes]
-        start, stop = min(span[0] for span in spans), max(span[1] for span in spans)
+        start, stop = span_of_all(nodes, timeline)
         length = (stop - start) * timeline.step_days / timeline.year_length
         pieces = self.record.replays(timeline, start, stop, years=years)
         if not pieces.pieces:
@@ -173,39 +207,23 @@ class Climate:
         longer = max(1.0, length)
         return Sample(values, (pieces - 1 + longer) / longer, max(1.0, years))
 
-    def _checked(self, sample: Sample, statistic: Statistic) -> Array:
-        """A statistic that the sample can carry."""
-        if statistic.kind == "percentile":
-            finest = 100 * sample.independent / (sample.independent + 1)
-            if not 100 - finest <= statistic.amount <= finest:
-                what = "years" if sample.years <= 1 else f"independent windows of {sample.years:.0f} years"
-                end = f"p{int(finest)}" if statistic.amount > 50 else f"p{int(np.ceil(100 - finest))}"
-                raise QuestionError(
-                    "percentile_too_fine",
-                    f"p{statistic.amount:g} of {int(sample.independent)} reference {what}: the finest is {end}.",
-                    where=f"p{statistic.amount:g}",
-                    try_=(end,),
-                )
-        return statistic.of(sample.values)
-
     def _years(self, reference: Reference | None) -> Years | None:
         """The years of a reference period other than the whole record."""
-        if reference is None:
+        if reference is None or reference.years is None or reference.source == "model":
             return None
+        first, last = reference.years
         of_step = self.record.timeline.keys // 10_000
-        held = f"{int(of_step[0])}-{int(of_step[-1])}"
-        if reference.source == "model":
+        if first < of_step[0] or last > of_step[-1]:
+            held = f"{int(of_step[0])}-{int(of_step[-1])}"
             raise QuestionError(
                 "reference_period",
-                f"A model's own climatology is not stored here; the reference record is obs:{held}. Write .anom, or "
-                f".anom(clim=hist:{held}).",
-                where="clim=model",
-                try_=(".anom", f".anom(clim=hist:{held})"),
-            )
-        if reference.first < of_step[0] or reference.last > of_step[-1]:
-            raise QuestionError(
-                "reference_period",
-                f"{reference.first}-{reference.last} is not within the reference record, which holds {held}.",
+                f"{first}-{last} is not within the reference record, which holds {held}.",
                 try_=(f"hist:{held}",),
             )
-        return reference.first, reference.last
+        return reference.years
+
+
+def _checked(sample: Sample, statistic: Statistic) -> Array:
+    """A statistic that the sample can carry."""
+    sample.check(statistic)
+    return statistic.of(sample.values)

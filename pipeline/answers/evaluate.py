@@ -2,7 +2,8 @@
 
 The tree is walked from the outside in, so that by the time a variable is read it is known which cells and steps
 matter; on the way back each node works on all members at once. Anomalies and relative thresholds ask
-:class:`~pipeline.answers.climate.Climate`, which evaluates the same expression on the reference record.
+:class:`~pipeline.answers.climate.Climate`, which evaluates the same expression on the reference record, or
+:class:`~pipeline.answers.model_climate.ModelClimate`, which does so on the hindcasts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pipeline.answers.bounds import (
     over_steps,
     rolling,
 )
-from pipeline.answers.climate import Climate, Statistic
+from pipeline.answers.climate import Statistic, Usual
 from pipeline.answers.extent import steps_of
 from pipeline.answers.quantities import in_data_units, is_rate, measure
 from pipeline.answers.trajectories import Need, Trajectories
@@ -60,14 +61,14 @@ MEAN = Statistic("mean")
 LEAST_VALID_SHARE = 0.5
 
 
-def evaluate(node: Expression, need: Need, at: Trajectories, climate: Climate) -> Bounds:
+def evaluate(node: Expression, need: Need, at: Trajectories, usual: Usual) -> Bounds:
     """The value of an expression in every member.
 
     Args:
         node: The expression.
         need: Cells and steps that whatever stands around it looks at.
         at: The trajectories to evaluate it on.
-        climate: What is usual.
+        usual: What they are compared with.
 
     Returns:
         Bounds with axes ``(scenario, member, step, latitude, longitude)``; a closed axis has length one, and an
@@ -80,37 +81,37 @@ def evaluate(node: Expression, need: Need, at: Trajectories, climate: Climate) -
         case Variable():
             return from_data(at.variable(node.name, need))
         case Anomaly():
-            normal = climate.statistic(node.source, need, at.timeline, MEAN, reference=node.clim)
-            return minus(evaluate(node.source, need, at, climate), normal)
+            normal = usual.statistic(node.source, need, at.timeline, MEAN, reference=node.clim)
+            return minus(evaluate(node.source, need, at, usual), normal)
         case Rolling():
-            return _rolled(node, need, at, climate)
+            return _rolled(node, need, at, usual)
         case Reduction():
             axis = node.axis
             if isinstance(axis, Region):
-                return _over_region(node, axis, need, at, climate)
-            return _over_window(node, axis, need, at, climate)
+                return _over_region(node, axis, need, at, usual)
+            return _over_window(node, axis, need, at, usual)
         case First():
             start, stop = resolve(node.window, at.timeline).span
-            condition = evaluate(node.source, Need(need.cells, start, stop), at, climate)
+            condition = evaluate(node.source, Need(need.cells, start, stop), at, usual)
             return first_run(condition, node.run).apply(lambda steps: steps + start)
         case Then():
-            return _followed(node, need, at, climate)
+            return _followed(node, need, at, usual)
         case Comparison():
-            values = evaluate(node.source, need, at, climate)
-            limits = [threshold_values(node, threshold, need, at, climate) for threshold in node.thresholds]
+            values = evaluate(node.source, need, at, usual)
+            limits = [threshold_values(node, threshold, need, at, usual) for threshold in node.thresholds]
             return compare(values, node.operator, limits)
         case Combination():
             join = both if node.word == "and" else either
-            return reduce(join, (evaluate(part, need, at, climate) for part in node.parts))
+            return reduce(join, (evaluate(part, need, at, usual) for part in node.parts))
         case Negation():
-            return negate(evaluate(node.source, need, at, climate))
+            return negate(evaluate(node.source, need, at, usual))
 
 
-def threshold_values(node: Comparison, threshold: Threshold, need: Need, at: Trajectories, climate: Climate) -> Array:
+def threshold_values(node: Comparison, threshold: Threshold, need: Need, at: Trajectories, usual: Usual) -> Array:
     """A threshold as numbers in the unit of the data, shaped to broadcast against the left side's values."""
     match threshold:
         case Absolute() if kind_of(node.source).quantity == "date":
-            return threshold_values(node, Day(f"{threshold.value:04.0f}"), need, at, climate)
+            return threshold_values(node, Day(f"{threshold.value:04.0f}"), need, at, usual)
         case Absolute():
             quantity = measure(node.source, at.catalogue, at.timeline)
             return np.full((1, 1, 1, 1, 1), in_data_units(threshold, quantity))
@@ -120,7 +121,7 @@ def threshold_values(node: Comparison, threshold: Threshold, need: Need, at: Tra
             return np.full((1, 1, 1, 1, 1), float(until - 1 if last else before))
         case _:
             statistic = statistic_of(node, threshold)
-            return climate.statistic(node.source, need, at.timeline, statistic)
+            return usual.statistic(node.source, need, at.timeline, statistic)
 
 
 def statistic_of(node: Comparison, threshold: Threshold) -> Statistic:
@@ -134,19 +135,19 @@ def statistic_of(node: Comparison, threshold: Threshold) -> Statistic:
             return Statistic("highest" if node.operator in ("above", "at_least") else "lowest")
 
 
-def _rolled(node: Rolling, need: Need, at: Trajectories, climate: Climate) -> Bounds:
+def _rolled(node: Rolling, need: Need, at: Trajectories, usual: Usual) -> Bounds:
     """A trailing window, read far enough back for its first step."""
     length = steps_of(node.length, at.timeline)
     start = max(0, need.start - length + 1)
-    values = evaluate(node.source, Need(need.cells, start, need.stop), at, climate)
+    values = evaluate(node.source, Need(need.cells, start, need.stop), at, usual)
     rolled = rolling(values, node.verb, length, at.timeline.seconds[start : need.stop])
     return rolled.steps(need.start - start, need.stop - start)
 
 
-def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, climate: Climate) -> Bounds:
+def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, usual: Usual) -> Bounds:
     """Space closed over a region's cells."""
     cells = at.cells(region)
-    values = evaluate(node.source, Need(cells, need.start, need.stop), at, climate)
+    values = evaluate(node.source, Need(cells, need.start, need.stop), at, usual)
     reduced, valid = over_cells(values, node.verb, cells.weights)
     at.valid_shares[region] = min(valid, at.valid_shares.get(region, 1.0))
     if valid < LEAST_VALID_SHARE:
@@ -159,19 +160,19 @@ def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, 
     return reduced
 
 
-def _over_window(node: Reduction, window: Window, need: Need, at: Trajectories, climate: Climate) -> Bounds:
+def _over_window(node: Reduction, window: Window, need: Need, at: Trajectories, usual: Usual) -> Bounds:
     """Time closed over a window's steps."""
     groups = at.groups(window)
     start, stop = groups[0][0], groups[-1][1]
-    values = evaluate(node.source, Need(need.cells, start, stop), at, climate)
+    values = evaluate(node.source, Need(need.cells, start, stop), at, usual)
     becomes_amount = node.verb == "sum" and is_rate(measure(node.source, at.catalogue, at.timeline).units)
     own = [(first - start, last - start) for first, last in groups]
     return over_steps(values, node.verb, own, at.timeline.seconds[start:stop], is_rate=becomes_amount)
 
 
-def _followed(node: Then, need: Need, at: Trajectories, climate: Climate) -> Bounds:
+def _followed(node: Then, need: Need, at: Trajectories, usual: Usual) -> Bounds:
     """A condition, then another; what lies past the last step is unknown."""
     within = steps_of(node.within, at.timeline)
     wide = Need(need.cells, need.start, min(at.timeline.size, need.stop + within))
-    first = evaluate(node.source, wide, at, climate)
-    return followed(first, evaluate(node.event, wide, at, climate), within).steps(0, need.stop - need.start)
+    first = evaluate(node.source, wide, at, usual)
+    return followed(first, evaluate(node.event, wide, at, usual), within).steps(0, need.stop - need.start)

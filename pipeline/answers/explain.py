@@ -40,6 +40,7 @@ from pipeline.events.tree import (
     Threshold,
     Variable,
     Window,
+    model_references,
 )
 from pipeline.events.write import duration_text, reference_text, region_text, threshold_text, window_text
 
@@ -58,6 +59,7 @@ def explain(
     ensemble: xr.Dataset,
     reference: xr.Dataset,
     catalogue: Catalogue,
+    hindcasts: xr.Dataset | None = None,
     partial: bool = False,
 ) -> dict[str, Any]:
     """Restate a question, costing nothing: its words, its windows, regions and thresholds.
@@ -67,6 +69,7 @@ def explain(
         ensemble: Only its coordinates are read.
         reference: Read for relative thresholds.
         catalogue: Names and states.
+        hindcasts: For ``clim=model``; only their times are read, so what is relative to them has no value here.
         partial: Whether a part of a region on the grid will do.
 
     Returns:
@@ -76,7 +79,8 @@ def explain(
         QuestionError: Whatever would refuse the question itself, short of reading members.
     """
     asked = parse(question) if isinstance(question, str) else question
-    return restated(Inquiry.of(asked, ensemble=ensemble, reference=reference, catalogue=catalogue, partial=partial))
+    setting: dict[str, Any] = {"reference": reference, "catalogue": catalogue, "hindcasts": hindcasts}
+    return restated(Inquiry.of(asked, ensemble=ensemble, partial=partial, **setting))
 
 
 def restated(inquiry: Inquiry) -> dict[str, Any]:
@@ -211,22 +215,17 @@ class _Reading:
         return f"{source} {verb} {_OPERATORS[node.operator]} {limits[0]}"
 
     def threshold(self, node: Comparison, threshold: Threshold, need: Need) -> str:
-        """A threshold in words, with its value in the unit of the data."""
+        """A threshold in words, with its value in the unit of the data where that needs no hindcast."""
         quantity = measure(node.source, self.inquiry.members.catalogue, self.inquiry.timeline)
-        values = threshold_values(node, threshold, need, self.inquiry.members, self.inquiry.climate)
+        model = self.inquiry.model if model_references(node.source) else None
+        if model is not None and isinstance(threshold, Percentile | Sigma):
+            self.note_threshold(node, threshold, reference=model.label)
+            return f"{_relative(node, threshold)} in {model.label}"
+        values = threshold_values(node, threshold, need, self.inquiry.members, self.inquiry.usual)
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        units = f"{quantity.units} (difference)" if quantity.is_difference else quantity.units
+        reference = self.inquiry.members.catalogue.reference
         is_relative = isinstance(threshold, Percentile | Sigma | Record)
-        self.thresholds.append(
-            {
-                "op": node.operator,
-                "text": threshold_text(threshold),
-                "value": low if low == high else None,
-                "range": None if low == high else [low, high],
-                "units": units,
-                "reference": self.inquiry.members.catalogue.reference if is_relative else None,
-            }
-        )
+        self.note_threshold(node, threshold, low, high, reference=reference if is_relative else None)
         unit = quantity.units
         shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, by place and season"
         match threshold:
@@ -238,10 +237,22 @@ class _Reading:
                 return threshold_text(threshold)
             case Absolute():
                 return f"{threshold_text(threshold)} ({shown})"
-        names = {Percentile: f"its {_ordinal(threshold)} percentile", Sigma: threshold_text(threshold)}
-        extreme = "highest" if node.operator in ("above", "at_least") else "lowest"
-        name = names.get(type(threshold), f"its {extreme} value")
-        return f"{name} in {self.inquiry.members.catalogue.reference} ({shown})"
+        return f"{_relative(node, threshold)} in {reference} ({shown})"
+
+    def note_threshold(self, node: Comparison, threshold: Threshold, *ends: float, reference: str | None) -> None:
+        """Note a threshold with its value, or with its ends where that differs from place to place."""
+        quantity = measure(node.source, self.inquiry.members.catalogue, self.inquiry.timeline)
+        is_one = len(set(ends)) == 1
+        self.thresholds.append(
+            {
+                "op": node.operator,
+                "text": threshold_text(threshold),
+                "value": ends[0] if is_one else None,
+                "range": list(ends) if ends and not is_one else None,
+                "units": f"{quantity.units} (difference)" if quantity.is_difference else quantity.units,
+                "reference": reference,
+            }
+        )
 
     def window(self, window: Window, verb: str) -> tuple[tuple[int, int], str]:
         """The steps of a window, and how to name it."""
@@ -300,13 +311,27 @@ class _Reading:
 
     def period(self, node: Anomaly) -> str:
         """The reference that an anomaly is taken from."""
-        return self.inquiry.members.catalogue.reference if node.clim is None else reference_text(node.clim)
+        model = self.inquiry.model
+        if node.clim is None:
+            return self.inquiry.members.catalogue.reference
+        return model.label if model is not None and node.clim.source == "model" else reference_text(node.clim)
 
     @property
     def step(self) -> str:
         """What one step is called."""
         timeline = self.inquiry.timeline
         return timeline.unit[:-1] if timeline.step == 1 else f"{timeline.step}-{timeline.unit[:-1]} step"
+
+
+def _relative(node: Comparison, threshold: Threshold) -> str:
+    """A threshold of a reference without its value: ``its 90th percentile``."""
+    match threshold:
+        case Percentile():
+            return f"its {_ordinal(threshold)} percentile"
+        case Sigma():
+            return threshold_text(threshold)
+        case _:
+            return f"its {'highest' if node.operator in ('above', 'at_least') else 'lowest'} value"
 
 
 def _ordinal(threshold: Threshold) -> str:

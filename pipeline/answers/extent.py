@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pipeline.answers.windows import Timeline, resolve
 from pipeline.events.errors import QuestionError
 from pipeline.events.tree import Duration, Each, Expression, First, Reduction, Region, Rolling, Then, children
@@ -47,6 +49,11 @@ def span_of(node: Expression, timeline: Timeline, inner: tuple[int, int] | None 
             return _union(*(span_of(child, timeline, inner) for child in children(node)))
         case _:
             return start, stop
+
+
+def span_of_all(nodes: Iterable[Expression], timeline: Timeline) -> tuple[int, int]:
+    """The half-open range of steps that several expressions look at together."""
+    return _union(*(span_of(node, timeline) for node in nodes))
 
 
 def reach_of(node: Expression, timeline: Timeline) -> tuple[int, int]:

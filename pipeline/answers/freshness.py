@@ -18,10 +18,12 @@ DAY = 86_400.0
 
 def begun(ensemble: xr.Dataset) -> NDArray[np.int64]:
     """Rows of the initial times of which anything is stored; all where the store does not say."""
-    if "done" not in ensemble:
-        return np.arange(ensemble.sizes["init_time"])
-    others = [dim for dim in ensemble["done"].dims if dim != "init_time"]
-    return np.flatnonzero(ensemble["done"].any(others).values)
+    return np.flatnonzero(_stored_share(ensemble) > 0)
+
+
+def finished(ensemble: xr.Dataset) -> NDArray[np.int64]:
+    """Rows of the initial times of which all is stored; all where the store does not say."""
+    return np.flatnonzero(_stored_share(ensemble) == 1)
 
 
 def stored_members(ensemble: xr.Dataset, *, partial: bool) -> tuple[xr.Dataset, str | None]:
@@ -81,3 +83,11 @@ def lineage(ensemble: xr.Dataset, one: xr.Dataset) -> dict[str, str | None]:
     earlier = earlier_starts(ensemble, one)
     issued = str(one["issued_at"].values)[:19].replace(" ", "T") + "Z" if "issued_at" in one else None
     return {"issued": issued, "supersedes": f"fc-{str(earlier[-1])[:10]}" if earlier.size else None}
+
+
+def _stored_share(ensemble: xr.Dataset) -> NDArray[np.float64]:
+    """Share of the pieces of each initial time that are stored; 1 where the store does not say."""
+    if "done" not in ensemble:
+        return np.ones(ensemble.sizes["init_time"])
+    others = [dim for dim in ensemble["done"].dims if dim != "init_time"]
+    return np.asarray(ensemble["done"].mean(others).values)

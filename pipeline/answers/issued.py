@@ -23,7 +23,7 @@ from pipeline.errors import NothingIssuedError, TercileError
 from pipeline.events import parse, question_id
 from pipeline.events.geojson import with_files_read
 from pipeline.events.parse import parse_region
-from pipeline.events.tree import Question
+from pipeline.events.tree import Question, model_references
 from pipeline.pinned import PinnedWorkspace, committed, states_of
 from pipeline.places.geojson import FILE as GEOJSON
 from pipeline.places.geojson import areas_of_geojson
@@ -73,28 +73,40 @@ class Issued:
         def track_record(inquiry: Inquiry) -> Mapping[str, Any] | None:
             return self.track_record(inquiry, level=level, skill=skill)
 
-        calibration: dict[str, Any] = {"raw": self.raw, "refits": self.refits}
-        found = answer(question, **self.setting, **calibration, level=level, partial=partial, skill=track_record)
+        asked = parse(question) if isinstance(question, str) else question
+        calibration: dict[str, Any] = {"raw": self.raw, "refits": self.refits, "hindcasts": self._compared(asked)}
+        found = answer(asked, **self.setting, **calibration, level=level, partial=partial, skill=track_record)
         if found.inquiry.question.ask != "map" or skill != "everywhere" or self.hindcasts is None:
             return found
         return self._with_skill(found, level, progress)
 
     def explain(self, question: str | Question) -> dict[str, Any]:
         """As :func:`explain_question`."""
-        return explain(question, **self.setting)
+        asked = parse(question) if isinstance(question, str) else question
+        return explain(asked, **self.setting, hindcasts=next(iter(self._compared(asked)), None))
 
     @property
     def setting(self) -> dict[str, Any]:
         """What an answer is made from."""
         return {"ensemble": self.ensemble, "reference": self.reference, "catalogue": self.catalogue}
 
-    @cached_property
+    @property
     def hindcasts(self) -> xr.Dataset | None:
         """The stored hindcasts of the model that issues, if there are any, calibrated as the forecast is."""
+        return next(iter(self._hindcasts), None)
+
+    @cached_property
+    def _hindcasts(self) -> tuple[xr.Dataset, ...]:
+        """The stored hindcasts in each kind that there is of members: as they are asked, raw, and of each refit."""
         drawn = _stored(self.workspace, self.issue, "hindcast")
         if drawn is None or self.raw is None:
-            return drawn
-        return _calibrated(self.workspace, self.issue, "hindcast", drawn)[0]
+            return () if drawn is None else (drawn,)
+        own, *refits = _calibrated(self.workspace, self.issue, "hindcast", drawn)
+        return (own, drawn, *refits)
+
+    def _compared(self, question: Question) -> tuple[xr.Dataset, ...]:
+        """The hindcasts, where a question compares members with them."""
+        return self._hindcasts if model_references(*question.parts) else ()
 
     def track_record(self, inquiry: Inquiry, *, level: float, skill: Skill) -> Mapping[str, Any] | None:
         """The skill of a ``prob`` question, from the cache if it was measured before; None where no hindcast is."""

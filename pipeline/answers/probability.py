@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from pipeline.answers.bounds import Bounds
 from pipeline.answers.catalogue import Catalogue
-from pipeline.answers.climate import Climate, Sample
+from pipeline.answers.climate import Climate, Sample, Usual
 from pipeline.answers.evaluate import evaluate
 from pipeline.answers.extent import span_of
 from pipeline.answers.freshness import begun, earlier_starts, lineage, overdue, stored_members
 from pipeline.answers.intervals import Estimate, effective_trials, proportion_interval
+from pipeline.answers.model_climate import ModelClimate, model_climate
 from pipeline.answers.trajectories import Need, Record, Trajectories, ensemble_trajectories
 from pipeline.answers.windows import Timeline, timeline_of
 from pipeline.events.errors import QuestionError, nearest
@@ -103,12 +104,13 @@ class Inquiry:
         question: What is asked.
         timeline: The forecast's steps.
         members: The members' trajectories.
-        climate: What is usual.
+        climate: What is usual in the reference record.
         scenarios: Names along the scenario axis; empty in a store without.
         init_time: When the forecast began, as an ISO date.
         count_members: How many members there are.
         notes: Warnings about the forecast itself.
         lineage: When it was issued, and which it supersedes.
+        model: What is usual for the model itself, where the question refers to that.
     """
 
     question: Question
@@ -120,6 +122,7 @@ class Inquiry:
     count_members: int
     notes: tuple[dict[str, str], ...] = ()
     lineage: Mapping[str, str | None] = field(default_factory=dict)
+    model: ModelClimate | None = None
 
     @classmethod
     def of(
@@ -129,6 +132,7 @@ class Inquiry:
         ensemble: xr.Dataset,
         reference: xr.Dataset,
         catalogue: Catalogue,
+        hindcasts: xr.Dataset | None = None,
         partial: bool = False,
     ) -> Inquiry:
         """Set a question before an ensemble; nothing but coordinates is read.
@@ -138,10 +142,12 @@ class Inquiry:
             ensemble: Dims ``([scenario], [init_time], lead_time, member, latitude, longitude)``.
             reference: Dims ``(time, latitude, longitude)`` with ``time_bnds``, on the same grid.
             catalogue: Names and states.
+            hindcasts: Of the same model, for ``clim=model``; dims as those of ``ensemble``, without ``scenario``.
             partial: Whether a part of a region on the grid will do.
 
         Raises:
-            QuestionError: A forecast or scenario that the ensemble does not have, or a single member.
+            QuestionError: A forecast or scenario that the ensemble does not have, a single member, or no climatology of
+                the model where it is asked for.
             ValueError: A reference of another grid or cadence.
         """
         for name in ("latitude", "longitude"):
@@ -151,30 +157,41 @@ class Inquiry:
         if one.sizes["member"] < 2:
             raise QuestionError("too_few_members", "One member has no share of members; at least two are needed.")
         late = overdue(ensemble) if question.forecast in (None, "latest") and "init_time" in ensemble.dims else None
-        notes = {"members_incomplete": incomplete, "stale_forecast": late}
         timeline = timeline_of(one, earlier=earlier_starts(ensemble, one))
         scenarios = _scenarios(one, question)
         members = ensemble_trajectories(one, timeline, catalogue, scenarios, partial=partial)
         record = Record.of(reference, like=timeline, catalogue=catalogue, partial=partial)
         climate = Climate(record, timeline, evaluate)
+        begins = timeline.begins or timeline.name(0)
+        model = model_climate(question, hindcasts, forecast=members, year=int(begins[:4]), record=climate)
+        thin = None if model is None else model.thin
+        notes = {"members_incomplete": incomplete, "stale_forecast": late, "model_climate_thin": thin}
         return cls(
             question,
             timeline,
             members,
             climate,
             scenarios,
-            timeline.begins or timeline.name(0),
+            begins,
             one.sizes["member"],
             tuple({"code": code, "text": text} for code, text in notes.items() if text),
             lineage(ensemble, one),
+            model,
         )
 
-    def beside(self, ensemble: xr.Dataset) -> Inquiry:
-        """The same question before other members of the same forecast; what is usual is worked out once."""
+    def beside(self, ensemble: xr.Dataset, hindcasts: xr.Dataset | None = None) -> Inquiry:
+        """The same question before other members of the same forecast and their hindcasts; the record is read once."""
         members = self.members
         one, _ = stored_members(_one_forecast(ensemble, self.question.forecast), partial=members.partial)
         other = ensemble_trajectories(one, self.timeline, members.catalogue, self.scenarios, partial=members.partial)
-        return replace(self, members=other)
+        year = int(self.init_time[:4])
+        model = model_climate(self.question, hindcasts, forecast=other, year=year, record=self.climate)
+        return replace(self, members=other, model=model)
+
+    @property
+    def usual(self) -> Usual:
+        """What the members are compared with."""
+        return self.model or self.climate
 
     @property
     def samples(self) -> int:
@@ -185,10 +202,12 @@ class Inquiry:
         """Let go of everything that was read."""
         self.members.forget()
         self.climate.forget()
+        if self.model is not None:
+            self.model.forget()
 
     def values(self, node: Expression) -> Bounds:
         """An expression in every member, axes ``(scenario, member, sample, latitude, longitude)``."""
-        return evaluate(node, Need(None, 0, self.timeline.size), self.members, self.climate)
+        return evaluate(node, Need(None, 0, self.timeline.size), self.members, self.usual)
 
 
 def count(inquiry: Inquiry, *, level: float = 0.9) -> list[Tally]:

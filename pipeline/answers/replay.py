@@ -1,15 +1,13 @@
 """The track record of a question: the same event, replayed on every stored hindcast, against what happened.
 
-A hindcast is laid on the steps of the forecast that is asked, so that a window of dates becomes the same season of each
-earlier start, at the same leads; steps that a hindcast does not reach are missing, and missing data leave a case out.
-Starts at the forecast's own place in the calendar come first; where those are fewer than twenty, neighbouring starts
-join, which see the same season from a step nearer or farther.
+Hindcasts are laid on the steps of the forecast that is asked (:mod:`pipeline.answers.hindcasts`), at the same leads;
+missing data leave a case out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -18,13 +16,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.answers.climate import Usual
 from pipeline.answers.evaluate import evaluate
-from pipeline.answers.extent import span_of
+from pipeline.answers.extent import span_of_all
+from pipeline.answers.hindcasts import LEAST_YEARS, in_batches, laid_out, members_of_starts, nearby_starts
 from pipeline.answers.probability import LEAST_GIVEN, Inquiry
 from pipeline.answers.trajectories import Need, Trajectories, cut
-from pipeline.answers.windows import Timeline
 from pipeline.errors import TercileError
-from pipeline.events.tree import Expression
+from pipeline.events.tree import Expression, Question
 from pipeline.judging.matching import at_valid_times
 from pipeline.judging.significance import block_bootstrap, block_length, bootstrap_interval
 
@@ -32,12 +31,7 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 _FOLD = re.compile(r"(-?\d+)-(\d+)-gap(\d+)")
-ENOUGH_STARTS = 20
-WIDENINGS = (0.0, 31.0, 92.0)
-"""Days that a start may lie from the forecast's own place in the calendar, as long as there are too few."""
-LEAST_YEARS = 15
 LEAST_CASES = 5
-BATCH_VALUES = 16_000_000  # numbers of one variable that are held at once
 
 
 @dataclass(frozen=True)
@@ -127,13 +121,15 @@ def cases_of(inquiry: Inquiry, need: Need, *, hindcasts: xr.Dataset, truth: xr.D
     Raises:
         TercileError: The hindcasts or the record cannot say.
     """
-    last = _span(inquiry)[1]
+    first, last = span_of_all(inquiry.question.parts, inquiry.timeline)
     if last > hindcasts.sizes["lead_time"]:
         raise TercileError(f"It looks to lead {last}, and the hindcasts end at lead {hindcasts.sizes['lead_time']}.")
     hindcasts = hindcasts.assign_coords(unseen=(("init_time", "lead_time"), unseen_leads(hindcasts, folds)))
     record = _Truth(truth)
-    batches = _batches(inquiry, need, hindcasts, *_starts(inquiry, hindcasts))
-    parts = [_cases(inquiry, need, hindcasts, record, *batch) for batch in batches]
+    rows, later = nearby_starts(hindcasts, inquiry.timeline)
+    cells = inquiry.members.widest if need.cells is None else need.cells.weights.size
+    batches = in_batches(rows.size, values=cells * hindcasts.sizes["member"] * (last - first))
+    parts = [_cases(inquiry, need, hindcasts, record, rows[batch], later[batch]) for batch in batches]
     return Cases(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
 
@@ -162,49 +158,15 @@ def fair_brier(share: Floats, outcome: Floats, members: Floats) -> Floats:
     return np.asarray((share - outcome) ** 2 - share * (1 - share) / (members - 1))
 
 
-def _starts(inquiry: Inquiry, hindcasts: xr.Dataset) -> tuple[Array, Array]:
-    """The hindcasts to replay on, and how many steps later in the year than the forecast each began."""
-    timeline = inquiry.timeline
-    step, year = timeline.step_days, timeline.year_length
-    first = hindcasts[["valid_time", "valid_time_bnds"]].isel(lead_time=0)
-    clocks = Timeline(first["valid_time"], first["valid_time_bnds"], timeline.unit, timeline.step).clock
-    later = (clocks - timeline.clock[0] + year / 2) % year - year / 2
-    steps = np.zeros(later.size, dtype=int) if step >= 0.9 * year else np.rint(later / step).astype(int)
-    chosen = np.arange(0)
-    for days in WIDENINGS:
-        chosen = np.flatnonzero(np.abs(steps * step) <= days)
-        if chosen.size >= ENOUGH_STARTS:
-            break
-    return chosen, steps[chosen]
-
-
-def _batches(
-    inquiry: Inquiry, need: Need, hindcasts: xr.Dataset, rows: Array, steps: Array
-) -> Iterator[tuple[Array, Array]]:
-    """As many starts at a time as fit in memory."""
-    first, last = _span(inquiry)
-    cells = inquiry.members.widest if need.cells is None else need.cells.weights.size
-    each = cells * hindcasts.sizes["member"] * (last - first)
-    size = max(1, BATCH_VALUES // max(1, each))
-    for begin in range(0, rows.size, size):
-        yield rows[begin : begin + size], steps[begin : begin + size]
-
-
-def _span(inquiry: Inquiry) -> tuple[int, int]:
-    """The steps that a question looks at, its condition included."""
-    question = inquiry.question
-    nodes = [question.subject] if question.given is None else [question.subject, question.given]
-    spans = [span_of(node, inquiry.timeline) for node in nodes]
-    return min(start for start, _ in spans), max(stop for _, stop in spans)
-
-
 def _cases(inquiry: Inquiry, need: Need, hindcasts: xr.Dataset, truth: _Truth, rows: Array, steps: Array) -> Cases:
     """The event in each member of some hindcasts, and in what happened."""
     some = hindcasts.isel(init_time=rows)
-    said = _laid_out(inquiry, steps, lambda name, need: _members(some[name], need))
-    seen = _laid_out(inquiry, steps, lambda name, need: truth.members(name, some, need))
-    event, known = _answered(inquiry, need, said, (rows.size, -1))
-    outcome, is_known = _answered(inquiry, need, seen, (rows.size, 1))
+    said = laid_out(inquiry.members, steps, lambda name, need: members_of_starts(some[name], need))
+    seen = laid_out(inquiry.members, steps, lambda name, need: truth.members(name, some, need))
+    years = some["init_time"].dt.year.values
+    usual = inquiry.climate if inquiry.model is None else inquiry.model.judging(years)
+    event, known = _answered(inquiry.question, need, said, usual, (rows.size, -1))
+    outcome, is_known = _answered(inquiry.question, need, seen, inquiry.climate, (rows.size, 1))
     considered = known.sum(axis=1)
     enough = considered >= (2 if inquiry.question.given is None else LEAST_GIVEN)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -212,12 +174,13 @@ def _cases(inquiry: Inquiry, need: Need, hindcasts: xr.Dataset, truth: _Truth, r
     return Cases(rows, steps, share, considered.astype(float), np.where(is_known, outcome, np.nan)[:, 0])
 
 
-def _answered(inquiry: Inquiry, need: Need, at: Trajectories, shape: tuple[int, int]) -> tuple[Array, Array]:
+def _answered(
+    question: Question, need: Need, at: Trajectories, usual: Usual, shape: tuple[int, int]
+) -> tuple[Array, Array]:
     """Whether the event came true, and whether that is known and asked about: ``(start, member, sample, …)``."""
-    question = inquiry.question
 
     def closed(node: Expression) -> tuple[Array, Array]:
-        value = evaluate(node, need, at, inquiry.climate)
+        value = evaluate(node, need, at, usual)
         return value.low[0], ~value.unknown[0]
 
     event, known = closed(question.subject)
@@ -225,30 +188,6 @@ def _answered(inquiry: Inquiry, need: Need, at: Trajectories, shape: tuple[int, 
         met, is_met = closed(question.given)
         known = known & met & is_met
     return event.reshape(*shape, *event.shape[1:]), known.reshape(*shape, *known.shape[1:])
-
-
-def _laid_out(inquiry: Inquiry, later: Array, read: Any) -> Trajectories:
-    """Trajectories on the forecast's own steps, ``(1, start x member, step, latitude, longitude)``."""
-
-    def shifted(name: str, need: Need) -> Array:
-        values = read(name, need)
-        if not later.any() and need.stop <= values.shape[2]:
-            laid = values[:, :, need.start : need.stop]
-        else:
-            laid = np.full((*values.shape[:2], need.stop - need.start, *values.shape[3:]), np.nan, values.dtype)
-            for row, ahead in enumerate(later):
-                leads = np.arange(need.start, need.stop) - ahead
-                inside = (leads >= 0) & (leads < values.shape[2])
-                laid[row][:, inside] = values[row][:, leads[inside]]
-        return laid.reshape(1, -1, *laid.shape[2:])
-
-    own = inquiry.members
-    return Trajectories(shifted, inquiry.timeline, own.catalogue, own.latitude, own.longitude, partial=own.partial)
-
-
-def _members(array: xr.DataArray, need: Need) -> Array:
-    """Members of each start, ``(start, member, lead, latitude, longitude)``."""
-    return np.asarray(cut(array, need.cells).transpose("init_time", "member", "lead_time", ...).values)
 
 
 def score(cases: Cases, years: Array, *, level: float) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def margin_of(inquiry: Inquiry) -> Margin:
     quantity = measure(node.source, inquiry.members.catalogue, inquiry.timeline)
     values = inquiry.values(node.source).known()[..., 0, 0]
     whole = Need(None, 0, inquiry.timeline.size)
-    threshold = float(threshold_values(node, node.thresholds[0], whole, inquiry.members, inquiry.climate).ravel()[0])
+    threshold = float(threshold_values(node, node.thresholds[0], whole, inquiry.members, inquiry.usual).ravel()[0])
     try:
         usual = inquiry.climate.sample(node.source, None).values.ravel()
     except QuestionError:

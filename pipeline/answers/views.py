@@ -69,7 +69,7 @@ def plume(inquiry: Inquiry) -> View | None:
         return None
     node, comparison = found
     whole = Need(None, 0, inquiry.timeline.size)
-    values = evaluate(node, whole, inquiry.members, inquiry.climate).known()[..., 0, 0]
+    values = evaluate(node, whole, inquiry.members, inquiry.usual).known()[..., 0, 0]
     band = _band(inquiry, node)
     timeline = inquiry.timeline
     return {
@@ -124,7 +124,7 @@ def _course(node: Expression, comparison: Comparison | None = None) -> tuple[Exp
 def _thresholds(inquiry: Inquiry, node: Comparison) -> list[float]:
     """Thresholds that are one number; a relative one that varies by step is left out."""
     whole = Need(None, 0, inquiry.timeline.size)
-    values = [threshold_values(node, one, whole, inquiry.members, inquiry.climate) for one in node.thresholds]
+    values = [threshold_values(node, one, whole, inquiry.members, inquiry.usual) for one in node.thresholds]
     return [float(value.ravel()[0]) for value in values if np.unique(value).size == 1]
 
 

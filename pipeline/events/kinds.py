@@ -26,6 +26,7 @@ from pipeline.events.tree import (
     Then,
     Threshold,
     Variable,
+    model_references,
 )
 from pipeline.events.write import step_text
 
@@ -94,7 +95,8 @@ def check_question(question: Question) -> Question:
     """Check that a question can be asked of its subject, and return it.
 
     Raises:
-        QuestionError: ``wrong_kind``, ``still_varies``, or ``parse`` for a question that is too large.
+        QuestionError: ``wrong_kind``, ``still_varies``, ``reference_period``, or ``parse`` for a question that is too
+            large.
     """
     check_limits(question)
     kind = kind_of(question.subject)
@@ -107,6 +109,7 @@ def check_question(question: Question) -> Question:
         raise QuestionError("wrong_kind", f"'{question.ask}' asks about a number, not about a condition.")
     _check_axes(question, kind)
     _check_clauses(question, kind)
+    _check_model_reference(question)
     return question
 
 
@@ -154,6 +157,19 @@ def _check_clauses(question: Question, kind: Kind) -> None:
             raise QuestionError(
                 "still_varies", "'given' needs one condition for each member, closed in space and time."
             )
+
+
+def _check_model_reference(question: Question) -> None:
+    """A model's own climatology is of one period in all of a question, and not yet of every cell of a map."""
+    references = model_references(*question.parts)
+    if len(references) > 1:
+        text = (
+            "A question takes one period of the model's own climatology: give 'clim=model' the same years throughout."
+        )
+        raise QuestionError("reference_period", text, where="clim=model")
+    if references and question.ask == "map":
+        text = "'clim=model' does not work with maps yet. Write .anom, or name a region."
+        raise QuestionError("reference_period", text, where="clim=model", try_=(".anom",))
 
 
 def _reduced(node: Reduction, kind: Kind) -> Kind:

@@ -15,10 +15,9 @@ def check_limits(question: Question) -> None:
     Raises:
         QuestionError: ``parse``.
     """
-    parts = (question.subject,) if question.given is None else (question.subject, question.given)
-    if sum(count_steps(part) for part in parts) > MAX_STEPS:
+    if sum(count_steps(part) for part in question.parts) > MAX_STEPS:
         raise too_many_steps()
-    if max(nesting(part) for part in parts) > MAX_DEPTH:
+    if max(nesting(part) for part in question.parts) > MAX_DEPTH:
         raise too_deep()
 
 

@@ -87,7 +87,7 @@ def parse_threshold(text: str) -> Threshold:
 
 
 def parse_reference(text: str) -> Reference:
-    """Read a reference period: ``hist:1961-1990``."""
+    """Read a reference: ``hist:1961-1990`` or ``model``."""
     return _Parser(text).whole(_Parser.reference)
 
 

@@ -147,8 +147,10 @@ class Phrases:
         return Duration(count, self.take().text)
 
     def reference(self) -> Reference:
-        """``hist:1961-1990``."""
+        """``hist:1961-1990``, or ``model`` with or without years."""
         source = self.choice(("obs", "model", "hist"), "a reference")
+        if source == "model" and self.now.text != ":":
+            return Reference(source)
         self.expect(":")
         column = self.now.column
         first = self.year()
@@ -157,7 +159,7 @@ class Phrases:
         last = int(self.take().text[1:])
         if last < first:
             raise self.error("the earlier year first", column)
-        return Reference(source, first, last)
+        return Reference(source, (first, last))
 
     def threshold(self) -> Threshold:
         """``27 degC``, ``p90``, ``2 sigma``, ``30 %``, ``record`` or a date."""

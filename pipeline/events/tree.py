@@ -112,11 +112,15 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference period other than the catalogue's: ``hist:1961-1990``."""
+    """A reference other than the catalogue's: ``hist:1961-1990``, or ``model``, the model's own hindcasts.
+
+    Attributes:
+        source: ``obs``, ``hist`` or ``model``.
+        years: First and last year, both included; only for ``model`` they may be left out, for all that there are.
+    """
 
     source: str
-    first: int
-    last: int
+    years: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +260,11 @@ class Question:
     scenarios: tuple[str, ...] = ()
     forecast: str | None = None
 
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        """The subject and, where there is one, the condition on it."""
+        return (self.subject,) if self.given is None else (self.subject, self.given)
+
 
 def combine(word: Literal["and", "or"], parts: tuple[Expression, ...]) -> Expression:
     """Join conditions, so that ``(a and b) and c`` and ``a and b and c`` are one tree."""
@@ -276,3 +285,10 @@ def children(node: Expression) -> tuple[Expression, ...]:
             return (node.source, node.event)
         case _:
             return (node.source,)
+
+
+def model_references(*nodes: Expression) -> frozenset[Reference]:
+    """The references to the model's own climatology in expressions."""
+    named = {node.clim for node in nodes if isinstance(node, Anomaly) and node.clim is not None}
+    own = frozenset(reference for reference in named if reference.source == "model")
+    return own.union(*(model_references(*children(node)) for node in nodes))

@@ -99,8 +99,9 @@ def duration_text(duration: Duration) -> str:
 
 
 def reference_text(reference: Reference) -> str:
-    """``hist:1961-1990``."""
-    return f"{reference.source}:{reference.first}-{reference.last}"
+    """``hist:1961-1990``, or ``model``."""
+    years = "" if reference.years is None else ":{}-{}".format(*reference.years)
+    return reference.source + years
 
 
 def step_text(node: Expression) -> str:

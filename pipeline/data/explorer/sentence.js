@@ -42,7 +42,9 @@ function fromQuestion({ ask, event, given, forecast, resolved }) {
   if (!known.includes(found.forecast)) return null;
   const take = (key) => (left.length && key in left[0] ? left.shift()[key] : undefined);
   found.variable = take("var");
-  if (take("anom") !== undefined) found.anomaly = "anom";
+  const anomaly = take("anom");
+  if (anomaly?.clim) return null; // the blank knows the usual reference alone
+  if (anomaly) found.anomaly = "anom";
   for (const verb of ["mean", "max", "min"]) if (left.length && left[0][verb]?.over) { found.verb = verb; found.region = take(verb).over; break; }
   for (const verb of ["mean", "max", "min"]) if (!found.span && left.length && left[0][verb]?.time) { found.span = verb; found.window = take(verb).time; }
   for (const word of Object.keys(SYMBOLS)) if (left.length && word in left[0]) { found.operator = word; found.threshold = take(word); break; }
