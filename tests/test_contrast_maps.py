@@ -12,6 +12,7 @@ from scipy import stats
 from pipeline.answers.contrast_field import CONTRAST, VERDICTS
 from pipeline.answers.formats import as_coverage
 from pipeline.answers.plots import answer_png
+from pipeline.errors import TercileError
 from pipeline.reporting.palette import difference_classes
 from tests.asking import LATITUDE, LONGITUDE, forecast, record, with_scenarios
 from tests.test_answers import ask, projection, refusal
@@ -210,3 +211,17 @@ def test_the_scale_is_centred_on_no_difference():
     classes = difference_classes()
     assert classes.breaks == tuple(-edge for edge in reversed(classes.breaks))
     assert classes.colormap(classes.norm([-4.9, 0.0, 4.9])).tolist() == [[1.0] * 4] * 3
+
+
+def test_the_picture_of_a_series_shows_each_scenario_and_marks_clear_differences():
+    series = ask(f"series of tas.mean(over=west) > 5.1 degC{SCENARIOS}", projection())
+    (axes,) = series.plot.main().axes
+    lines = {line.get_label(): line for line in axes.lines}
+    for name in ("high", "low"):
+        assert lines[name].get_ydata() == pytest.approx(100 * series.members["probability"].sel(scenario=name).values)
+    clear = np.flatnonzero(series.members["difference_verdict"] == VERDICTS.index("clear_difference"))
+    assert lines["clear difference"].get_xdata().tolist() == clear.tolist()
+    alone = ask("series of tas.mean(over=west) > p66")
+    assert [line.get_label() for line in alone.plot.series().axes[0].lines][1:] == ["members"]
+    with pytest.raises(TercileError, match="only a 'series of"):
+        ask("prob tas.mean(over=west).mean(time=all) > p66").plot.series()

@@ -15,6 +15,7 @@ from pipeline.answers.views import exceedance, plume
 from pipeline.errors import TercileError
 from pipeline.reporting.figures import (
     FanChart,
+    chance_chart,
     encode_png,
     exceedance_curves,
     fan_chart,
@@ -59,6 +60,26 @@ class Plots:
             title=self._title,
             hatched=field["difference_verdict"] == VERDICTS.index("no_clear_difference"),
             meaning="no clear difference",
+        )
+
+    def series(self) -> Figure:
+        """The chance at each step, of a ``series`` question, with its interval and what is usual."""
+        field = self.answer.members
+        if "lead_time" not in field.dims or "probability" not in field:
+            raise TercileError("plot: only a 'series of …' question has a series.")
+        each = field if "scenario" in field.dims else field.expand_dims(scenario=[""])
+        timeline = self.answer.inquiry.timeline
+        chances = {
+            str(name): np.stack([100 * each[part].sel(scenario=name).values for part in ("low", "probability", "high")])
+            for name in each["scenario"].values
+        }
+        verdict = field.get("difference_verdict")
+        return chance_chart(
+            chances,
+            base=100 * each["base_rate"].isel(scenario=0).values,
+            clear=None if verdict is None else (verdict == VERDICTS.index("clear_difference")).values,
+            dates={step: timeline.name(step) for step in range(timeline.size)},
+            quantity="share of members (%)",
         )
 
     def plume(self) -> Figure:
@@ -126,8 +147,11 @@ class Plots:
 
     def main(self) -> Figure:
         """The figure that says most about this kind of question."""
-        if self.answer.to_json()["question"]["ask"] == "map":
-            return self.map()
+        match self.answer.to_json()["question"]["ask"]:
+            case "map":
+                return self.map()
+            case "series":
+                return self.series()
         return self.plume() if exceedance(self.answer.inquiry) is None else self.exceedance()
 
     @property

@@ -107,6 +107,42 @@ def exceedance_curves(curves: Mapping[str, Curve], *, base: Curve, quantity: str
     return figure
 
 
+def chance_chart(
+    chances: Mapping[str, Floats],
+    *,
+    base: Floats,
+    clear: NDArray[np.bool_] | None,
+    dates: Mapping[int, str],
+    quantity: str,
+) -> Figure:
+    """Chances step by step with their intervals, by scenario, over what is usual.
+
+    Args:
+        chances: By scenario, low end, chance and high end in %, ``(3, step)``.
+        base: What is usual, in %, ``(step,)``.
+        clear: Steps at which two scenarios clearly differ, ``(step,)``; they get a mark.
+        dates: Of the steps.
+        quantity: Label of the vertical axis.
+    """
+    figure, axes = panel(height=3.2)
+    x = np.arange(base.size)
+    axes.plot(x, base, color=MUTED, lw=4, alpha=0.55, solid_capstyle="butt")
+    for name, style in styles(list(chances)).items():
+        low, chance, high = chances[name]
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.2, lw=0)
+        axes.plot(x, chance, color=style.colour, lw=2, dashes=style.dash, label=name or "members")
+    keys = [Patch(color=MUTED, alpha=0.55, label="reference years"), *axes.get_legend_handles_labels()[0]]
+    if clear is not None and clear.any():
+        keys += axes.plot(x[clear], np.full(clear.sum(), 103.0), "v", color=INK, ms=4, label="clear difference")
+    axes.set_ylim(-2, 106)
+    axes.yaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
+    axes.margins(x=0.01)
+    name_axes(axes, "", quantity)
+    _date_ticks(axes, dates)
+    legend_below(axes, keys)
+    return figure
+
+
 def field_map(
     values: xr.DataArray,
     *,
