@@ -23,7 +23,7 @@ from pipeline.sources.base import SourceConfig
 from pipeline.workspace import Workspace, write_whole
 
 BECAUSE = {
-    True: "it had the least CRPS on hindcasts of years it had not seen",
+    True: "it had the least CRPS on hindcasts of years it had not seen, their fits' fewer years allowed for",
     False: "the experiment names it",
 }
 """Why a model issues, by whether it was chosen."""

@@ -20,6 +20,7 @@ from models.card import read_card
 from pipeline.archive import open_archive
 from pipeline.background import TrendConfig, WarmingConfig
 from pipeline.calibration import VERSION as CALIBRATION_VERSION
+from pipeline.calibration import expected_crps
 from pipeline.ensembles import EnsembleWriter, Layout
 from pipeline.errors import TercileError
 from pipeline.judging import VERSION as SCORECARD_VERSION
@@ -225,7 +226,7 @@ class System:
 
     @cached_property
     def issuing(self) -> str:
-        """The model that issues: the one the experiment names, or the one with the least CRPS on hindcasts left out.
+        """The model that issues: the one the experiment names, or the one of which hindcasts promise the least CRPS.
 
         Raises:
             TercileError: It is to be chosen, and nothing has been learnt from hindcasts yet.
@@ -237,7 +238,7 @@ class System:
             learnt = open_calibration(self.workspace, model=name, fingerprint=self.fingerprint(name))
             if learnt is not None:
                 rows = [row for rows in learnt.attrs["about"]["learnt"].values() for row in rows]
-                scores[name] = float(np.mean([row["crps"] for row in rows]))
+                scores[name] = expected_crps(rows)
         if not scores:
             raise TercileError(
                 "forecast: `model: best` is chosen on hindcasts, and there are none: the training record is too short, "

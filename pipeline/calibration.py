@@ -21,7 +21,7 @@ Source:
     the positive-part rule of Stein, as in Efron and Morris (1973), doi:10.1080/01621459.1973.10481350.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,6 +170,15 @@ def fit_calibration(
     dims = ("coefficient", "fold", "lead_time", "season", *space)
     coords = {"coefficient": list(COEFFICIENTS), "fold": np.concatenate([[-1], folds])}
     return Learnt(xr.DataArray(values.astype("float32"), dims=dims, coords=coords), summary)
+
+
+def expected_crps(summary: Sequence[Mapping[str, Any]]) -> float:
+    """Mean CRPS to be expected of forecasts, in deviations of the background, from the rows of summaries.
+
+    It is that of the hindcasts less what their fits on fewer years add, so that models whose folds leave out much of
+    the record, as those of networks do, may be compared with models whose folds leave out little.
+    """
+    return float(np.mean([row["crps"] * row["narrower"] for row in summary]))
 
 
 def _neighbours(lead: int, count: int) -> list[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.calibration import calibrate, fit_calibration, season_numbers, summarise
+from pipeline.calibration import calibrate, expected_crps, fit_calibration, season_numbers, summarise
 from pipeline.errors import TercileError
 from pipeline.judging.scores import crps_ensemble
 
@@ -118,6 +118,10 @@ def test_forecasts_of_a_fit_on_more_years_are_spread_less_than_its_hindcasts_err
     assert spread_skill(wide.compute()) > 1.08
     assert spread_skill(right.compute()) == pytest.approx(1, abs=0.05)
     assert crps(right, truth) < crps(wide, truth)
+    promised, hindcasts = (expected_crps(one.summary) for one in reversed(learnt))
+    found = crps((right - expected) / deviation, (truth - expected) / deviation)
+    assert found < promised < 0.95 * hindcasts
+    assert promised == pytest.approx(found, rel=0.06)
     hindcast = [applied(one, *from_few_years(0.5, 1), fold=0).compute() for one in learnt]
     xr.testing.assert_identical(*hindcast)
 
