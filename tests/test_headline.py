@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.answers.headline import headline, likelihood_term, percent
+from pipeline.answers.headline import factor, headline, likelihood_term, percent
 from pipeline.answers.intervals import Estimate, proportion_interval
 from pipeline.answers.probability import BaseRate, tally
 
@@ -58,6 +58,13 @@ def test_without_calibration_it_is_not_called_a_probability():
     )
     for verdict in ("not_measured", "not_applicable"):
         assert not said(32, 50, rate(10), skill=verdict)["text"].startswith("Probability")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(2.13, "2.1"), (170.3, "170"), (0.84, "0.84"), (2.0, "2"), (1e6, "1000000")]
+)
+def test_a_ratio_has_two_digits_and_no_exponent(ratio, text):
+    assert factor(ratio) == text
 
 
 def test_nothing_is_ever_0_or_100_percent():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.answers.card import WIDTH
-from pipeline.answers.headline import percent
+from pipeline.answers.headline import factor, percent
 from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
 from pipeline.events.errors import QuestionError
 
@@ -63,8 +63,9 @@ def gap_text(difference: Payload) -> str:
 def ratio_text(ratio: Payload) -> str:
     """A ratio as people say it: ``2.1 times (90 % interval 1.3 to 3.4)``; to nothing it has only a lower end."""
     if ratio["value"] is None:
-        return f"at least {ratio['low']:.2g} times ({100 * ratio['level']:g} % interval, open above)"
-    return f"{ratio['value']:.2g} times ({100 * ratio['level']:g} % interval {ratio['low']:.2g} to {ratio['high']:.2g})"
+        return f"at least {factor(ratio['low'])} times ({100 * ratio['level']:g} % interval, open above)"
+    value, low, high = (factor(ratio[part]) for part in ("value", "low", "high"))
+    return f"{value} times ({100 * ratio['level']:g} % interval {low} to {high})"
 
 
 def comparison_text(found: Payload) -> str:

@@ -111,6 +111,11 @@ def points(difference: float) -> str:
     return f"{whole:+d}" if whole else "0"
 
 
+def factor(ratio: float) -> str:
+    """A ratio to two digits, without an exponent: ``2.1``, ``170``."""
+    return f"{float(f'{ratio:.2g}'):.7g}"
+
+
 def interval_text(chance: Estimate, level: float) -> str:
     """``90 % interval 47 to 68 %``."""
     low, high = percent(chance.low).removesuffix(" %"), percent(chance.high)
@@ -156,7 +161,7 @@ def _windows(base: BaseRate) -> str:
 def _times(tally: Tally, base: BaseRate | None) -> str:
     if base is None or not 0 < base.chance.value < 1 or tally.chance.value in (0.0, 1.0):
         return ""
-    return f" {tally.chance.value / base.chance.value:.2g} times the usual odds."
+    return f" {factor(tally.chance.value / base.chance.value)} times the usual odds."
 
 
 def _why_no_probability(skill: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import { differenceLine, numberLine, percent, swatch } from "./charts.js";
 
+const factor = (ratio) => Number(ratio.toPrecision(2)).toString(); // 2.1, 170
 const VERDICTS = {
   skilful: "skilful in past forecasts", no_evidence: "no skill shown", worse_than_climatology: "worse than the usual odds",
   not_measured: "skill not measured", not_applicable: "skill cannot be measured", pending: "skill is being measured …",
@@ -67,7 +68,7 @@ function chips(part) {
   list.append(made("li", `${event} of ${event + other} yes${unknown ? `, ${unknown} unknown` : ""}; ${total} members`));
   const base = part.base_rate;
   list.append(made("li", base ? `usually ${base.value > 0 && base.value < 1 ? percent(base.value) : base.value ? "always" : "never"} (${base.events} of ${base.years})` : "usual odds unknown"));
-  if (part.ratio?.value) list.append(made("li", `${part.ratio.value.toPrecision(2)} times the usual odds`));
+  if (part.ratio?.value) list.append(made("li", `${factor(part.ratio.value)} times the usual odds`));
   return list;
 }
 
@@ -84,9 +85,9 @@ function dots(members) {
 }
 
 function difference({ difference: gap, probability_ratio: ratio }, [one, other]) {
-  const points = (share) => `${share >= 0 ? "+" : "−"}${Math.abs(100 * share).toFixed(0)}`, times = (value) => value.toPrecision(2);
-  const ends = ratio.high === null ? `interval from ${times(ratio.low)}` : `interval ${times(ratio.low)} to ${times(ratio.high)}`;
-  const chance = ratio.value === null ? ` ${ratio.value_reason} The ratio is at least ${times(ratio.low)}.` : ` ${one} has ${times(ratio.value)} times the chance of ${other} (${ends}).`;
+  const points = (share) => `${share >= 0 ? "+" : "−"}${Math.abs(100 * share).toFixed(0)}`;
+  const ends = ratio.high === null ? `interval from ${factor(ratio.low)}` : `interval ${factor(ratio.low)} to ${factor(ratio.high)}`;
+  const chance = ratio.value === null ? ` ${ratio.value_reason} The ratio is at least ${factor(ratio.low)}.` : ` ${one} has ${factor(ratio.value)} times the chance of ${other} (${ends}).`;
   const how = gap.method.includes("paired") ? "Members are the same futures in both, so they are compared in pairs." : "Members were drawn apart, so they are compared as independent.";
   const text = `${one} less ${other}: ${points(gap.value)} points (interval ${points(gap.low)} to ${points(gap.high)}).${chance} ${how}`;
   return [differenceLine(gap, [one, other]), made("p", text, { id: "difference" })];
