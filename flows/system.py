@@ -5,7 +5,7 @@ Everything that decides whether work is still to be done is here, and none of it
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 OWN_WARMING = "given its own warming"
 """Label of scores whose pathway was taken from the run being scored."""
+
+TIE = 0.001
+"""Share of a CRPS that hindcasts cannot tell apart."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ class System:
                 "forecast: `model: best` is chosen on hindcasts, and there are none: the training record is too short, "
                 "or `tercile calibrate` has not run. Name a model instead."
             )
-        return min(scores, key=lambda name: scores[name])
+        return least(scores, reference=self.experiment.verify.reference)
 
     def issue(self) -> dict[str, Any]:
         """What answers need to know of the forecast that is issued."""
@@ -345,6 +348,15 @@ class System:
             values = values.isel(realization=0, drop=True) if "realization" in values.dims else values
             found[group] = values.where(xr.DataArray(self.mask(group, spans), dims="time"))
         return found
+
+
+def least(scores: Mapping[str, float], *, reference: str) -> str:
+    """The name with the least score; one that ties with the reference is preferred to it.
+
+    A model that is the reference itself cannot be shown to have skill by any forecast.
+    """
+    tied = [name for name, score in scores.items() if score <= (1 + TIE) * min(scores.values())]
+    return min(tied, key=lambda name: (name == reference, scores[name]))
 
 
 def source_hash(experiment: Experiment, group: str) -> str:

@@ -12,7 +12,7 @@ from flows.findings import read_background
 from flows.progress import Reporter
 from flows.run import run
 from flows.starts import hindcasts
-from flows.system import System
+from flows.system import System, least
 from flows.train import fit_system_background
 from pipeline.answers.issued import ask
 from pipeline.ensembles import open_background, open_ensemble
@@ -209,6 +209,13 @@ def test_the_best_of_the_hindcasts_issues_and_may_speak_of_probability(learnt):
     payload = answer.to_json()
     assert payload["calibration"]["state"] == "calibrated"
     assert 1 < payload["skill"]["cases"] <= hindcasts(learnt, MODEL).init_times.size  # starts of the same season
+
+
+def test_a_model_that_ties_with_the_reference_issues_in_its_place():
+    scores = {"climatology": 0.5906, "linear": 0.5907, "blocks": 0.5911, "network": 0.61}
+    assert least(scores, reference="climatology") == "linear"
+    assert least(scores | {"climatology": 0.58}, reference="climatology") == "climatology"
+    assert least(scores, reference="blocks") == "climatology"
 
 
 def test_the_best_cannot_be_chosen_without_hindcasts(tmp_path):
