@@ -4,7 +4,8 @@
 
 with the folder of the development data. The families that fit in seconds, and a pool with networks that learns its
 weights, are trained, hindcast, calibrated and verified as ``tercile run`` does it for anybody; what is up to date in a
-workspace is not done again. A second table gives the CRPS and what is gained over the linear inverse model.
+workspace is not done again. A second table gives the CRPS as drawn and what calibrated members gain over the linear
+inverse model.
 """
 
 import argparse
@@ -79,6 +80,22 @@ def experiment(name: str, data: Path) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
+def gains(outlook: Outlook, drawn: Sequence[Score], calibrated: Sequence[Score]) -> str:
+    """Fair CRPS as drawn, and the gain in the plain CRPS over the linear inverse model, both calibrated.
+
+    Calibration couples members, which lowers the fair CRPS with no skill behind it.
+    """
+    unit, factor = outlook.unit
+    fair, paired = ({(score.model, score.leads): score for score in scores} for scores in (drawn, calibrated))
+    shown = [(lead, lead) for lead in outlook.shown]
+    lines = [[f"fair CRPS in {unit}", *(f"lead {lead}" for lead in outlook.shown)], ["---"] * (1 + len(shown))]
+    for model in dict.fromkeys(score.model for score in calibrated):
+        over = ["" if model == "lim" else f"<br>{gain(paired[model, lead].versus['lim'])}" for lead in shown]
+        scores = (fair[model, lead].crps_fair for lead in shown)
+        lines.append([model, *(f"{factor * score:.4g}{text}" for score, text in zip(scores, over, strict=True))])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def main() -> None:
     """Run, read, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,27 +110,14 @@ def main() -> None:
         file.write_text(experiment(name, options.data))
         subprocess.run([sys.executable, "-m", "flows.cli", "run", str(file), "--workspace", str(folder)], check=True)
         card = json.loads((folder / "reports" / "scorecard.json").read_text())
-        scores = [score for score in read_scores(card["calibrated"]) if score.cases]
-        for title, text in ((f"calibrated {name}", table(scores)), (f"issued {name}", gains(OUTLOOKS[name], scores))):
+        drawn, calibrated = (
+            [score for score in read_scores(part) if score.cases] for part in (card, card["calibrated"])
+        )
+        tables = {f"calibrated {name}": table(calibrated), f"drawn {name}": gains(OUTLOOKS[name], drawn, calibrated)}
+        for title, text in tables.items():
             print(text)
             if options.into:
                 replace_table(options.into, title, text)
-
-
-def gains(outlook: Outlook, scores: Sequence[Score]) -> str:
-    """Fair CRPS of the leads shown, and the gain over the linear inverse model, calibrated like all."""
-    unit, factor = outlook.unit
-    lines = [
-        [f"fair CRPS in {unit}", *(f"lead {lead}" for lead in outlook.shown)],
-        ["---"] * (1 + len(outlook.shown)),
-    ]
-    for model in dict.fromkeys(score.model for score in scores):
-        own = {score.leads[0]: score for score in scores if score.model == model and score.leads}
-        shown = [own[lead] for lead in outlook.shown]
-        over = ["" if model == "lim" else f"<br>{gain(score.versus['lim'])}" for score in shown]
-        cells = [f"{factor * score.crps_fair:.4g}{text}" for score, text in zip(shown, over, strict=True)]
-        lines.append([model, *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":
