@@ -69,14 +69,13 @@ class Model:
         """Draw blocks for each member, each from the season in which it is put."""
         check_steps(context, history=self.history, leads=leads)
         key = Draw(seed, context.init_time, members)
-        seasons = context.calendar[len(context.calendar) - leads :: self.block]
-        blocks = [self._block(key, step, phase) for step, phase in enumerate(seasons)]
-        return torch.cat(blocks, dim=1)[:, :leads]
-
-    def _block(self, key: Draw, number: int, phase: Tensor) -> Tensor:
-        blend = key.blend(same_season(self.calendar, phase), number)
-        steps = self.starts[blend.positions][..., None] + torch.arange(self.block)
-        return blend.of(self.fields[steps]).float()
+        seasons = context.calendar[-leads:]
+        blocks = []
+        for number, first in enumerate(range(0, leads, self.block)):
+            blend = key.blend(same_season(self.calendar, seasons[first]), number)
+            steps = self.starts[blend.positions][..., None] + torch.arange(min(self.block, leads - first))
+            blocks.append(blend.of(self.fields[steps]).float())
+        return torch.cat(blocks, dim=1)
 
     def arrays(self) -> dict[str, Tensor]:
         """The training residuals and the starts of blocks."""
