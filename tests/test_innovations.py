@@ -49,7 +49,7 @@ def test_blending_keeps_mean_and_variance_even_of_a_store_of_two():
 
 def test_blended_draws_of_few_errors_score_better_than_the_errors_themselves():
     key = Draw(1, 0, range(400))
-    few, many = (torch.randn(count, 2000, generator=torch.Generator().manual_seed(count)) for count in (20, 400))
+    few, many = (torch.randn(count, 200, generator=torch.Generator().manual_seed(count)) for count in (20, 400))
     drawn = Innovations(few, torch.zeros(20, 2).double()).draw(torch.zeros(2), step=0, key=key)
     plain = few[(key.uniform(1)[:, 0] * 20).long()].double()
 
