@@ -23,7 +23,7 @@ from pipeline.sources.base import SourceConfig
 from pipeline.workspace import Workspace, write_whole
 
 BECAUSE = {
-    True: "it had the least CRPS on hindcasts of years it had not seen, their fits' fewer years allowed for",
+    True: "it had the least CRPS on hindcasts of years it had not seen, allowing for the fewer years of their fits",
     False: "the experiment names it",
 }
 """Why a model issues, by whether it was chosen."""
