@@ -12,7 +12,7 @@ from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.evaluate import threshold_values
 from pipeline.answers.extent import steps_of
 from pipeline.answers.probability import Inquiry
-from pipeline.answers.quantities import measure
+from pipeline.answers.quantities import Measure, measure
 from pipeline.answers.trajectories import Need
 from pipeline.answers.windows import resolve
 from pipeline.events import parse, question_id, question_text, to_steps
@@ -219,13 +219,13 @@ class _Reading:
         quantity = measure(node.source, self.inquiry.members.catalogue, self.inquiry.timeline)
         model = self.inquiry.model if model_references(node.source) else None
         if model is not None and isinstance(threshold, Percentile | Sigma):
-            self.note_threshold(node, threshold, reference=model.label)
+            self.note_threshold(node, threshold, quantity, reference=model.label)
             return f"{_relative(node, threshold)} in {model.label}"
         values = threshold_values(node, threshold, need, self.inquiry.members, self.inquiry.usual)
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         reference = self.inquiry.members.catalogue.reference
         is_relative = isinstance(threshold, Percentile | Sigma | Record)
-        self.note_threshold(node, threshold, low, high, reference=reference if is_relative else None)
+        self.note_threshold(node, threshold, quantity, low, high, reference=reference if is_relative else None)
         unit = quantity.units
         shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, by place and season"
         match threshold:
@@ -239,9 +239,10 @@ class _Reading:
                 return f"{threshold_text(threshold)} ({shown})"
         return f"{_relative(node, threshold)} in {reference} ({shown})"
 
-    def note_threshold(self, node: Comparison, threshold: Threshold, *ends: float, reference: str | None) -> None:
-        """Note a threshold with its value, or with its ends where that differs from place to place."""
-        quantity = measure(node.source, self.inquiry.members.catalogue, self.inquiry.timeline)
+    def note_threshold(
+        self, node: Comparison, threshold: Threshold, quantity: Measure, *ends: float, reference: str | None
+    ) -> None:
+        """Note a threshold of a quantity with its value, or with its ends where that differs from place to place."""
         is_one = len(set(ends)) == 1
         self.thresholds.append(
             {

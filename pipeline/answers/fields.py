@@ -16,7 +16,7 @@ from pipeline.answers.contrast_field import CONTRAST, contrasted, described, sum
 from pipeline.answers.extent import span_of
 from pipeline.answers.headline import share_of_members
 from pipeline.answers.intervals import effective_trials, proportion_bounds
-from pipeline.answers.probability import Inquiry
+from pipeline.answers.probability import Inquiry, nothing_known
 from pipeline.answers.trajectories import Need
 from pipeline.events.errors import QuestionError
 from pipeline.events.tree import Box
@@ -49,7 +49,7 @@ def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset
     field = _series(inquiry, level) if inquiry.question.ask == "series" else _map(inquiry, level)
     chances = field["probability"]
     if not chances.notnull().any():
-        raise QuestionError("members_unknown", "No member is known: the data that this question needs are missing.")
+        raise nothing_known()
     low, high = float(chances.min()), float(chances.max())
     place = "place to place" if inquiry.question.ask == "map" else "step to step"
     few, most = share_of_members(low), share_of_members(high)

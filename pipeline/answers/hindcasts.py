@@ -76,7 +76,8 @@ def members_of_starts(array: xr.DataArray, need: Need) -> Array:
     return np.asarray(cut(array, need.cells).transpose("init_time", "member", "lead_time", ...).values)
 
 
-def in_batches(starts: int, *, values: int) -> list[slice]:
-    """As many starts at a time as fit in memory, where one has so many values."""
-    size = max(1, BATCH_VALUES // max(1, values))
+def in_batches(starts: int, like: Trajectories, need: Need, *, members: int, steps: int) -> list[slice]:
+    """As many starts at a time as fit in memory, where each has so many members and steps of the cells needed."""
+    cells = like.widest if need.cells is None else need.cells.weights.size
+    size = max(1, BATCH_VALUES // max(1, cells * members * steps))
     return [slice(begin, begin + size) for begin in range(0, starts, size)]

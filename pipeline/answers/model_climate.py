@@ -107,10 +107,8 @@ class ModelClimate:
         """What the hindcasts say, ``(start, member, step, latitude, longitude)``, or each start's mean member."""
         key = (node, need.key, is_averaged)
         if key not in self._held:
-            cells = self.forecast.widest if need.cells is None else need.cells.weights.size
-            batches = in_batches(
-                self.later.size, values=cells * self.hindcasts.sizes["member"] * (need.stop - need.start)
-            )
+            size = {"members": self.hindcasts.sizes["member"], "steps": need.stop - need.start}
+            batches = in_batches(self.later.size, self.forecast, need, **size)
             parts = (self._said(node, need, batch) for batch in batches)
             whole = [part.mean(axis=MEMBER, keepdims=True) if is_averaged else part for part in parts]
             self._held[key] = np.concatenate(whole)

@@ -242,11 +242,16 @@ def given_members(inquiry: Inquiry) -> NDArray[np.bool_]:
     return condition
 
 
+def nothing_known() -> QuestionError:
+    """The refusal of a question whose event is known in no member."""
+    return QuestionError("members_unknown", "No member is known: the data that this question needs are missing.")
+
+
 def tally(event: NDArray[np.bool_], known: NDArray[np.bool_], considered: NDArray[np.bool_], *, level: float) -> Tally:
     """Count one scenario's samples, ``(member, sample)``."""
     effective = float(effective_trials(event, known))
     if effective == 0:
-        raise QuestionError("members_unknown", "No member is known: the data that this question needs are missing.")
+        raise nothing_known()
     share = float((event & known).sum() / known.sum())
     return Tally(event, known, considered, proportion_interval(share, effective, level=level), effective)
 

@@ -127,8 +127,8 @@ def cases_of(inquiry: Inquiry, need: Need, *, hindcasts: xr.Dataset, truth: xr.D
     hindcasts = hindcasts.assign_coords(unseen=(("init_time", "lead_time"), unseen_leads(hindcasts, folds)))
     record = _Truth(truth)
     rows, later = nearby_starts(hindcasts, inquiry.timeline)
-    cells = inquiry.members.widest if need.cells is None else need.cells.weights.size
-    batches = in_batches(rows.size, values=cells * hindcasts.sizes["member"] * (last - first))
+    size = {"members": hindcasts.sizes["member"], "steps": last - first}
+    batches = in_batches(rows.size, inquiry.members, need, **size)
     parts = [_cases(inquiry, need, hindcasts, record, rows[batch], later[batch]) for batch in batches]
     return Cases(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 

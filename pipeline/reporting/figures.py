@@ -30,6 +30,9 @@ from pipeline.reporting.palette import BASE, INK, MUTED, Classes, LineStyle, sty
 WIDTH = 4.3
 """Width of a figure, inches."""
 
+CHANCES = (0, 10, 33, 50, 66, 90, 100)
+"""Where an axis of chances has its ticks, in %."""
+
 Floats = NDArray[np.float64]
 Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
 LayoutName = Literal["constrained", "compressed"]
@@ -101,8 +104,8 @@ def exceedance_curves(curves: Mapping[str, Curve], *, base: Curve, quantity: str
         axes.plot(*curves[name], color=style.colour, lw=2, dashes=style.dash, label=name or "forecast")
     name_axes(axes, quantity, "chance of exceeding (%)")
     axes.set_ylim(-2, 102)
-    axes.yaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
-    keys = [Patch(color=MUTED, alpha=0.55, label="reference years"), *axes.get_legend_handles_labels()[0]]
+    axes.yaxis.set_major_locator(FixedLocator(CHANCES))
+    keys = [_reference_key(), *axes.get_legend_handles_labels()[0]]
     legend_below(axes, keys)
     return figure
 
@@ -131,11 +134,11 @@ def chance_chart(
         low, chance, high = chances[name]
         axes.fill_between(x, low, high, color=style.colour, alpha=0.2, lw=0)
         axes.plot(x, chance, color=style.colour, lw=2, dashes=style.dash, label=name or "members")
-    keys = [Patch(color=MUTED, alpha=0.55, label="reference years"), *axes.get_legend_handles_labels()[0]]
+    keys = [_reference_key(), *axes.get_legend_handles_labels()[0]]
     if clear is not None and clear.any():
         keys += axes.plot(x[clear], np.full(clear.sum(), 103.0), "v", color=INK, ms=4, label="clear difference")
     axes.set_ylim(-2, 106)
-    axes.yaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
+    axes.yaxis.set_major_locator(FixedLocator(CHANCES))
     axes.margins(x=0.01)
     name_axes(axes, "", quantity)
     _date_ticks(axes, dates)
@@ -213,8 +216,8 @@ def reliability_diagram(curves: Mapping[str, xr.Dataset], *, quantity: str, band
         axes.plot(x, y, color=style.colour, lw=1.8, dashes=style.dash, label=name)
     name_axes(axes, "share of members that said yes (%)", f"{quantity}: how often it came true (%)")
     axes.set(xlim=(-2, 102), ylim=(-2, 102), aspect="equal")
-    axes.xaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
-    axes.yaxis.set_major_locator(FixedLocator([0, 10, 33, 50, 66, 90, 100]))
+    axes.xaxis.set_major_locator(FixedLocator(CHANCES))
+    axes.yaxis.set_major_locator(FixedLocator(CHANCES))
     legend_below(axes, axes.get_legend_handles_labels()[0])
     return figure
 
@@ -289,6 +292,10 @@ def _fan_keys(chart: FanChart) -> list[Artist]:
     if chart.later:
         keys.append(Line2D([], [], color=INK, lw=0.8, label=f"{chart.record}, later"))
     return keys
+
+
+def _reference_key() -> Patch:
+    return Patch(color=MUTED, alpha=0.55, label="reference years")
 
 
 def legend_below(axes: Axes, keys: Sequence[Artist]) -> None:
