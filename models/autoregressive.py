@@ -127,7 +127,7 @@ class Model:
             earlier = set_going(context, history=self.history)
             return self.sample(earlier, leads=SPIN_UP + leads, members=members, seed=seed)[:, SPIN_UP:]
         check_context(context, history=self.history, leads=leads, grid=self.grid, forcings=self.limits.shape[1])
-        states = context.history[-self.history :].float().expand(len(members), -1, -1, -1, -1)
+        states = self.grid.masked(context.history[-self.history :].float()).expand(len(members), -1, -1, -1, -1)
         conditions = torch.cat([context.calendar, held(context.forcing, self.limits)], dim=1)[-leads:].float()
         drawn = []
         for lead in range(leads):
@@ -138,7 +138,8 @@ class Model:
         return torch.stack(drawn, dim=1)
 
     def _next(self, states: Tensor, conditions: Tensor, noise: Tensor) -> Tensor:
-        state: Tensor = self.transition(states, self.anchor.predict(states)[:, 0], conditions, noise)[0]
+        expected = self.anchor.predict(states, conditions[:, None, :2])[:, 0]
+        state: Tensor = self.transition(states, expected, conditions, noise)[0]
         return state
 
     def arrays(self) -> dict[str, Tensor]:
@@ -159,7 +160,7 @@ class Model:
             seed=0,
         )
         transition.load_state_dict(network)
-        return cls(transition.eval(), Anchor.restore(under(arrays, "anchor")), arrays["forcing_range"], grid)
+        return cls(transition.eval(), Anchor.restore(under(arrays, "anchor"), grid=grid), arrays["forcing_range"], grid)
 
 
 def fit(
@@ -176,7 +177,7 @@ def fit(
     windows = training_windows(data, history=config.history, leads=longest)
     looks = validation_windows(data, history=config.history, leads=longest)
     single = training_windows(data, history=config.history, leads=1)
-    anchor, ridges = fit_anchor(single, data.grid, kind=config.base, modes=config.modes, folds=config.folds)
+    anchor, chosen = fit_anchor(single, data.grid, kind=config.base, modes=config.modes, folds=config.folds)
     fold = single.folds(config.folds)[torch.searchsorted(single.starts, windows.starts)]
     patterns, gain = _noise_law(single, anchor, config)
     limits = forcing_range(data)
@@ -188,7 +189,7 @@ def fit(
     factor = config.spread_factor or (task.spread_factor(looks, seed) if len(looks) else 1.0)
     with torch.no_grad():
         transition.log_amplitudes.add_(math.log(factor))
-    notes |= {"ridge": ridges, "noise_modes": len(patterns), "network_calls_per_lead": 1, "spread_factor": factor}
+    notes |= {"base": chosen, "noise_modes": len(patterns), "network_calls_per_lead": 1, "spread_factor": factor}
     notes["seconds"] = round(time.monotonic() - began, 1)
     return Fitted(Model(transition, anchor.final(), limits, data.grid), outcome.curve, notes)
 
@@ -234,7 +235,7 @@ class _Task:
         means, deviations = [], []
         for lead in range(leads):
             random = torch.randn(len(states), self.transition.noise_size, generator=noise)
-            expected = self.anchor.predict(states, fold)[:, 0]
+            expected = self.anchor.predict(states, conditions[:, lead : lead + 1, :2], fold)[:, 0]
             state, mean, deviation = self.transition(states, expected, conditions[:, lead], random)
             states = torch.cat([states[:, 1:], state[:, None]], dim=1)
             means.append(mean)
@@ -273,7 +274,7 @@ def _noise_law(windows: Windows, anchor: Anchor, config: AutoregressiveConfig) -
     residuals = []
     for rows in torch.arange(len(windows)).split(256):
         batch = windows.take(rows)
-        expected = anchor.predict(batch.history, windows.folds(config.folds)[rows])
+        expected = anchor.predict(batch.history, batch.calendar, windows.folds(config.folds)[rows])
         residuals.append((batch.target - expected)[:, 0].flatten(1))
     residual = torch.cat(residuals)
     patterns = leading_patterns(residual, min(config.noise_modes, len(residual) // 2))

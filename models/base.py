@@ -31,6 +31,10 @@ class Grid:
     mask: Tensor
     is_global: bool
 
+    def masked(self, fields: Tensor) -> Tensor:
+        """Fields ``(..., channels, latitude, longitude)`` with zeros where there are no data."""
+        return torch.where(self.mask, fields, 0.0)
+
 
 @dataclass(frozen=True)
 class Series:

@@ -59,7 +59,7 @@ def check_context(context: Context, *, history: int, leads: int, grid: Grid, for
             raise ValueError(
                 f"context.{name} has shape {tuple(values.shape)}, expected {(steps, width)}: history and leads"
             )
-    for name, values in (("history", context.history), ("forcing", context.forcing)):
+    for name, values in (("history", grid.masked(context.history)), ("forcing", context.forcing)):
         if not torch.isfinite(values).all():
             raise ValueError(f"context.{name} holds values that are not finite")
 

@@ -189,7 +189,7 @@ class Model:
     def _newest(self, context: Context) -> Tensor:
         """The states that the network sees, zeros where there are none."""
         if len(context.history):
-            return context.history[-self.history :].float()
+            return self.grid.masked(context.history[-self.history :].float())
         return torch.zeros(self.history, *self.grid.mask.shape)
 
     def _ahead(self, context: Context, leads: int, window: int) -> tuple[Tensor, Tensor]:
@@ -245,7 +245,7 @@ class Model:
         known, unknown = (Law.restore(under(arrays, name)) for name in ("known", "unknown"))
         denoiser = Denoiser(config, grid=grid, forcings=limits.shape[1], known=known, unknown=unknown, seed=0)
         denoiser.load_state_dict(under(arrays, "network"))
-        anchor = Anchor.restore(under(arrays, "anchor"))
+        anchor = Anchor.restore(under(arrays, "anchor"), grid=grid)
         return cls(config, denoiser.eval(), anchor, limits, arrays["noise_levels"], grid)
 
 
@@ -264,7 +264,7 @@ def situate(batch: Batch, anchor: Anchor, limits: Tensor, keep: Tensor, fold: Te
     ends = [calendar * batch.calendar[:, 0], calendar * batch.calendar[:, -1]]
     scaled = held(batch.forcing, limits)
     ends += [forcing * scaled[:, 0], forcing * scaled[:, -1]]
-    expected = fields * anchor.predict(batch.history, fold)
+    expected = fields * anchor.predict(batch.history, calendar[..., None] * batch.calendar, fold)
     return Situation(fields * batch.history, expected, torch.cat([*ends, keep], dim=1), keep[:, 0] > 0.0)
 
 
@@ -280,7 +280,7 @@ def fit(
     began = time.monotonic()
     windows = training_windows(data, history=config.history, leads=config.window)
     looks = validation_windows(data, history=config.history, leads=config.window)
-    anchor, ridges = fit_anchor(windows, data.grid, kind=config.base, modes=config.modes, folds=config.folds)
+    anchor, chosen = fit_anchor(windows, data.grid, kind=config.base, modes=config.modes, folds=config.folds)
     limits = forcing_range(data)
     known, unknown = _fit_laws(windows, anchor, config)
     denoiser = Denoiser(config, grid=data.grid, forcings=limits.shape[1], known=known, unknown=unknown, seed=seed)
@@ -290,7 +290,7 @@ def fit(
         denoiser, task, windows, looks, config=config, seed=seed, progress=progress, checkpoint=checkpoint
     )
     notes |= {
-        "ridge": ridges,
+        "base": chosen,
         "modes": len(known.patterns),
         "noise_levels": [float(level) for level in levels],
         "network_calls_per_window": config.sampler_steps * (2 if config.sampler == "heun" else 1),
@@ -364,7 +364,9 @@ def _fit_laws(windows: Windows, anchor: Anchor, config: DiffusionConfig) -> tupl
     for rows in torch.arange(len(windows)).split(256):
         batch = windows.take(rows)
         states.append(batch.target.flatten(2))
-        remainders.append(states[-1] - anchor.predict(batch.history, windows.folds(config.folds)[rows]).flatten(2))
+        remainders.append(
+            states[-1] - anchor.predict(batch.history, batch.calendar, windows.folds(config.folds)[rows]).flatten(2)
+        )
     modes, fold = min(config.noise_modes, len(windows) // 4), windows.folds(config.folds)
     return fit_law(torch.cat(remainders), fold, modes), fit_law(torch.cat(states), fold, modes)
 

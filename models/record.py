@@ -100,7 +100,7 @@ def training_record(data: TrainingData) -> Record:
     if not data.series:
         raise ValueError("the training data hold no series; give at least one")
     mask = data.grid.mask
-    values = torch.cat([_flat_training_values(series, mask, number) for number, series in enumerate(data.series)])
+    values = torch.cat([_flat_training_values(series, data.grid, number) for number, series in enumerate(data.series)])
     record = Record(
         values=values,
         calendar=torch.cat([series.calendar[_seen(series)] for series in data.series]).double(),
@@ -180,7 +180,7 @@ def flat_fields(values: Tensor, grid: Grid) -> Tensor:
             f"fields have (channels, latitude, longitude) = {tuple(values.shape[1:])}, but the model's grid has "
             f"{tuple(grid.mask.shape)}; a model forecasts only on the grid it was fitted on"
         )
-    fields = torch.where(grid.mask, values.double(), 0.0).flatten(1)
+    fields = grid.masked(values.double()).flatten(1)
     if not torch.isfinite(fields).all():
         raise ValueError(f"{int((~torch.isfinite(fields)).sum())} values are not finite where the mask says data")
     return fields
@@ -190,8 +190,8 @@ def _seen(series: Series) -> Tensor:
     return series.train | series.validate
 
 
-def _flat_training_values(series: Series, mask: Tensor, number: int) -> Tensor:
-    values = torch.where(mask, series.values[_seen(series)].double(), 0.0).flatten(1)
+def _flat_training_values(series: Series, grid: Grid, number: int) -> Tensor:
+    values = grid.masked(series.values[_seen(series)].double()).flatten(1)
     bad = ~torch.isfinite(values).all(dim=1)
     if bad.any():
         step = int(_seen(series).nonzero().flatten()[bad][0])

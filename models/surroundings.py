@@ -35,8 +35,12 @@ class Surroundings:
         height, width = grid.weights.shape
         return cls(_weights(height, closed=False), _weights(width, closed=grid.is_global), grid.mask.double())
 
+    def single(self) -> Self:
+        """In float32."""
+        return type(self)(self.rows.float(), self.columns.float(), self.mask.float())
+
     def __call__(self, fields: Tensor) -> Tensor:
-        """Mean around each cell of flat fields, ``(..., cells)``, float64; zero where masked."""
+        """Mean around each cell of flat fields, ``(..., cells)``; zero where masked."""
         shaped = fields.reshape(*fields.shape[:-1], *self.mask.shape) * self.mask
         weight = self.rows @ self.mask @ self.columns
         mean = (self.rows @ shaped @ self.columns) / weight.clamp(min=1e-12) * self.mask

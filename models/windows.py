@@ -112,17 +112,17 @@ def _starts(past: list[Tensor], future: list[Tensor], history: int, leads: int) 
 def _join(data: TrainingData, starts: Tensor, history: int, leads: int) -> Windows:
     parts = [(series.values, series.calendar, series.forcing) for series in data.series]
     values, calendar, forcing = (torch.cat(part).float() for part in zip(*parts, strict=True))
-    return Windows(values, calendar, forcing, starts, history, leads)
+    return Windows(data.grid.masked(values), calendar, forcing, starts, history, leads)
 
 
 def _check(data: TrainingData) -> None:
     for number, series in enumerate(data.series):
-        seen = series.values[series.train | series.validate]
+        seen = data.grid.masked(series.values[series.train | series.validate])
         bad = ~torch.isfinite(seen).flatten(1).all(1)
         if bad.any():
             raise ValueError(
                 f"series {number} holds NaN or infinite values in {int(bad.sum())} training or validation steps; "
-                "masked cells must be zero and missing steps outside both masks"
+                "mask cells that have no data, and keep missing steps outside both masks"
             )
         _check_spread(series, data)
 

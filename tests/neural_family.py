@@ -110,6 +110,13 @@ class NeuralFamily:
         assert not draw(fitted)[:, :, ~mask()].any()
         assert (draw(fitted)[:, :, mask()] != 0).all()
 
+    def test_masks_leak_nothing(self, fitted):
+        series = tuple(replace(one, values=torch.where(mask(), one.values, torch.nan)) for one in data().series)
+        again = self.config.build(TrainingData(series, grid()), seed=0)
+        assert same(again.model.arrays(), fitted.model.arrays())
+        garbage = torch.where(mask(), situation().history, 1e9)
+        assert torch.equal(draw(fitted, given=changed(history=garbage)), draw(fitted))
+
     def test_a_constant_channel_is_refused(self):
         series = record(1)
         values = series.values.clone()

@@ -68,6 +68,11 @@ class TestDiffusion(NeuralFamily):
             fitted.model.sample(situation(), leads=LEADS, members=[0], seed=1, drop=["season"])
 
 
+def test_a_record_whose_folds_leave_no_windows_is_refused():
+    with pytest.raises(ValueError, match="4 of 28 windows of 3 \\+ 10 steps share no step with fold 2 of 5"):
+        DiffusionConfig().build(training_data(coupled_system().simulate(40, seed=3)), seed=0)
+
+
 @pytest.fixture(scope="module")
 def system() -> LinearGaussian:
     return coupled_system()

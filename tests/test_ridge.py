@@ -4,7 +4,7 @@ import torch
 
 from models.config import DirectRidgeConfig
 from models.eofs import Eofs
-from models.ridge import Operator, growth, persisted
+from models.expectation import Operator, growth, persisted
 from models.surroundings import Surroundings
 from tests import linear_gaussian as systems
 
