@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from pipeline.answers.answer import answer
 from pipeline.answers.explain import explain
@@ -73,6 +74,7 @@ def test_the_bias_of_each_lead_leaves_the_anomaly(sound, biased):
         "prob sst.mean(over=middle).mean(time=lead 1..2).anom(clim=model:1921-1950) > 0.2 K",
         f"value of {OWN}.mean(time=lead 2) exceeded with 25 %",
         f"series of {OWN} > 0 K",
+        "map of sst.anom(clim=model).mean(time=lead 1..2) > 0.3 K",
     ],
 )
 def test_a_constant_bias_changes_neither_answer_nor_skill(sound, biased, question):
@@ -191,6 +193,29 @@ def test_each_kind_of_members_is_compared_with_its_own_hindcasts(tmp_path):
     sure = found["interval"]
     calibrate(workspace, wobble=0.2)  # each refit shifts forecast and hindcasts alike
     assert ask(workspace, question).to_json()["interval"] == pytest.approx(sure)
+
+
+@pytest.mark.parametrize(
+    "event",
+    ["sst.anom(clim=model){}.mean(time=lead 2..3) > 0.3 K", "sst.anom(clim=model){}.mean(time=lead 1) > p66"],
+)
+def test_a_cell_of_a_map_is_the_question_at_its_place(tmp_path, event, monkeypatch):
+    workspace = build(tmp_path / "w", bias=BIAS)
+    calibrate(workspace, beta=0.8, tau=1.1, wobble=0.2)
+    found = ask(workspace, f"map of {event.format('')}", skill="everywhere")
+    for latitude, longitude in ((-4, 188), (4, 212)):
+        asked = f"prob {event.format(f'.mean(over=point({latitude}, {longitude}))')}"
+        single, cell = ask(workspace, asked).to_json(), found.members.sel(latitude=latitude, longitude=longitude)
+        assert float(cell["probability"]) == single["probability"]["calibrated"]
+        assert [float(cell[end]) for end in ("low", "high")] == pytest.approx(
+            [single["interval"][end] for end in ("low", "high")]
+        )
+        assert float(cell["skill"]) == pytest.approx(single["skill"]["value"], abs=1e-6)
+    monkeypatch.setattr("pipeline.answers.fields.BATCH_VALUES", 1)  # each row is a band of its own
+    monkeypatch.setattr("pipeline.answers.hindcasts.BATCH_VALUES", 1)
+    again = ask(workspace, f"map of {event.format('')}", skill="pending").members
+    xr.testing.assert_allclose(again, found.members[list(again)])
+    assert found.to_json()["provenance"]["model_reference"] == "model:1911-1958 (48 hindcast starts)"
 
 
 def test_what_it_was_compared_with_is_told(biased):

@@ -17,6 +17,7 @@ from pipeline.answers.contrast_field import CONTRAST, contrasted, described, sum
 from pipeline.answers.evaluate import evaluate
 from pipeline.answers.extent import span_of
 from pipeline.answers.headline import share_of_members
+from pipeline.answers.hindcasts import BATCH_VALUES
 from pipeline.answers.intervals import effective_trials, proportion_bounds, trials_with_fit
 from pipeline.answers.probability import Inquiry, nothing_known
 from pipeline.answers.trajectories import Need
@@ -108,9 +109,11 @@ def _map(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Datase
 
 
 def _in_band(inquiry: Inquiry, band: Cells) -> Bounds:
-    """The event in every member, after which the members are let go of."""
+    """The event in every member, after which members and hindcasts are let go of."""
     event = evaluate(inquiry.question.subject, Need(band, 0, inquiry.timeline.size), inquiry.members, inquiry.usual)
     inquiry.members.forget()
+    if inquiry.model is not None:
+        inquiry.model.forget()
     return event
 
 
@@ -119,8 +122,11 @@ def bands(inquiry: Inquiry) -> list[Cells]:
     members = inquiry.members
     rows, columns = members.latitude.size, members.longitude.size
     start, stop = span_of(inquiry.question.subject, inquiry.timeline)
-    per_row = columns * inquiry.samples * (stop - start)
-    height = max(1, BAND_VALUES // per_row // members.rows_stored) * members.rows_stored
+    per_row = columns * (stop - start)
+    height = BAND_VALUES // (per_row * inquiry.samples)
+    if inquiry.model is not None:
+        height = min(height, BATCH_VALUES // (per_row * inquiry.model.samples))  # so that refits read hindcasts once
+    height = max(1, height // members.rows_stored) * members.rows_stored
     bands = []
     for start in range(0, rows, height):
         chosen = np.arange(start, min(start + height, rows))

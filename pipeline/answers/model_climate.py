@@ -71,6 +71,11 @@ class ModelClimate:
             return None
         return f"The model's own climatology rests on {count} start years, fewer than {LEAST_YEARS}."
 
+    @property
+    def samples(self) -> int:
+        """How many numbers one step of one cell has."""
+        return self.years.size * self.hindcasts.sizes["member"]
+
     def judging(self, years: Ints) -> ModelClimate:
         """The same for hindcasts that began in these years, one entry for each start."""
         return replace(self, judged=years)
