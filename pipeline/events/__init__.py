@@ -9,9 +9,9 @@ from pipeline.events.tree import Expression, Question
 from pipeline.events.write import expression_text, question_text, question_url, step_text
 
 __all__ = [
-    "Pair",
     "Expression",
     "Kind",
+    "Pair",
     "Question",
     "QuestionError",
     "batch_from_yaml",
