@@ -60,8 +60,8 @@ class ModelClimate:
 
     @property
     def label(self) -> str:
-        """The reference as answers name it: ``model:1981-2010 (30 hindcast starts)``."""
-        return f"model:{self.years.min()}-{self.years.max()} ({self.years.size} hindcast starts)"
+        """The reference as answers name it: ``model:1981-2010, 30 hindcast starts``."""
+        return f"model:{self.years.min()}-{self.years.max()}, {self.years.size} hindcast starts"
 
     @property
     def thin(self) -> str | None:
