@@ -76,7 +76,10 @@ def test_only_what_can_be_drawn_is(workspace, text, has_curve, has_plume):
         (WARM, "map of sst.anom.mean(time=lead 1..2) > 0.5 K"),
         ("prob (sst > p66).any(over=middle).any(time=lead 1)", "map of (sst > p66).any(time=lead 1..1)"),
         ("prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %", None),
-        ("prob sst.anom(clim=model).mean(over=middle).mean(time=lead 1) > 0 K", None),
+        (
+            "prob sst.anom(clim=model).mean(over=middle).mean(time=lead 1) > 0 K",
+            "map of sst.anom(clim=model).mean(time=lead 1..1) > 0 K",
+        ),
     ],
 )
 def test_a_question_without_its_regions_is_a_map(text, everywhere):
