@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +13,52 @@ from pipeline.answers.answer import Answer
 from pipeline.answers.comparison import comparison_text, warnings_of
 from pipeline.answers.formats import comparison_csv
 from pipeline.answers.issued import Issued, Skill, open_issued, read_question
-from pipeline.events import Question, QuestionError, batch_from_yaml
+from pipeline.events import Pair, Question, QuestionError, batch_from_yaml
 from pipeline.workspace import Workspace, write_whole
 
 REFUSED = 4
 
+Asked = str | Question | tuple[str, str] | Pair
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """What is printed of one answer, or of two side by side.
+
+    Attributes:
+        payload: As JSON.
+        card: As a card.
+        csv: As CSV.
+        png: As a picture.
+        warnings: Of all that is on it.
+    """
+
+    payload: dict[str, Any]
+    card: str
+    csv: Callable[[], str]
+    png: Callable[[], bytes]
+    warnings: Sequence[Mapping[str, str]]
+
 
 def ask_all(
     workspace: Workspace,
-    questions: Mapping[str, str | Question],
+    questions: Mapping[str, Asked],
     *,
     form: str,
     plot: Path | None,
     strict: bool,
     **settings: Any,
 ) -> int:
-    """Answer questions and print the answers; refusals go to stderr and do not stop the others.
+    """Answer questions, from one state of the stores, and print the answers.
+
+    Refusals go to stderr and do not stop the others.
 
     Args:
         workspace: Whose issued forecast is asked.
-        questions: By name; the name is not shown where there is one alone.
+        questions: By name, two of them to be put side by side; the name is not shown where there is one alone.
         form: ``card``, ``json`` or ``csv``.
         plot: File that gets a picture; of several questions each gets the name in its file's.
-        strict: Whether a warning counts as a refusal.
+        strict: Whether a warning, of an answer or of a comparison, counts as a refusal.
         settings: ``level``, ``partial`` and ``skill``.
 
     Returns:
@@ -43,58 +67,19 @@ def ask_all(
     issued, codes, whole = open_issued(workspace), [0], dict[str, Any]()
     for name, question in questions.items():
         try:
-            answer = _answered(issued, question, **settings)
+            sheet = _answered(issued, question, **settings)
         except QuestionError as error:
             codes.append(error.exit_code)
             whole[name] = {"problem": error.to_dict()}
             print(f"error: {f'{name}: ' if len(questions) > 1 else ''}{error}", file=sys.stderr)
             continue
-        whole[name] = answer.to_json()
-        _show(answer, name if len(questions) > 1 else "", form, plot)
-        if strict and answer.to_json()["warnings"]:
+        whole[name] = sheet.payload
+        _show(sheet, name if len(questions) > 1 else "", form, plot)
+        if strict and sheet.warnings:
             codes.append(REFUSED)
     if form == "json" and (len(questions) > 1 or max(codes) == 0 or strict):
         print(json.dumps(whole if len(questions) > 1 else next(iter(whole.values())), indent=2, default=str))
     return max(codes)
-
-
-def ask_both(
-    workspace: Workspace, first: str, second: str, *, form: str, plot: Path | None, strict: bool, **settings: Any
-) -> int:
-    """Answer two questions from one state of the stores and print them side by side.
-
-    Args:
-        workspace: Whose issued forecast is asked.
-        first: A ``prob`` question.
-        second: What it is compared with.
-        form: ``card``, ``json`` or ``csv``.
-        plot: File that gets a picture of both.
-        strict: Whether a warning, of either answer or of the comparison, counts as a refusal.
-        settings: ``level``, ``partial`` and ``skill``.
-
-    Returns:
-        The exit code: 0, or that of a refusal for a warning.
-
-    Raises:
-        QuestionError: One of them cannot be answered, or the two cannot be compared.
-    """
-    issued = open_issued(workspace)
-    one, other = (_answered(issued, question, **settings) for question in (first, second))
-    found = one.compare(other)
-    if form == "json":
-        print(json.dumps(found, indent=2, default=str))
-    elif form == "csv":
-        print(comparison_csv(one, other), end="")
-    else:
-        print(comparison_text(found))
-    warnings = [warning for _, warning in warnings_of(found)]
-    if form != "card":
-        _note(warnings)
-    if plot is not None:
-        from pipeline.answers.plots import comparison_png
-
-        write_whole(plot, comparison_png(one, other))
-    return REFUSED if strict and warnings else 0
 
 
 def list_names(workspace: Workspace, *, variables: bool, regions: bool) -> None:
@@ -106,27 +91,54 @@ def list_names(workspace: Workspace, *, variables: bool, regions: bool) -> None:
         print(*(f"{name:28} {area.title}" for name, area in catalogue.named_regions().items()), sep="\n")
 
 
-def read_batch(path: Path) -> dict[str, Question]:
-    """The questions of a YAML file, by name."""
+def read_batch(path: Path) -> dict[str, Question | Pair]:
+    """The questions of a YAML file, by name; two that are to be compared as a pair."""
     return batch_from_yaml(path.read_text(encoding="utf-8"))
 
 
-def _answered(issued: Issued, question: str | Question, *, level: float, partial: bool, skill: Skill) -> Answer:
-    return issued.ask(read_question(question), level=level, partial=partial, skill=skill)
+def _answered(issued: Issued, asked: Asked, *, level: float, partial: bool, skill: Skill) -> _Sheet:
+    """What is printed of a question, or of two.
+
+    Raises:
+        QuestionError: One cannot be answered, or the two cannot be compared.
+    """
+    if isinstance(asked, str | Question):
+        return _sheet(issued.ask(read_question(asked), level=level, partial=partial, skill=skill))
+    one, other = (issued.ask(read_question(each), level=level, partial=partial, skill=skill) for each in asked)
+    return _comparison(one, other)
 
 
-def _show(answer: Answer, name: str, form: str, plot: Path | None) -> None:
+def _sheet(answer: Answer) -> _Sheet:
+    def png() -> bytes:
+        from pipeline.answers.plots import answer_png  # loads matplotlib
+
+        return answer_png(answer)
+
+    payload = answer.to_json()
+    return _Sheet(payload, answer.text, answer.to_csv, png, payload["warnings"])
+
+
+def _comparison(one: Answer, other: Answer) -> _Sheet:
+    def png() -> bytes:
+        from pipeline.answers.plots import comparison_png  # loads matplotlib
+
+        return comparison_png(one, other)
+
+    found = one.compare(other)
+    warnings = [warning for _, warning in warnings_of(found)]
+    return _Sheet(found, comparison_text(found), lambda: comparison_csv(one, other), png, warnings)
+
+
+def _show(sheet: _Sheet, name: str, form: str, plot: Path | None) -> None:
     """Print one answer, and draw it where that is asked for."""
     if form == "csv":
-        print(answer.to_csv(), end="")
+        print(sheet.csv(), end="")
     elif form == "card":
-        print(f"{name}\n{answer.text}\n" if name else answer.text)
+        print(f"{name}\n{sheet.card}\n" if name else sheet.card)
     if form != "card":
-        _note(answer.to_json()["warnings"])
+        _note(sheet.warnings)
     if plot is not None:
-        from pipeline.answers.plots import answer_png
-
-        write_whole(plot.with_stem(f"{plot.stem}-{name}") if name else plot, answer_png(answer))
+        write_whole(plot.with_stem(f"{plot.stem}-{name}") if name else plot, sheet.png())
 
 
 def _note(warnings: Iterable[Mapping[str, str]]) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -145,7 +145,9 @@ def ask_command(
     partial: Annotated[bool, typer.Option("--partial", help="A region's part on the grid will do.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not wait until its skill is measured.")] = False,
     everywhere: Annotated[bool, typer.Option("--everywhere", help="Measure the skill of each cell of a map.")] = False,
-    batch: Annotated[Path | None, typer.Option(help="A YAML file of questions by name.")] = None,
+    batch: Annotated[
+        Path | None, typer.Option(help="A YAML file of questions by name; `ask:` and `against:` compare two.")
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -160,7 +162,7 @@ def ask_command(
 ) -> None:
     """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate, skill and provenance."""
     with _clear_errors():
-        from flows.asking import ask_all, ask_both, list_names, read_batch
+        from flows.asking import Asked, ask_all, list_names, read_batch
         from pipeline.answers.issued import explain_question
 
         folder = _workspace(workspace, None)
@@ -170,7 +172,9 @@ def ask_command(
         if (question is None) == (batch is None):
             raise typer.BadParameter("give one question, or --batch FILE.")
         if against is not None and (question is None or explain):
-            raise typer.BadParameter("--against takes one question to compare, without --batch or --explain.")
+            raise typer.BadParameter(
+                "--against takes one question to compare, without --batch (whose entries have `against:`) or --explain."
+            )
         if explain and question is not None:
             found = explain_question(folder, question)
             print(json.dumps(found, indent=2, default=str) if as_json else found["reads_as"])
@@ -183,10 +187,10 @@ def ask_command(
             "partial": partial,
             "skill": "pending" if quick else "everywhere" if everywhere else "now",
         }
-        if question is not None and against is not None:
-            code = ask_both(folder, question, against, **how)
-        else:
-            code = ask_all(folder, {"": question} if question is not None else read_batch(Path(str(batch))), **how)
+        questions: Mapping[str, Asked] = read_batch(batch) if batch is not None else {}
+        if question is not None:
+            questions = {"": question if against is None else (question, against)}
+        code = ask_all(folder, questions, **how)
         if code:
             raise typer.Exit(code)
 

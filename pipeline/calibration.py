@@ -252,11 +252,58 @@ def _stretch(
     index = ((fold[..., None] * leads + lead) * seasons + season)[..., None, :]
     flat = coefficients.reshape(*coefficients.shape[:-3], -1)
     flat = flat.reshape(*[1] * (index.ndim - flat.ndim), *flat.shape)
-    alpha, beta, tau = np.moveaxis(np.take_along_axis(flat, index, axis=-1), -2, 0)[..., None]
-    anomaly = (forward(members, transform) - expected[..., None]) / deviation[..., None]
-    mean = anomaly.mean(axis=-1, keepdims=True)
-    made = alpha + beta * mean + tau * (anomaly - mean)
-    return np.asarray(backward(made * deviation[..., None] + expected[..., None], transform), dtype="float32")
+    picked = np.moveaxis(np.take_along_axis(flat, index, axis=-1), -2, 0)[..., None]
+    background = expected[..., None], deviation[..., None]
+    mean, apart = departures(members, *background, member_axis=-1, transform=transform)
+    return stretched(mean, apart, *background, picked, transform=transform)
+
+
+def departures(
+    members: NDArray[Any],
+    expected: NDArray[Any],
+    deviation: NDArray[Any],
+    *,
+    member_axis: int,
+    transform: str,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The anomaly of the ensemble mean, and how far each member lies from it, in deviations of the background.
+
+    Args:
+        members: Physical units; the other arrays are of length one along ``member_axis``.
+        expected: Of the background, transformed units.
+        deviation: Likewise.
+        member_axis: The axis of members.
+        transform: Of the variable: ``none``, ``sqrt`` or ``log``.
+    """
+    apart = (forward(members, transform) - expected) / deviation
+    mean = apart.mean(axis=member_axis, keepdims=True, dtype=np.float64).astype(apart.dtype)
+    apart -= mean
+    return mean, apart
+
+
+def stretched(
+    mean: NDArray[Any],
+    apart: NDArray[Any],
+    expected: NDArray[Any],
+    deviation: NDArray[Any],
+    coefficients: NDArray[Any],
+    *,
+    transform: str,
+) -> NDArray[np.float32]:
+    """Members from :func:`departures`, calibrated, in physical units.
+
+    Args:
+        mean: Anomaly of the ensemble mean, in deviations; all but ``apart`` are of length one along its members.
+        apart: Each member's departure from it.
+        expected: Of the background, transformed units.
+        deviation: Likewise.
+        coefficients: α, β and τ, ``(3, ...)``.
+        transform: Of the variable.
+    """
+    alpha, beta, tau = coefficients
+    made = apart * (tau * deviation)
+    made += (alpha + beta * mean) * deviation + expected
+    return np.asarray(backward(made, transform), dtype="float32")
 
 
 def season_numbers(ensemble: xr.Dataset) -> xr.DataArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dask
@@ -48,90 +49,134 @@ def calibrated_direct(
         background: Expected state and deviation that they were drawn about, from ``open_direct``.
         learnt: From ``pipeline.products.open_calibration``.
         fold: Use what was learnt without this part of the hindcasts, instead of what suits each start.
-        readers: By variable, shared by calibrations of the same members.
+        readers: From :func:`readers_of`, where several calibrations of the same members shall read them once.
 
     Returns:
         ``drawn`` with the variables that the calibration knows replaced, still lazy.
     """
-    from pipeline.calibration import season_numbers  # loads scipy.stats
-
-    season = season_numbers(drawn)
-    made = {}
     folds = drawn["fold"].values if fold is None else np.full(drawn.sizes["init_time"], fold)
-    for name, coefficients in learnt.data_vars.items():
-        reader = (readers or {}).get(str(name)) or LastRead(drawn[name])
-        parts = (reader, background[0][name], background[1][name], coefficients)
-        array = indexing.LazilyIndexedArray(_Calibrated(*parts, fold=folds, season=season))
+    made = {}
+    for name, reader in (readers or readers_of(drawn, background, learnt)).items():
+        array = indexing.LazilyIndexedArray(_Calibrated(reader, fold=folds))
         made[name] = (drawn[name].dims, array, drawn[name].attrs, drawn[name].encoding)
     return drawn.assign(made)
 
 
+def readers_of(drawn: xr.Dataset, background: tuple[xr.Dataset, xr.Dataset], learnt: xr.Dataset) -> dict[str, LastRead]:
+    """What calibrations of the same members have in common, by variable; arguments as of :func:`calibrated_direct`."""
+    from pipeline.calibration import season_numbers  # loads scipy.stats
+
+    expected, deviation = background
+    season = season_numbers(drawn)
+    return {
+        str(name): LastRead(drawn[name], expected[name], deviation[name], coefficients, season=season)
+        for name, coefficients in learnt.data_vars.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was read at some positions.
+
+    Attributes:
+        mean: Anomaly of the ensemble mean; this, ``expected`` and ``deviation`` have one member.
+        apart: Departure of each member from it.
+        expected: Of the background.
+        deviation: Likewise.
+        coefficients: Dims ``(coefficient, fold, lead_time, season, [level], latitude, longitude)``.
+        season: ``(init_time, lead_time)``.
+    """
+
+    mean: NDArray[Any]
+    apart: NDArray[Any]
+    expected: NDArray[Any]
+    deviation: NDArray[Any]
+    coefficients: NDArray[Any]
+    season: NDArray[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of it."""
+        return sum(array.nbytes for array in (self.mean, self.apart, self.expected, self.deviation, self.coefficients))
+
+
 class LastRead:
-    """An array and the part of it that was read last, so that calibrations which differ in numbers alone read once."""
+    """A variable with its background and coefficients, and the parts of them that were read last.
 
-    MOST = 64_000_000  # bytes that are kept
+    Calibrations that differ in numbers alone so read, and take the mean, once.
+    """
 
-    def __init__(self, array: xr.DataArray) -> None:
-        self.array = array
-        self._last: tuple[object, xr.DataArray] | None = None
+    MOST = 128_000_000  # bytes that are kept
 
-    def read(self, kept: Mapping[Any, Any]) -> xr.DataArray:
-        """The part at these positions."""
-        key = tuple((dim, part if isinstance(part, slice) else part.tobytes()) for dim, part in kept.items())
-        last = self._last
-        if last is None or last[0] != key:
-            last = (key, self.array.isel(kept).load())
-            self._last = last if last[1].nbytes <= self.MOST else None
-        return last[1]
+    def __init__(
+        self,
+        members: xr.DataArray,
+        expected: xr.DataArray,
+        deviation: xr.DataArray,
+        coefficients: xr.DataArray,
+        *,
+        season: xr.DataArray,
+    ) -> None:
+        self.members, self.expected, self.deviation, self.season = members, expected, deviation, season
+        self.coefficients = coefficients
+        self.transform = str(coefficients.attrs["transform"])
+        self._kept: tuple[tuple[object, _Part], ...] = ()
+
+    def read(self, wanted: Mapping[Any, Any]) -> _Part:
+        """The part at these positions, of all members."""
+        key = tuple((dim, part if isinstance(part, slice) else part.tobytes()) for dim, part in wanted.items())
+        kept = self._kept  # one look, since other threads read too
+        found = next((part for held, part in kept if held == key), None)
+        if found is None:
+            found = self._read(wanted)
+            kept = ((key, found), *kept)
+            sizes = np.cumsum([part.nbytes for _, part in kept])
+            self._kept = kept[: int((sizes <= self.MOST).sum())]
+        return found
+
+    def _read(self, wanted: Mapping[Any, Any]) -> _Part:
+        from pipeline.calibration import departures
+
+        at = self.members.dims.index("member")
+        with dask.config.set(scheduler="synchronous"):
+            members, coefficients = self.members.isel(wanted).values, _of(self.coefficients, wanted, shared="lead_time")
+            expected, deviation = (np.expand_dims(_of(part, wanted), at) for part in (self.expected, self.deviation))
+        mean, apart = departures(members, expected, deviation, member_axis=at, transform=self.transform)
+        return _Part(mean, apart, expected, deviation, coefficients, _of(self.season, wanted))
 
 
 class _Calibrated(BackendArray):
     """Calibrated members that look like a stored array; whatever members are asked for, all of a cell are read."""
 
-    def __init__(
-        self,
-        drawn: LastRead,
-        expected: xr.DataArray,
-        deviation: xr.DataArray,
-        coefficients: xr.DataArray,
-        *,
-        fold: NDArray[np.int64],
-        season: xr.DataArray,
-    ) -> None:
-        self.drawn, self.expected, self.deviation, self.coefficients = drawn, expected, deviation, coefficients
-        self.fold, self.season = fold, season
-        self.shape, self.dtype = drawn.array.shape, np.dtype("float32")
+    def __init__(self, drawn: LastRead, *, fold: NDArray[np.int64]) -> None:
+        rows = {int(number): row for row, number in enumerate(drawn.coefficients["fold"].values)}
+        self.drawn, self.row = drawn, np.array([rows[int(number)] for number in fold])
+        self.shape, self.dtype = drawn.members.shape, np.dtype("float32")
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
-        from pipeline.calibration import calibrate
+        from pipeline.calibration import stretched
 
-        dims = self.drawn.array.dims
-        wanted = dict(zip(dims, key, strict=True))
+        wanted = dict(zip(self.drawn.members.dims, key, strict=True))
         kept = {
             dim: slice(part, part + 1) if isinstance(part, int | np.integer) else part for dim, part in wanted.items()
         }
-        every = {dim: part for dim, part in kept.items() if dim != "member"}
-        with dask.config.set(scheduler="synchronous"):
-            made = calibrate(
-                self.drawn.read(every),
-                _part(self.expected, every),
-                _part(self.deviation, every),
-                _part(self.coefficients, every, shared=("lead_time",)),
-                fold=self.fold[every["init_time"]],
-                season=_part(self.season, every),
-                transform=self.coefficients.attrs["transform"],
-            ).values
+        part = self.drawn.read({dim: chosen for dim, chosen in kept.items() if dim != "member"})
+        rows, leads = self.row[kept["init_time"]], np.arange(part.season.shape[1])
+        learnt = np.minimum(leads, part.coefficients.shape[2] - 1)  # one lead stands for all
+        coefficients = part.coefficients[:, rows[:, np.newaxis], learnt, part.season][:, :, :, np.newaxis]
+        background = part.expected, part.deviation
+        made = stretched(part.mean, part.apart, *background, coefficients, transform=self.drawn.transform)
         at = tuple(
-            part if dim == "member" else 0 if isinstance(part, int | np.integer) else slice(None)
-            for dim, part in wanted.items()
+            chosen if dim == "member" else 0 if isinstance(chosen, int | np.integer) else slice(None)
+            for dim, chosen in wanted.items()
         )
         return np.asarray(made[at])
 
 
-def _part(array: xr.DataArray, kept: Mapping[Any, Any], *, shared: tuple[str, ...] = ()) -> xr.DataArray:
-    """The same cells, leads and starts of another array; one lead that is ``shared`` stands for all."""
-    own = {dim: part for dim, part in kept.items() if dim in array.dims}
-    return array.isel({dim: part for dim, part in own.items() if not (dim in shared and array.sizes[dim] == 1)}).load()
+def _of(array: xr.DataArray, wanted: Mapping[Any, Any], *, shared: str = "") -> NDArray[Any]:
+    """The same cells, leads and starts of another array; one ``shared`` lead stands for all."""
+    own = {dim: part for dim, part in wanted.items() if dim in array.dims}
+    return array.isel({dim: part for dim, part in own.items() if dim != shared or array.sizes[dim] > 1}).values

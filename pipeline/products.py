@@ -23,6 +23,9 @@ CALIBRATION = "calibration"
 STORED = {"level": 1, "latitude": 8, "longitude": 64}
 """Cells of one chunk of the reference, which holds all of its times: questions read few cells and every year."""
 
+LEARNT = {"lead_time": 1, "level": 1, "latitude": 32, "longitude": 64}
+"""Leads and cells of one chunk of a calibration: questions read few leads, and every fold for an interval."""
+
 
 def publish_reference(workspace: Workspace, record: xr.Dataset, *, group: str, content: str) -> None:
     """Store the reference record, ``(time, [level], latitude, longitude)``, unless it is there already.
@@ -48,13 +51,16 @@ def publish_reference(workspace: Workspace, record: xr.Dataset, *, group: str, c
         }
         for name, field in plain.data_vars.items():
             if "latitude" in field.dims:
-                encoding[name] = {
-                    "chunks": tuple(min(size, STORED.get(str(dim), size)) for dim, size in field.sizes.items())
-                }
+                encoding[name] = {"chunks": _chunks(field, STORED)}
         plain.load().to_zarr(
             session.store, group=REFERENCE, mode="w", consolidated=False, zarr_format=3, encoding=encoding
         )
         session.commit(f"reference: {group} {plain.attrs['period']}")
+
+
+def _chunks(field: xr.DataArray, most: Mapping[str, int]) -> tuple[int, ...]:
+    """Whole axes but for those named, which have at most so many places in a chunk."""
+    return tuple(min(size, most.get(str(dim), size)) for dim, size in field.sizes.items())
 
 
 def open_reference(workspace: Workspace) -> xr.Dataset:
@@ -88,7 +94,12 @@ def publish_calibration(
             # Names of coefficients are text, for which Zarr 3 has no settled spelling yet; all readers we use agree.
             warnings.filterwarnings("ignore", module="zarr")
             plain.to_zarr(
-                session.store, group=f"{CALIBRATION}/{model}/{fingerprint}", mode="w", consolidated=False, zarr_format=3
+                session.store,
+                group=f"{CALIBRATION}/{model}/{fingerprint}",
+                mode="w",
+                consolidated=False,
+                zarr_format=3,
+                encoding={name: {"chunks": _chunks(field, LEARNT)} for name, field in plain.data_vars.items()},
             )
         session.commit(f"calibration: {model}")
 

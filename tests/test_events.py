@@ -314,11 +314,6 @@ REFUSED = [
     ("tas @ 3", "parse", "'@' cannot stand here."),
     ("tas.anom(clim=obs).mean(over=r).mean(time=2050) > 1 K", "parse", "Expected ':'"),
     (
-        "map of tas.anom(clim=model).mean(time=2050) > 1 K",
-        "reference_period",
-        "'clim=model' does not work with maps yet. Write .anom, or name a region.",
-    ),
-    (
         "dist of tas.anom(clim=model).anom(clim=model:1991-2020).mean(over=r).mean(time=2050)",
         "reference_period",
         "A question takes one period of the model's own climatology: give 'clim=model' the same years throughout.",

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from pipeline.answers.headline import points
 from pipeline.reporting.palette import difference_classes
 from pipeline.service import Limits
 from tests.browser import CHROMIUM, browser
@@ -216,6 +217,12 @@ def test_two_scenarios_are_compared_on_one_axis(page, two_scenarios):
     page.requests.clear()
 
 
+def test_differences_are_written_as_in_python(page):
+    shares = [0.0, 0.004, -0.004, 0.005, -0.005, 0.125, -0.125, 0.3, -0.3, 1.0, -1.0]
+    written = page.js(f"import('/explorer/layers.js').then((layers) => {json.dumps(shares)}.map(layers.points))")
+    assert written == [points(share) for share in shares]
+
+
 def difference_of(address):
     """The ranges of the difference on the map beside ``BOTH``, as the service gives them."""
     question = BOTH.replace("prob", "map of").replace(".mean(over=middle)", "")
@@ -233,7 +240,7 @@ def test_two_scenarios_are_one_map_of_their_difference_hatched_where_it_is_not_c
     assert page.js(HATCHED) == unclear
     assert page.text("#legend").count("no clear difference") == 1
     assert "about the same, ±5 points" in page.text("#legend")
-    low, high = (f"{100 * end(found['difference']):+.0f}" for end in (min, max))
+    low, high = (points(end(found["difference"])) for end in (min, max))
     assert page.text("#map-summary").startswith(f"high less low: {low} to {high} points; clearly different over ")
     assert page.js("document.querySelector('#colour').closest('label').hidden")
     assert "scenario%20high%20vs%20low" in page.js("document.querySelector('#map-table').href")
@@ -248,7 +255,7 @@ def test_a_cell_of_the_difference_is_told_and_asked_about_by_keyboard(page, two_
     for key, at in (("ArrowUp", 10), ("ArrowLeft", 9), ("ArrowDown", 5), ("ArrowLeft", 4)):
         page.key(key)
         assert page.text("#map-place").endswith("; no clear difference") == (found["difference_verdict"][at] == 1)
-        assert f": {100 * found['difference'][at]:+.0f} points (interval " in page.text("#map-place")
+        assert f": {points(found['difference'][at])} points (interval " in page.text("#map-place")
     told = page.text("#map-place").split("high less low: ")[1].split(";")[0]
     page.key("Enter")
     page.until("document.querySelector('#text').value.includes('over=point(0, -172)')")

@@ -76,7 +76,10 @@ def test_only_what_can_be_drawn_is(workspace, text, has_curve, has_plume):
         (WARM, "map of sst.anom.mean(time=lead 1..2) > 0.5 K"),
         ("prob (sst > p66).any(over=middle).any(time=lead 1)", "map of (sst > p66).any(time=lead 1..1)"),
         ("prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %", None),
-        ("prob sst.anom(clim=model).mean(over=middle).mean(time=lead 1) > 0 K", None),
+        (
+            "prob sst.anom(clim=model).mean(over=middle).mean(time=lead 1) > 0 K",
+            "map of sst.anom(clim=model).mean(time=lead 1..1) > 0 K",
+        ),
     ],
 )
 def test_a_question_without_its_regions_is_a_map(text, everywhere):
@@ -174,6 +177,45 @@ def test_the_command_puts_two_questions_side_by_side(workspace, answer, tmp_path
         assert found[part] == expected[part]
     table = pd.read_csv(io.StringIO(run(workspace, WARM, "--against", other, "--csv").stdout), comment="#")
     assert table.groupby("side")["event"].sum()["first"] == answer.to_json()["members"]["event"]
+
+
+def test_a_file_may_hold_questions_to_compare(workspace, tmp_path):
+    other, path = WARM.replace("middle", "point(4, 188)"), tmp_path / "questions.yaml"
+    warm = "{event: 'sst.anom.mean(over=middle).mean(time=lead 1..2) > 0.5 K'}"
+    path.write_text(f"one: {WARM}\nboth:\n  ask: {warm}\n  against: {other}\n")
+    expected = json.loads(json.dumps(ask(workspace, WARM).compare(ask(workspace, other))))
+    whole = json.loads(run(workspace, "--batch", str(path), "--json").stdout)
+    assert whole["one"]["schema"] == "answer/1"
+    for part in ("schema", "names", "difference", "probability_ratio", "warnings"):
+        assert whole["both"][part] == expected[part]
+    picture = tmp_path / "answer.png"
+    cards = run(workspace, "--batch", str(path), "--plot", str(picture)).stdout
+    alone = run(workspace, WARM, "--against", other)
+    assert cards.endswith(f"both\n{alone.stdout}\n")
+    assert (tmp_path / "answer-both.png").read_bytes().startswith(PNG)
+    table = run(workspace, "--batch", str(path), "--csv").stdout
+    assert table.endswith(run(workspace, WARM, "--against", other, "--csv").stdout)
+    path.write_text(f"- ask: {WARM}\n  against: {WARM}\n")
+    listed = json.loads(run(workspace, "--batch", str(path), "--json").stdout)
+    assert listed["difference"]["value"] == 0
+    assert run(workspace, "--batch", str(path), "--strict").exit_code == 4  # it is uncalibrated
+
+
+def test_what_cannot_be_compared_in_a_file_does_not_stop_the_others(workspace, tmp_path):
+    path = tmp_path / "questions.yaml"
+    map_of = "map of sst.anom.mean(time=lead 1) > 0 K"
+    path.write_text(f"both: {{ask: '{WARM}', against: '{map_of}'}}\none: {WARM}\n")
+    found = run(workspace, "--batch", str(path), "--json")
+    assert found.exit_code == 2
+    assert "both: Two 'prob' questions are compared" in found.stderr
+    answers = json.loads(found.stdout)
+    assert answers["both"]["problem"]["code"] == "not_comparable"
+    assert answers["one"]["probability"]
+    path.write_text(f"both: {{ask: '{WARM}', against: '{WARM}', scenario: A1B}}\n")
+    refused = run(workspace, "--batch", str(path))
+    assert "both: A comparison is 'ask: question' and 'against: question'" in refused.stderr
+    path.write_text(f"both: {{ask: '{WARM}', against: [1, 2]}}\n")
+    assert "both: A question in YAML is a mapping" in run(workspace, "--batch", str(path)).stderr
 
 
 def test_a_comparison_that_cannot_be_is_refused_with_its_code(workspace):

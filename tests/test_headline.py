@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.answers.headline import factor, headline, likelihood_term, percent
+from pipeline.answers.headline import factor, headline, likelihood_term, percent, points
 from pipeline.answers.intervals import Estimate, proportion_interval
 from pipeline.answers.probability import BaseRate, tally
 
@@ -65,6 +65,14 @@ def test_without_calibration_it_is_not_called_a_probability():
 )
 def test_a_ratio_has_two_digits_and_no_exponent(ratio, text):
     assert factor(ratio) == text
+
+
+POINTS = {0.0: "0", 0.004: "0", -0.004: "0", 0.005: "+1", -0.005: "−1", 0.125: "+13", -0.3: "−30", 1.0: "+100"}
+
+
+@pytest.mark.parametrize("difference", POINTS)
+def test_a_difference_is_in_whole_points_and_nothing_has_no_sign(difference):
+    assert points(difference) == POINTS[difference]
 
 
 def test_nothing_is_ever_0_or_100_percent():

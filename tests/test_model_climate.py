@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from pipeline.answers.answer import answer
 from pipeline.answers.explain import explain
@@ -73,6 +74,7 @@ def test_the_bias_of_each_lead_leaves_the_anomaly(sound, biased):
         "prob sst.mean(over=middle).mean(time=lead 1..2).anom(clim=model:1921-1950) > 0.2 K",
         f"value of {OWN}.mean(time=lead 2) exceeded with 25 %",
         f"series of {OWN} > 0 K",
+        "map of sst.anom(clim=model).mean(time=lead 1..2) > 0.3 K",
     ],
 )
 def test_a_constant_bias_changes_neither_answer_nor_skill(sound, biased, question):
@@ -147,7 +149,7 @@ def test_a_forecast_of_the_hindcasts_years_is_not_part_of_its_own_mean(tmp_path)
     expected = forecast_means(workspace)[0] - area_mean(others.values)[:, 0].mean()
     assert values(workspace, f"dist of {OWN}.mean(time=lead 1)") == pytest.approx(expected)
     assert ask(workspace, f"dist of {OWN}.mean(time=lead 1)").to_json()["provenance"]["model_reference"] == (
-        "model:1911-1958 (47 hindcast starts)"
+        "model:1911-1958, 47 hindcast starts"
     )
 
 
@@ -161,7 +163,7 @@ def test_neighbouring_starts_join_as_far_as_they_reach(tmp_path):
     starts = {"lead 2": 3 * 16, "lead 6": 2 * 16, "lead 1": 2 * 16, "all": 16}
     for window, count in starts.items():
         label = ask(workspace, f"dist of {OWN}.mean(time={window})").to_json()["provenance"]["model_reference"]
-        assert label == f"model:1943-{LAST - 2} ({count} hindcast starts)"
+        assert label == f"model:1943-{LAST - 2}, {count} hindcast starts"
     assert set(plume(found.inquiry)["members"][""][0]) >= {None}  # what a neighbouring start does not reach
 
 
@@ -193,17 +195,40 @@ def test_each_kind_of_members_is_compared_with_its_own_hindcasts(tmp_path):
     assert ask(workspace, question).to_json()["interval"] == pytest.approx(sure)
 
 
+@pytest.mark.parametrize(
+    "event",
+    ["sst.anom(clim=model){}.mean(time=lead 2..3) > 0.3 K", "sst.anom(clim=model){}.mean(time=lead 1) > p66"],
+)
+def test_a_cell_of_a_map_is_the_question_at_its_place(tmp_path, event, monkeypatch):
+    workspace = build(tmp_path / "w", bias=BIAS)
+    calibrate(workspace, beta=0.8, tau=1.1, wobble=0.2)
+    found = ask(workspace, f"map of {event.format('')}", skill="everywhere")
+    for latitude, longitude in ((-4, 188), (4, 212)):
+        asked = f"prob {event.format(f'.mean(over=point({latitude}, {longitude}))')}"
+        single, cell = ask(workspace, asked).to_json(), found.members.sel(latitude=latitude, longitude=longitude)
+        assert float(cell["probability"]) == single["probability"]["calibrated"]
+        assert [float(cell[end]) for end in ("low", "high")] == pytest.approx(
+            [single["interval"][end] for end in ("low", "high")]
+        )
+        assert float(cell["skill"]) == pytest.approx(single["skill"]["value"], abs=1e-6)
+    monkeypatch.setattr("pipeline.answers.fields.BATCH_VALUES", 1)  # each row is a band of its own
+    monkeypatch.setattr("pipeline.answers.hindcasts.BATCH_VALUES", 1)
+    again = ask(workspace, f"map of {event.format('')}", skill="pending").members
+    xr.testing.assert_allclose(again, found.members[list(again)])
+    assert found.to_json()["provenance"]["model_reference"] == "model:1911-1958, 48 hindcast starts"
+
+
 def test_what_it_was_compared_with_is_told(biased):
     found = ask(biased, f"prob {OWN}.mean(time=lead 1) > p66")
-    payload, label = found.to_json(), "model:1911-1958 (48 hindcast starts)"
+    payload, label = found.to_json(), "model:1911-1958, 48 hindcast starts"
     assert payload["provenance"]["model_reference"] == label
     assert payload["provenance"]["reference"] == payload["base_rate"]["source"] == "obs:1901-1950"
-    assert f"(against the {label} mean)" in payload["question"]["reads_as"]
+    assert f"(against the mean of {label})" in payload["question"]["reads_as"]
     assert payload["question"]["reads_as"].endswith(f"is above its 66th percentile in {label}?")
     threshold = payload["question"]["resolved"]["threshold"]
     assert (threshold["value"], threshold["range"], threshold["reference"]) == (None, None, label)
     some = ask(biased, f"dist of {OWN.replace('model', 'model:1931-1950')}.mean(time=lead 1)").to_json()
-    assert some["provenance"]["model_reference"] == "model:1931-1950 (20 hindcast starts)"
+    assert some["provenance"]["model_reference"] == "model:1931-1950, 20 hindcast starts"
     assert (
         "model_reference" not in ask(biased, "dist of sst.mean(over=middle).mean(time=lead 1)").to_json()["provenance"]
     )
@@ -256,7 +281,7 @@ def test_starts_that_are_not_all_stored_are_left_out():
     done = np.ones((16, 2), dtype=bool)
     done[3, 1] = False
     found = toy(f"dist of {TOY}", hindcasts.assign(done=(("init_time", "block"), done)))
-    assert found.to_json()["provenance"]["model_reference"] == "model:2004-2018 (14 hindcast starts)"
+    assert found.to_json()["provenance"]["model_reference"] == "model:2004-2018, 14 hindcast starts"
     assert np.isfinite(found.members["value"]).all()
 
 
@@ -279,5 +304,5 @@ def test_explaining_reads_no_hindcast():
 
     hindcasts["tas"] = hindcasts["tas"].copy(data=hindcasts["tas"].data.map_blocks(fail, meta=np.empty(0)))
     found = toy(f"prob {TOY} > 2 sigma", hindcasts, explained=True)
-    assert found["resolved"]["threshold"]["reference"] == "model:2004-2018 (15 hindcast starts)"
-    assert found["reads_as"].endswith("is above 2 sigma in model:2004-2018 (15 hindcast starts)?")
+    assert found["resolved"]["threshold"]["reference"] == "model:2004-2018, 15 hindcast starts"
+    assert found["reads_as"].endswith("is above 2 sigma in model:2004-2018, 15 hindcast starts?")

@@ -137,12 +137,12 @@ def answer(
     inquiry = Inquiry.of(asked, ensemble=ensemble, hindcasts=next(past, None), **setting)
     resolved = restated(inquiry)
     track = (skill(inquiry) if callable(skill) else skill) or _no_track_record(asked, catalogue)
+    earlier = None if raw is None else inquiry.beside(raw, next(past, None))
+    others = [inquiry.beside(refit, next(past, None)) for refit in refits]
     if asked.ask == "prob":
-        earlier = None if raw is None else inquiry.beside(raw, next(past, None))
-        others = [inquiry.beside(refit, next(past, None)) for refit in refits]
         found, members = answer_shares(inquiry, level=level, skill=track, raw=earlier, refits=others)
     elif asked.ask in ("map", "series"):
-        found, members = answer_field(inquiry, level=level)
+        found, members = answer_field(inquiry, level=level, refits=others)
     else:
         found, members = answer_distribution(inquiry, level=level)
     found["warnings"] = [*inquiry.notes, *found["warnings"]]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.answers.card import WIDTH
-from pipeline.answers.headline import factor, percent
+from pipeline.answers.headline import factor, percent, points
 from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
 from pipeline.events.errors import QuestionError
 
@@ -56,7 +56,7 @@ def contrast(
 
 def gap_text(difference: Payload) -> str:
     """A difference as people say it: ``+30 points (90 % interval +10 to +48)``."""
-    value, low, high = (f"{100 * difference[part]:+.0f}" for part in ("value", "low", "high"))
+    value, low, high = (points(difference[part]) for part in ("value", "low", "high"))
     return f"{value} points ({100 * difference['level']:g} % interval {low} to {high})"
 
 

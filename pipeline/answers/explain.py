@@ -147,7 +147,7 @@ class _Reading:
                 info = self.inquiry.members.catalogue.variable(node.name)
                 return info.long_name or info.standard_name.replace("_", " ") or info.name
             case Anomaly():
-                return f"the anomaly of {self.words(node.source, need)} (against the {self.period(node)} mean)"
+                return f"the anomaly of {self.words(node.source, need)} (against {self.mean(node)})"
             case Rolling():
                 length = steps_of(node.length, self.inquiry.timeline)
                 inner = Need(need.cells, max(0, need.start - length + 1), need.stop)
@@ -310,12 +310,16 @@ class _Reading:
         if note not in self.regions:
             self.regions.append(note)
 
-    def period(self, node: Anomaly) -> str:
-        """The reference that an anomaly is taken from."""
+    def mean(self, node: Anomaly) -> str:
+        """The mean that an anomaly is taken from."""
         model = self.inquiry.model
         if node.clim is None:
-            return self.inquiry.members.catalogue.reference
-        return model.label if model is not None and node.clim.source == "model" else reference_text(node.clim)
+            return f"the {self.inquiry.members.catalogue.reference} mean"
+        return (
+            f"the mean of {model.label}"
+            if model and node.clim.source == "model"
+            else f"the {reference_text(node.clim)} mean"
+        )
 
     @property
     def step(self) -> str:

@@ -5,6 +5,7 @@ Maps are worked through in bands of rows, so that memory does not grow with the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 
 from pipeline.answers.bounds import Bounds
 from pipeline.answers.contrast_field import CONTRAST, contrasted, described, summary
+from pipeline.answers.evaluate import evaluate
 from pipeline.answers.extent import span_of
 from pipeline.answers.headline import share_of_members
-from pipeline.answers.intervals import effective_trials, proportion_bounds
+from pipeline.answers.hindcasts import BATCH_VALUES
+from pipeline.answers.intervals import effective_trials, proportion_bounds, trials_with_fit
 from pipeline.answers.probability import Inquiry, nothing_known
 from pipeline.answers.trajectories import Need
 from pipeline.events.errors import QuestionError
@@ -28,12 +31,14 @@ Payload = dict[str, Any]
 BAND_VALUES = 4_000_000  # numbers of one variable that are held at once, 16 MB of float32
 
 
-def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset]:
+def answer_field(inquiry: Inquiry, *, level: float, refits: Sequence[Inquiry] = ()) -> tuple[Payload, xr.Dataset]:
     """Answer a ``map`` or ``series`` question.
 
     Args:
         inquiry: The question before its data.
         level: Coverage of intervals.
+        refits: The same question before members that were calibrated without one part of the hindcasts each; their
+            intervals then cover the fit of the calibration.
 
     Returns:
         The answer's own fields, and the chances with dims ``([scenario], latitude, longitude)`` or
@@ -46,7 +51,8 @@ def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset
     """
     if inquiry.question.given is not None:
         raise QuestionError("wrong_kind", "'given' works with prob, dist and value; not yet with map and series.")
-    field = _series(inquiry, level) if inquiry.question.ask == "series" else _map(inquiry, level)
+    worked = _series if inquiry.question.ask == "series" else _map
+    field = worked(inquiry, refits, level)
     chances = field["probability"]
     if not chances.notnull().any():
         raise nothing_known()
@@ -54,7 +60,9 @@ def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset
     place = "place to place" if inquiry.question.ask == "map" else "step to step"
     few, most = share_of_members(low), share_of_members(high)
     text = f"From {few} to {most} of {inquiry.count_members} members, varying from {place}."
+    covers = "members and calibration fit" if len(refits) > 1 else "sampling of members"
     told: Payload = {"min": low, "mean": float(chances.mean()), "max": high, "dims": list(chances.dims)}
+    told["interval"] = {"level": level, "covers": covers}
     if "difference" in field:
         gap = told["difference"] = summary(field, inquiry.scenarios, level=level)
         judged = f"each place judged alone by its {100 * level:g} % interval"
@@ -64,9 +72,13 @@ def answer_field(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.Dataset
     return {"headline": head, "field": told, "warnings": []}, field
 
 
-def _series(inquiry: Inquiry, level: float) -> xr.Dataset:
+def _series(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Dataset:
     """Chances step by step."""
-    event = inquiry.values(inquiry.question.subject)
+
+    def steps(asked: Inquiry) -> Bounds:
+        event = asked.values(asked.question.subject)
+        return event.apply(lambda side: side[:, :, np.newaxis, :, 0, 0])
+
     timeline = inquiry.timeline
     samples = [inquiry.climate.sample(inquiry.question.subject, None, clock=float(clock)) for clock in timeline.clock]
     base = np.array([sample.values.mean() for sample in samples])
@@ -74,20 +86,20 @@ def _series(inquiry: Inquiry, level: float) -> xr.Dataset:
         "lead_time": ("lead_time", np.arange(1, timeline.size + 1), {"units": timeline.unit}),
         "valid_time": ("lead_time", timeline.labels.values),
     }
-    counted = _counted(event.apply(lambda side: side[:, :, np.newaxis, :, 0, 0]), level=level)
+    counted = _counted(steps(inquiry), [_share(steps(refit)) for refit in refits], level=level)
     return _dataset(inquiry, {**counted, "base_rate": base[np.newaxis]}, ("lead_time",), coords, level=level)
 
 
-def _map(inquiry: Inquiry, level: float) -> xr.Dataset:
+def _map(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Dataset:
     """Chances cell by cell."""
     members = inquiry.members
     parts: list[dict[str, Array]] = []
     for band in bands(inquiry):
-        need = Need(band, 0, inquiry.timeline.size)
-        event = inquiry.climate.evaluate(inquiry.question.subject, need, members, inquiry.climate)
+        event = _in_band(inquiry, band)
+        refitted = [_share(_in_band(refit, band)) for refit in refits]
         sample = inquiry.climate.sample(inquiry.question.subject, band).values
-        parts.append({**_counted(event, level=level), "base_rate": sample.mean(axis=1)[:, 0]})
-        inquiry.forget()
+        parts.append({**_counted(event, refitted, level=level), "base_rate": sample.mean(axis=1)[:, 0]})
+        inquiry.climate.forget()
     joined = {name: np.concatenate([part[name] for part in parts], axis=-2) for name in parts[0]}
     coords = {
         "latitude": ("latitude", members.latitude, {"units": "degrees_north"}),
@@ -96,13 +108,25 @@ def _map(inquiry: Inquiry, level: float) -> xr.Dataset:
     return _dataset(inquiry, joined, ("latitude", "longitude"), coords, level=level)
 
 
+def _in_band(inquiry: Inquiry, band: Cells) -> Bounds:
+    """The event in every member, after which members and hindcasts are let go of."""
+    event = evaluate(inquiry.question.subject, Need(band, 0, inquiry.timeline.size), inquiry.members, inquiry.usual)
+    inquiry.members.forget()
+    if inquiry.model is not None:
+        inquiry.model.forget()
+    return event
+
+
 def bands(inquiry: Inquiry) -> list[Cells]:
     """The grid in bands of rows that fit in memory."""
     members = inquiry.members
     rows, columns = members.latitude.size, members.longitude.size
     start, stop = span_of(inquiry.question.subject, inquiry.timeline)
-    per_row = columns * inquiry.samples * (stop - start)
-    height = max(1, BAND_VALUES // per_row // members.rows_stored) * members.rows_stored
+    per_row = columns * (stop - start)
+    height = BAND_VALUES // (per_row * inquiry.samples)
+    if inquiry.model is not None:
+        height = min(height, BATCH_VALUES // (per_row * inquiry.model.samples))  # so that refits read hindcasts once
+    height = max(1, height // members.rows_stored) * members.rows_stored
     bands = []
     for start in range(0, rows, height):
         chosen = np.arange(start, min(start + height, rows))
@@ -112,26 +136,34 @@ def bands(inquiry: Inquiry) -> list[Cells]:
     return bands
 
 
-def _counted(event: Bounds, *, level: float) -> dict[str, Array]:
+def _counted(event: Bounds, refitted: Sequence[Array], *, level: float) -> dict[str, Array]:
     """Share of members with its interval, and of two scenarios their contrast; where no member is known, NaN.
 
     Args:
         event: Axes ``(scenario, member, sample, ...)``.
+        refitted: The share under each other calibration, ``(scenario, ...)``.
         level: Coverage of the intervals.
     """
     known = ~event.unknown
     came = event.low & known
-    valid = known.sum(axis=(1, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = came.sum(axis=(1, 2)) / valid
+    share = _share(event)
     trials = np.stack([effective_trials(*side) for side in zip(came, known, strict=True)])
+    if len(refitted) > 1:
+        trials = trials_with_fit(share, trials, np.stack(refitted))
     low, high = proportion_bounds(share, trials, level=level)
-    counted = {"probability": share, "low": low, "high": high, "members_valid": valid}
+    counted = {"probability": share, "low": low, "high": high, "members_valid": known.sum(axis=(1, 2))}
     if len(share) == 1:
         return counted
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = came.sum(axis=2) / known.sum(axis=2)
     return {**counted, **contrasted((share, low, high), shares)}
+
+
+def _share(event: Bounds) -> Array:
+    """The share of known samples with the event, ``(scenario, ...)``; NaN where none is known."""
+    known = ~event.unknown
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((event.low & known).sum(axis=(1, 2)) / known.sum(axis=(1, 2)))
 
 
 def _dataset(

@@ -106,9 +106,10 @@ def share_of_members(chance: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two chances in whole points, with its sign."""
-    whole = round(100 * difference)
-    return f"{whole:+d}" if whole else "0"
+    """A difference of two chances in whole points, with its sign: ``+30``, ``−5``, ``0``; the page's ``points`` too."""
+    whole = int(abs(100 * difference) + 0.5)
+    sign = "+" if difference > 0 else "−"
+    return f"{sign}{whole}" if whole else "0"
 
 
 def factor(ratio: float) -> str:

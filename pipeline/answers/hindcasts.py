@@ -53,17 +53,19 @@ def laid_out(like: Trajectories, later: Ints, read: Callable[[str, Need], Array]
     Args:
         like: The forecast's own members.
         later: How many steps later in the year than the forecast each start began, ``(start,)``.
-        read: Reads all leads of a variable, ``(start, member, lead, latitude, longitude)``.
+        read: Reads a variable at the hindcasts' own leads that are needed, as far as there are such,
+            ``(start, member, lead, latitude, longitude)``.
     """
 
     def shifted(name: str, need: Need) -> Array:
-        values = read(name, need)
-        if not later.any() and need.stop <= values.shape[2]:
-            laid = values[:, :, need.start : need.stop]
+        first, last = max(0, need.start - int(later.max())), max(1, need.stop - int(later.min()))
+        values = read(name, Need(need.cells, first, last))
+        if not later.any() and need.stop - need.start == values.shape[2]:
+            laid = values
         else:
             laid = np.full((*values.shape[:2], need.stop - need.start, *values.shape[3:]), np.nan, values.dtype)
             for row, ahead in enumerate(later):
-                leads = np.arange(need.start, need.stop) - ahead
+                leads = np.arange(need.start, need.stop) - ahead - first
                 inside = (leads >= 0) & (leads < values.shape[2])
                 laid[row][:, inside] = values[row][:, leads[inside]]
         return laid.reshape(1, -1, *laid.shape[2:])
@@ -73,7 +75,8 @@ def laid_out(like: Trajectories, later: Ints, read: Callable[[str, Need], Array]
 
 def members_of_starts(array: xr.DataArray, need: Need) -> Array:
     """Members of each start, ``(start, member, lead, latitude, longitude)``."""
-    return np.asarray(cut(array, need.cells).transpose("init_time", "member", "lead_time", ...).values)
+    some = cut(array.isel(lead_time=slice(need.start, need.stop)), need.cells)
+    return np.asarray(some.transpose("init_time", "member", "lead_time", ...).values)
 
 
 def in_batches(starts: int, like: Trajectories, need: Need, *, members: int, steps: int) -> list[slice]:

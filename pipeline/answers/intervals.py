@@ -1,6 +1,7 @@
 """Intervals for chances counted from members, for their differences and ratios, and for quantiles.
 
-They cover the sampling of members and nothing else: the error of the model behind the members is not in them.
+They cover the sampling of members and, where that is asked for, the fit of their calibration; the error of the model
+behind the members is not in them.
 """
 
 from __future__ import annotations
@@ -180,6 +181,30 @@ def effective_trials(event: NDArray[np.bool_], known: NDArray[np.bool_]) -> Floa
         trials = np.clip(share * (1 - share) / variance, members, total)
     is_one = (members < 2) | (share == 0) | (share == 1)
     return np.where(is_one, members, np.where(variance == 0, total, trials))
+
+
+def trials_with_fit(share: Floats, trials: Floats, refitted: Floats) -> Floats:
+    """As many fewer trials as make an interval cover the fit of the calibration too.
+
+    The variance of the share over calibrations that were each learnt without one part of the hindcasts, by the
+    jackknife, joins that of sampling the members.
+
+    Args:
+        share: Share of members with the event at each place.
+        trials: Independent trials behind it.
+        refitted: The share under each of the other calibrations, ``(fold, ...)``.
+
+    Returns:
+        Trials at each place; 0 where there were none.
+
+    Source:
+        Kott (2001), delete-a-group jackknife.
+    """
+    fit = (len(refitted) - 1) * refitted.var(axis=0)
+    likely = (share * trials + 0.5) / (trials + 1)
+    sampling = likely * (1 - likely)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(trials > 0, sampling / (sampling / trials + fit), 0.0)
 
 
 def paired_correlation(first: Floats, second: Floats) -> Floats:

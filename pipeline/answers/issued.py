@@ -17,7 +17,7 @@ from pipeline.answers.explain import explain
 from pipeline.answers.probability import Inquiry
 from pipeline.answers.remembered import recall, remember
 from pipeline.archive import open_archive
-from pipeline.direct import LastRead, calibrated_direct, open_direct
+from pipeline.direct import calibrated_direct, open_direct, readers_of
 from pipeline.ensembles import BACKGROUND, Kind
 from pipeline.errors import NothingIssuedError, TercileError
 from pipeline.events import parse, question_id
@@ -266,7 +266,7 @@ def _calibrated(workspace: Workspace, issue: Mapping[str, Any], kind: Kind, draw
     expected, deviation = (open_direct(workspace.reader("ensembles"), f"{path}/{kind}/{part}") for part in BACKGROUND)
     if expected is None or deviation is None or learnt is None:
         raise TercileError(f"ensembles: '{path}' has no background, so it cannot be calibrated.")
-    readers = {str(name): LastRead(drawn[name]) for name in learnt.data_vars}
+    readers = readers_of(drawn, (expected, deviation), learnt)
     folds = [None, *(int(fold) for fold in learnt["fold"].values if fold >= 0)]
     return [calibrated_direct(drawn, (expected, deviation), learnt, fold=fold, readers=readers) for fold in folds]
 

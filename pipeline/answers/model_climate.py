@@ -60,8 +60,8 @@ class ModelClimate:
 
     @property
     def label(self) -> str:
-        """The reference as answers name it: ``model:1981-2010 (30 hindcast starts)``."""
-        return f"model:{self.years.min()}-{self.years.max()} ({self.years.size} hindcast starts)"
+        """The reference as answers name it: ``model:1981-2010, 30 hindcast starts``."""
+        return f"model:{self.years.min()}-{self.years.max()}, {self.years.size} hindcast starts"
 
     @property
     def thin(self) -> str | None:
@@ -70,6 +70,11 @@ class ModelClimate:
         if count >= LEAST_YEARS:
             return None
         return f"The model's own climatology rests on {count} start years, fewer than {LEAST_YEARS}."
+
+    @property
+    def samples(self) -> int:
+        """How many numbers one step of one cell has."""
+        return self.years.size * self.hindcasts.sizes["member"]
 
     def judging(self, years: Ints) -> ModelClimate:
         """The same for hindcasts that began in these years, one entry for each start."""

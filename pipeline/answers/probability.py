@@ -20,7 +20,7 @@ from pipeline.answers.climate import Climate, Sample, Usual
 from pipeline.answers.evaluate import evaluate
 from pipeline.answers.extent import span_of
 from pipeline.answers.freshness import begun, earlier_starts, lineage, overdue, stored_members
-from pipeline.answers.intervals import Estimate, effective_trials, proportion_interval
+from pipeline.answers.intervals import Estimate, effective_trials, proportion_interval, trials_with_fit
 from pipeline.answers.model_climate import ModelClimate, model_climate
 from pipeline.answers.trajectories import Need, Record, Trajectories, ensemble_trajectories
 from pipeline.answers.windows import Timeline, timeline_of
@@ -257,21 +257,11 @@ def tally(event: NDArray[np.bool_], known: NDArray[np.bool_], considered: NDArra
 
 
 def widened(own: Tally, refitted: Sequence[Tally], *, level: float) -> Tally:
-    """A count whose interval covers the fit of the calibration too.
-
-    The variance of the share over calibrations that were each learnt without one part of the hindcasts, by the
-    jackknife, joins that of sampling the members; the interval is that of as many fewer members.
-
-    Source:
-        Kott (2001), delete-a-group jackknife.
-    """
+    """A count whose interval covers the fit of the calibration too, by :func:`trials_with_fit`."""
     if len(refitted) < 2:
         return own
     shares = np.array([other.chance.value for other in refitted])
-    fit = (shares.size - 1) * float(shares.var())
-    likely = (own.chance.value * own.effective + 0.5) / (own.effective + 1)
-    sampling = likely * (1 - likely)
-    effective = sampling / (sampling / own.effective + fit)
+    effective = float(trials_with_fit(np.asarray(own.chance.value), np.asarray(own.effective), shares))
     return replace(own, chance=proportion_interval(own.chance.value, effective, level=level))
 
 

@@ -77,7 +77,8 @@ class _Truth:
         key = (name, None if need.cells is None else need.cells.region)
         if key not in self._held:
             self._held[key] = cut(self.data[name], need.cells).load()
-        found = at_valid_times(self._held[key], hindcasts["valid_time"], what="record").where(hindcasts["unseen"])
+        some = hindcasts[["valid_time", "unseen"]].isel(lead_time=slice(need.start, need.stop))
+        found = at_valid_times(self._held[key], some["valid_time"], what="record").where(some["unseen"])
         return np.asarray(found.transpose("init_time", "lead_time", ...).values)[:, np.newaxis]
 
 

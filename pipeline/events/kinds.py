@@ -160,16 +160,13 @@ def _check_clauses(question: Question, kind: Kind) -> None:
 
 
 def _check_model_reference(question: Question) -> None:
-    """A model's own climatology is of one period in all of a question, and not yet of every cell of a map."""
+    """A model's own climatology is of one period in all of a question."""
     references = model_references(*question.parts)
     if len(references) > 1:
         text = (
             "A question takes one period of the model's own climatology: give 'clim=model' the same years throughout."
         )
         raise QuestionError("reference_period", text, where="clim=model")
-    if references and question.ask == "map":
-        text = "'clim=model' does not work with maps yet. Write .anom, or name a region."
-        raise QuestionError("reference_period", text, where="clim=model", try_=(".anom",))
 
 
 def _reduced(node: Reduction, kind: Kind) -> Kind:

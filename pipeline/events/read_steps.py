@@ -49,6 +49,8 @@ _STEPS = ("anom", "roll", *_REDUCERS, "first", "then", *_OPERATORS)
 _CLAUSES = ("exceeded", "not_exceeded", "return", "given", "scenario", "forecast")
 
 Parsed = TypeVar("Parsed")
+Pair = tuple[Question, Question]
+"""A question and what it is compared with."""
 
 
 def from_steps(plain: str | Mapping[str, Any]) -> Question:
@@ -78,14 +80,13 @@ def from_yaml(text: str) -> Question:
     Raises:
         QuestionError: Text that is not YAML, or not a question.
     """
-    plain = _plain_yaml(text)
-    if not isinstance(plain, str | Mapping):
-        raise QuestionError("parse", "A question in YAML is a mapping with 'event:', or one string.")
-    return from_steps(plain)
+    return _question(_plain_yaml(text))
 
 
-def batch_from_yaml(text: str) -> dict[str, Question]:
+def batch_from_yaml(text: str) -> dict[str, Question | Pair]:
     """Several questions from YAML: a mapping of names to questions, or a list of them.
+
+    An entry ``{ask: question, against: question}`` is two questions to compare.
 
     Raises:
         QuestionError: Text that is not YAML, or a question that cannot be read; ``where`` is its name.
@@ -95,12 +96,29 @@ def batch_from_yaml(text: str) -> dict[str, Question]:
     if not isinstance(named, Mapping) or not named:
         raise QuestionError("parse", "A file of questions is a mapping of names to questions, or a list of them.")
     found = {}
-    for name, question in named.items():
+    for name, entry in named.items():
         try:
-            found[str(name)] = from_steps(question)
+            found[str(name)] = _entry(entry)
         except QuestionError as error:
             raise QuestionError(error.code, f"{name}: {error.text}", where=str(name), try_=error.try_) from error
     return found
+
+
+def _entry(plain: object) -> Question | Pair:
+    """A question of a file, or two to compare."""
+    if not isinstance(plain, Mapping) or "against" not in plain:
+        return _question(plain)
+    if set(plain) != {"ask", "against"}:
+        keys = ", ".join(map(str, plain))
+        text = f"A comparison is 'ask: question' and 'against: question', each as text or steps; found {keys}."
+        raise QuestionError("parse", text, where="against")
+    return _question(plain["ask"]), _question(plain["against"])
+
+
+def _question(plain: object) -> Question:
+    if not isinstance(plain, str | Mapping):
+        raise QuestionError("parse", "A question in YAML is a mapping with 'event:', or one string.")
+    return from_steps(plain)
 
 
 def _plain_yaml(text: str) -> object:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.answers.headline import points
 from pipeline.reporting.scoreboard import Score, tally
 
 
@@ -204,13 +205,9 @@ def _base_text(base: Mapping[str, Any]) -> str:
 def _comparison(difference: Mapping[str, Any]) -> str:
     if difference.get("value") is None:
         return ""
-    points = [_signed_points(difference.get(end)) for end in ("value", "low", "high")]
-    level = 100 * difference.get("level", 0.9)
-    return f"Difference: {points[0]} points ({level:.0f} % interval {points[1]} to {points[2]})."
-
-
-def _signed_points(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:+.0f}".replace("-", "−")
+    ends = (difference.get(end) for end in ("value", "low", "high"))
+    value, low, high = ("unknown" if end is None else points(end) for end in ends)
+    return f"Difference: {value} points ({100 * difference.get('level', 0.9):.0f} % interval {low} to {high})."
 
 
 def _calibration_text(calibration: Mapping[str, Any]) -> str:

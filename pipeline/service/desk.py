@@ -17,7 +17,7 @@ from pipeline.answers.answer import Answer
 from pipeline.answers.issued import Issued, Skill, open_issued
 from pipeline.errors import TercileError
 from pipeline.events import question_id
-from pipeline.events.tree import Question
+from pipeline.events.tree import Question, model_references
 from pipeline.service.jobs import Jobs
 from pipeline.service.limits import Limits
 from pipeline.service.problems import ServiceError
@@ -124,9 +124,12 @@ class Desk:
         """Why a question is no answer to wait for, if so; only maps read more than their own cells."""
         if question.ask != "map":
             return None
-        sizes = self.issued().ensemble.sizes
+        issued = self.issued()
+        sizes = issued.ensemble.sizes
         each = sizes["latitude"] * sizes["longitude"] * sizes["lead_time"] * sizes["member"]
-        read = 4 * each * max(1, len(question.scenarios))
+        compared = issued.hindcasts if model_references(*question.parts) else None
+        starts = 0 if compared is None else compared.sizes["init_time"] * (1 + len(issued.refits))
+        read = 4 * each * (max(1, len(question.scenarios)) + starts)
         text = f"This map reads {read / 1e9:.1f} GB: about {read / self.limits.read_rate:.0f} s."
         if read > self.limits.read_job:
             raise ServiceError(413, "too_big", f"{text} Ask for it with `tercile ask`.")

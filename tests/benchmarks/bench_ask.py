@@ -29,7 +29,7 @@ from pipeline.ensembles import EnsembleWriter, Layout, write_piece
 from pipeline.events import kinds
 from pipeline.periods import Cadence
 from pipeline.pinned import _repository, committed
-from pipeline.products import publish_issue, publish_reference
+from pipeline.products import publish_calibration, publish_issue, publish_reference
 from pipeline.workspace import Workspace
 
 CADENCE = Cadence("months")
@@ -54,6 +54,8 @@ AT_MOST = {
     "polygon_compound_run_p95_ms": 1000,
     "map_p95_ms": 1500,
     "map_over_reading": 1.3,
+    "map_calibrated_p95_ms": 1500,
+    "map_calibrated_over_reading": 1.3,
     "skill_first_point_ms": 3000,
     "skill_first_region_ms": 3000,
     "skill_cached_p95_ms": 50,
@@ -68,8 +70,11 @@ AT_MOST = {
 AT_LEAST = {"plain_xarray_map_over_ours": 3, "plain_xarray_point_over_ours": 30}
 
 
-def build(root, *, latitudes, longitudes, members, names, hindcasts=0):
-    """A workspace that has issued a forecast of noise, with hindcasts and the record to judge them by."""
+def build(root, *, latitudes, longitudes, members, names, hindcasts=0, folds=0):
+    """A workspace that has issued a forecast of noise, with hindcasts and the record to judge them by.
+
+    With ``folds`` it has a calibration too, which was learnt without each of them in turn.
+    """
     workspace = Workspace(root)
     latitude, longitude = np.linspace(-90, 90, latitudes), np.arange(longitudes) * 360 / longitudes
     months = [cftime.datetime(FIRST + m // 12, m % 12 + 1, 1, calendar="noleap") for m in range(12 * YEARS + 1)]
@@ -90,8 +95,21 @@ def build(root, *, latitudes, longitudes, members, names, hindcasts=0):
         _write(workspace, truth, starts, kind="hindcast", members=members)
     _write(workspace, truth, [months[-1]], kind="forecast", members=members)
     publish_reference(workspace, truth.isel(time=slice(12 * 10, 12 * 40)), group="obs", content="noise")
+    if folds:
+        about = {"content": "noise", "hindcasts": 40, "folds": [f"fold {fold}" for fold in range(folds)]}
+        publish_calibration(workspace, _calibration(truth, names, folds), model="noise", fingerprint="abc", about=about)
     publish_issue(workspace, _issue(names))
     return workspace
+
+
+def _calibration(truth, names, folds):
+    """Coefficients near 0, 1 and 1 that differ between folds, leads, seasons and cells."""
+    dims = ("coefficient", "fold", "lead_time", "season", "latitude", "longitude")
+    shape = (3, 1 + folds, LEADS, 4, truth.sizes["latitude"], truth.sizes["longitude"])
+    values = 0.02 * np.random.default_rng(3).standard_normal(shape, dtype="float32")
+    values += np.array([0, 1, 1], dtype="float32").reshape(3, 1, 1, 1, 1, 1)
+    coords = {"coefficient": ["alpha", "beta", "tau"], "fold": [-1, *range(folds)]}
+    return xr.Dataset({name: (dims, values, {"transform": "none"}) for name in names}, coords)
 
 
 def _noise(rng, shape):
@@ -112,7 +130,9 @@ def _write(workspace, truth, starts, *, kind, members):
         fork = base.fork()
         for piece in plan.pieces():
             fields = {name: _noise(rng, shape) for name in template.data_vars}
-            write_piece(fork.store, pen.path, piece, piece.init, fields, members=members, forced=False)
+            background = [{name: np.full(shape[1:], value) for name in fields} for value in (285, 1)]
+            whole = {"members": members, "forced": False, "background": background}
+            write_piece(fork.store, pen.path, piece, piece.init, fields, **whole)
         pen.commit([fork], range(len(starts)))
 
 
@@ -176,19 +196,28 @@ def latencies(workspace):
     }
 
 
-def maps(workspace):
-    """A map of one window against reading and decompressing the bytes that it needs, in turn."""
+def maps(workspace, *, name="map", is_calibrated=False):
+    """A map of one window against reading and decompressing the bytes that it needs, in turn.
 
-    def bare():
-        for store, path in (("ensembles", "noise/abc/forecast/tas"), ("products", "reference/tas")):
+    Where members are calibrated these are also the background's and the coefficients' of every fold.
+    """
+    ensemble, learnt = "noise/abc/forecast", "calibration/noise/abc/tas"
+    parts = [("ensembles", f"{ensemble}/tas"), ("products", "reference/tas")]
+    if is_calibrated:
+        parts += [("ensembles", f"{ensemble}/expected/tas"), ("ensembles", f"{ensemble}/deviation/tas")]
+        parts.append(("products", learnt))
+
+    def bare(first):
+        for store, path in parts:
             array = zarr.open_array(workspace.reader(store), path=path, mode="r")
-            _ = array[0, :3] if array.ndim == 5 else array[:]
+            leads = slice(first, first + 3)
+            _ = array[0, leads] if path.startswith(ensemble) else array[:, :, leads] if path == learnt else array[:]
 
     asked, read = [], []
     for number in range(8):
-        asked += times(lambda _, n=number: ask(workspace, MAP.format(f"{n % 8 + 1}..{n % 8 + 3}")), 1)
-        read += times(lambda _: bare(), 1)
-    return {"map_p95_ms": p95(asked), "map_over_reading": round(float(np.median(asked) / np.median(read)), 2)}
+        asked += times(lambda _, n=number: ask(workspace, MAP.format(f"{n + 1}..{n + 3}")), 1)
+        read += times(lambda _, n=number: bare(n), 1)
+    return {f"{name}_p95_ms": p95(asked), f"{name}_over_reading": round(float(np.median(asked) / np.median(read)), 2)}
 
 
 def plain_xarray(workspace, folder):
@@ -340,7 +369,7 @@ def main():
     parser.add_argument("--out", type=Path)
     parser.add_argument("--folder", type=Path, help="Where the stores are made. [default: a temporary folder]")
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--only", nargs="*", default=["wide", "skill", "members"])
+    parser.add_argument("--only", nargs="*", default=["wide", "calibrated", "skill", "members"])
     asked = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory(dir=asked.folder) as temporary:
@@ -348,6 +377,10 @@ def main():
         if "wide" in asked.only:
             wide = build(folder / "wide", latitudes=181, longitudes=360, members=50, names=["tas", "pr"])
             found |= latencies(wide) | maps(wide) | plain_xarray(wide, folder) | clients(wide, seconds=asked.seconds)
+        if "calibrated" in asked.only:
+            grid = {"latitudes": 181, "longitudes": 360, "members": 50, "names": ["tas"]}
+            calibrated = build(folder / "calibrated", **grid, folds=6)
+            found |= maps(calibrated, name="map_calibrated", is_calibrated=True)
         if "skill" in asked.only:
             system = build(
                 folder / "system", latitudes=73, longitudes=144, members=50, names=["tas", "pr"], hindcasts=40

@@ -1,6 +1,7 @@
 // The answer as a card: headline, number line, dots, chips, warnings; and the links that take it elsewhere.
 
 import { differenceLine, numberLine, percent, swatch } from "./charts.js";
+import { points } from "./layers.js";
 
 const factor = (ratio) => Number(ratio.toPrecision(2)).toString(); // 2.1, 170
 const VERDICTS = {
@@ -85,7 +86,6 @@ function dots(members) {
 }
 
 function difference({ difference: gap, probability_ratio: ratio }, [one, other]) {
-  const points = (share) => `${share >= 0 ? "+" : "−"}${Math.abs(100 * share).toFixed(0)}`;
   const ends = ratio.high === null ? `interval from ${factor(ratio.low)}` : `interval ${factor(ratio.low)} to ${factor(ratio.high)}`;
   const chance = ratio.value === null ? ` ${ratio.value_reason} The ratio is at least ${factor(ratio.low)}.` : ` ${one} has ${factor(ratio.value)} times the chance of ${other} (${ends}).`;
   const how = gap.method.includes("paired") ? "Members are the same futures in both, so they are compared in pairs." : "Members were drawn apart, so they are compared as independent.";

@@ -5,7 +5,7 @@ import { percent } from "./charts.js";
 const NO_SKILL = [2, 3]; // places of "no_evidence" and "worse_than_climatology" in the flags of skill_verdict
 const UNCLEAR = 1, CLEAR = 2; // places of "no_clear_difference" and "clear_difference" in those of difference_verdict
 
-export const points = (share) => { const whole = Math.round(100 * share); return `${whole > 0 ? "+" : whole < 0 ? "−" : ""}${Math.abs(whole)}`; };
+export const points = (share) => { const whole = Math.round(Math.abs(100 * share)); return whole ? `${share > 0 ? "+" : "−"}${whole}` : "0"; };
 
 export function layersOf(found) {
   // By name; of two scenarios first their difference.
