@@ -28,8 +28,7 @@ demo: $(VENV)/.installed  ## the whole road on real scenario data, in minutes
 
 test: $(VENV)/.installed  ## the whole test suite
 	@echo "==> tests"
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15 -m "not slow" --ignore tests/test_in_time.py $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest tests/test_in_time.py
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check .

@@ -8,9 +8,9 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.experiment import Experiment
 from flows.progress import Reporter
-from flows.system import known_extent, source_hash
+from flows.system import known_extent, origins_of, source_hash
 from pipeline.archive import Ingested, ingest
-from pipeline.errors import InputRefusedError
+from pipeline.errors import InputRefusedError, SourceChangedError
 from pipeline.intake.checks import Checks
 from pipeline.intake.provenance import with_spans
 from pipeline.workspace import Workspace, write_whole
@@ -33,14 +33,15 @@ def ingest_group(experiment: Experiment, workspace: Workspace, group: str) -> In
     """Read one source, put it through the gates, and bring its group of the archive up to date.
 
     Raises:
-        InputRefusedError: A gate blocks, or the source changed while it was read; nothing of it was kept.
+        InputRefusedError: A gate blocks; nothing was kept.
+        SourceChangedError: The source changed while it was read; nothing was kept.
     """
     source, variables = experiment.sources[group], experiment.described()
     checks = Checks(variables, experiment.gates, source=group)
-    origins = [origin.record() for origin in source.origins()]
+    origins = origins_of(experiment, group)
     dataset = source.read(variables)
     record = {
-        "source_hash": source_hash(experiment, group),
+        "source_hash": source_hash(experiment, group, origins),
         "kind": source.kind,
         "attribution": source.attribution,
         "extent": known_extent(dataset),
@@ -49,11 +50,13 @@ def ingest_group(experiment: Experiment, workspace: Workspace, group: str) -> In
     }
 
     def confirm() -> None:
-        if [origin.record() for origin in source.origins()] != origins:
-            raise InputRefusedError(f"{group}: the source changed while it was read. Run the same command again.")
+        if origins_of(experiment, group) != origins:
+            raise SourceChangedError(f"{group}: the source changed while it was read. Run the same command again.")
 
     try:
         return ingest(workspace, dataset, group=group, provenance=[record], checks=checks, confirm=confirm)
+    except SourceChangedError:
+        raise  # confirmed already
     except InputRefusedError:
         confirm()  # a gate may have found nothing but two states of one source
         raise

@@ -9,7 +9,7 @@ import zarr
 
 from flows.experiment import Experiment
 from flows.starts import Starts, forecasts, hindcasts
-from flows.system import System, source_hash
+from flows.system import System, origins_of, source_hash
 from models.card import has_card
 from pipeline.products import find_issue, open_calibration
 from pipeline.workspace import Workspace, write_whole
@@ -26,7 +26,8 @@ def pending_ingest(experiment: Experiment, workspace: Workspace) -> list[str]:
         return list(experiment.sources)
     root = zarr.open_group(workspace.reader("archive"), mode="r")
     last = {group: json.loads(str(root[group].attrs["provenance"]))[-1]["source_hash"] for group in held}
-    return [group for group in experiment.sources if last.get(group) != source_hash(experiment, group)]
+    sources = {group: source_hash(experiment, group, origins_of(experiment, group)) for group in experiment.sources}
+    return [group for group, now in sources.items() if last.get(group) != now]
 
 
 def pending_train(experiment: Experiment, workspace: Workspace) -> list[str]:

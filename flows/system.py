@@ -359,12 +359,15 @@ def least(scores: Mapping[str, float], *, reference: str) -> str:
     return min(tied, key=lambda name: (name == reference, scores[name]))
 
 
-def source_hash(experiment: Experiment, group: str) -> str:
+def origins_of(experiment: Experiment, group: str) -> list[dict[str, Any]]:
+    """What a source's files are now; asks for each of them, over the network too."""
+    return [origin.record() for origin in experiment.sources[group].origins()]
+
+
+def source_hash(experiment: Experiment, group: str, origins: list[dict[str, Any]]) -> str:
     """Hash of a source's description and its files' checksums: equal means nothing to ingest."""
-    source = experiment.sources[group]
-    origins = [origin.record() for origin in source.origins()]
     described = {name: vars(variable) for name, variable in experiment.described().items()}
-    return _digest([source.model_dump(mode="json"), origins, described])
+    return _digest([experiment.sources[group].model_dump(mode="json"), origins, described])
 
 
 def known_extent(dataset: xr.Dataset) -> str:

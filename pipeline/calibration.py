@@ -59,7 +59,7 @@ class Learnt:
         coefficients: α, β and τ in deviations of the background, dims ``(coefficient, fold, lead_time, season, [level],
             latitude, longitude)``. Fold -1 is learnt on all hindcasts, fold *n* without those of fold *n*. One lead
             stands for all where leads were learnt together; one season where a step is a year.
-        summary: For each lead what was learnt over the area, as plain numbers.
+        summary: For each lead what forecasts get over the area, as plain numbers.
     """
 
     coefficients: xr.DataArray
@@ -165,7 +165,7 @@ def fit_calibration(
         kept[0] = kept[0] * np.array([1.0, 1.0, narrower])[:, None, None]
         found.append(np.stack(kept, axis=1))
         ends = {"lead_first": int(numbers[own[0]]), "lead_last": int(numbers[own[-1]])}
-        summary.append(_told(table, *choices[0]) | {"narrower": narrower} | ends)
+        summary.append(_told(table, *choices[0], narrower) | ends)
     values = np.stack(found, axis=2).reshape(len(COEFFICIENTS), 1 + len(folds), len(found), seasons, *shape)
     dims = ("coefficient", "fold", "lead_time", "season", *space)
     coords = {"coefficient": list(COEFFICIENTS), "fold": np.concatenate([[-1], folds])}
@@ -506,14 +506,15 @@ def _narrower(table: _Table, seen: float) -> float:
     return float(np.sqrt((1.0 + seen * excess) / (1.0 + excess))) if excess > 0 else 1.0
 
 
-def _told(table: _Table, choice: _Choice, scores: dict[str, float]) -> dict[str, Any]:
-    """What was learnt, over the area, in numbers for people."""
+def _told(table: _Table, choice: _Choice, scores: dict[str, float], narrower: float) -> dict[str, Any]:
+    """What forecasts get, over the area, in numbers for people; τ is what is applied, so ``narrower`` is in it."""
     whole = _coefficients(_moments(table), replace(choice, shrinkage=np.inf))
     alpha, beta, tau = (float(values.mean()) for values in whole)
     return {
         "alpha": alpha,
         "beta": beta,
-        "tau": tau,
+        "tau": tau * narrower,
+        "narrower": narrower,
         "beta_kept": choice.reduction,
         "left_alone": choice.leaves_alone,
         "shrinkage": None if np.isinf(choice.shrinkage) else choice.shrinkage,

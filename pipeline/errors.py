@@ -11,6 +11,10 @@ class InputRefusedError(TercileError):
     """Data did not pass a gate; nothing of it entered the archive."""
 
 
+class SourceChangedError(InputRefusedError):
+    """What was read is of two states of one source."""
+
+
 class WorkspaceMismatchError(TercileError):
     """The workspace holds something else than this experiment would write."""
 

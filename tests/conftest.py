@@ -12,6 +12,15 @@ import yaml
 
 from tests.command import tercile
 
+LONGEST = ("demo", "run", "cli", "hindcast", "calibration", "deploy", "conditions", "explorer", "verify_flow")
+"""Files that take long for the number of their tests, the longest first."""
+
+
+def pytest_collection_modifyitems(items):
+    """Longest files first: two processes that take file after file then end together."""
+    place = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
 
 def monthly_record(*, years=12, first=1990, calendar="standard", latitudes=5, longitudes=7, seed=3, realizations=0):
     """An AR(1) field with an annual cycle and one cell of land, monthly, K, as a well-kept NetCDF file has it."""

@@ -126,6 +126,17 @@ def test_forecasts_of_a_fit_on_more_years_are_spread_less_than_its_hindcasts_err
     xr.testing.assert_identical(*hindcast)
 
 
+def test_the_summary_tells_the_coefficients_that_forecasts_get():
+    data, expected, deviation = system(stretch=0.5)
+    error = 0.7 * np.random.default_rng(7).standard_normal((STARTS, 1, *CELLS))
+    learnt = learn(data.assign(truth=data["truth"] + error), expected, deviation, seen=0.6)
+    spread_by_members = applied(learnt, data, expected, deviation).std("member") / data["x"].std("member")
+    for lead, row in enumerate(learnt.summary):
+        assert row["narrower"] < 0.95
+        assert row["shrinkage"] is None  # one number for the whole area, so that there is one to compare with
+        assert row["tau"] == pytest.approx(float(spread_by_members.isel(lead_time=lead).mean()), rel=1e-4)
+
+
 def test_without_skill_it_goes_back_to_the_climatology():
     data, expected, deviation = system(seed=3)
     scrambled = data.assign(truth=data["truth"].roll(init_time=40))

@@ -77,6 +77,13 @@ def test_run_says_what_it_does_and_where_the_report_is(small):
     assert (folder / "workspaces/small/reports/index.html").exists()
 
 
+def test_a_second_run_ends_within_ten_seconds(small):
+    start = time.perf_counter()
+    done = tercile("run", "small.yaml", cwd=small[0])
+    assert time.perf_counter() - start < 10
+    assert "nothing to do" in done.stderr
+
+
 def test_ask_answers_from_the_store(small):
     question = "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > 280 K"
     done = tercile("ask", question, cwd=small[0])

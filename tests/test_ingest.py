@@ -13,7 +13,7 @@ from flows.ingest_plan import plan_ingest
 from flows.plan import pending_ingest
 from flows.system import System
 from pipeline.archive import ingest, open_archive
-from pipeline.errors import InputRefusedError, TercileError
+from pipeline.errors import InputRefusedError, SourceChangedError, TercileError
 from pipeline.events.parse import parse
 from pipeline.intake.inventory import take_inventory
 from pipeline.intake.provenance import read_records, step_record
@@ -141,9 +141,12 @@ def test_a_source_that_changes_under_the_reader_is_refused(files, workspace, mon
         look(checks, block)
 
     monkeypatch.setattr(Checks, "look", look_and_change)
-    with pytest.raises(InputRefusedError, match="the source changed while it was read"):
+    asked, origins = [], FilesSource.origins
+    monkeypatch.setattr(FilesSource, "origins", lambda source: asked.append(source) or origins(source))
+    with pytest.raises(SourceChangedError, match="the source changed while it was read"):
         ingest_group(experiment(files), workspace, "obs")
     assert workspace.groups("archive") == []
+    assert len(asked) == 2  # before reading and after it
 
 
 def test_a_store_that_is_written_anew_between_two_requests_is_refused(tmp_path, workspace):
