@@ -77,11 +77,14 @@ def test_run_says_what_it_does_and_where_the_report_is(small):
     assert (folder / "workspaces/small/reports/index.html").exists()
 
 
-def test_a_second_run_ends_within_ten_seconds(small):
-    start = time.perf_counter()
+def test_a_second_run_takes_less_than_ten_seconds(small):
+    """Of processor time, its own processes' too: other tests run beside this one."""
+    before = os.times()
     done = tercile("run", "small.yaml", cwd=small[0])
-    assert time.perf_counter() - start < 10
+    after = os.times()
     assert "nothing to do" in done.stderr
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert 1 < spent < 10
 
 
 def test_ask_answers_from_the_store(small):
