@@ -113,7 +113,9 @@ def _record(system: System) -> xr.Dataset:
     names = list(system.experiment.variables)
     if not groups:
         return _one(system.fields(system.experiment.lead_group))[names]
-    return xr.concat([_one(system.fields(group))[names] for group in groups], xr.Variable("scenario", groups), join="outer")
+    return xr.concat(
+        [_one(system.fields(group))[names] for group in groups], xr.Variable("scenario", groups), join="outer"
+    )
 
 
 def _one(fields: xr.Dataset) -> xr.Dataset:

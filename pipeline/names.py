@@ -253,7 +253,11 @@ def _convert(
     refuse_no_fixed_time(variable.name, units)
     span = accumulated.get(variable.name)
     hours = 1 / 3600 if span == "period" else span
-    factor, offset = conversion(units, variable.units) if hours is None else (amount_to_flux(units, hours), 0.0)
+    of = f"variable '{variable.name}' ('{array.name}' of the source)"
+    if hours is None:
+        factor, offset = conversion(units, variable.units, of=of)
+    else:
+        factor, offset = amount_to_flux(units, hours, of=of), 0.0
     converted = array if (factor, offset) == (1.0, 0.0) else array * factor + offset
     attrs = variable.attrs() | {"cell_methods": array.attrs.get("cell_methods", "time: mean")}
     attrs |= {} if hours is None else {"cell_methods": "time: mean"}

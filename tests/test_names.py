@@ -70,6 +70,15 @@ def test_units_are_converted_and_never_guessed():
         canonical(celsius, variables=only("sst"), spelling={})
 
 
+def test_units_of_another_quantity_are_refused_by_the_variables_name():
+    raw = monthly_record().rename(sst="tos")
+    raw["tos"].attrs["units"] = "m2 s-2"
+    with pytest.raises(
+        InputRefusedError, match=r"variable 'sst' \('tos' of the source\): cannot convert 'm2 s-2' to 'K'"
+    ):
+        canonical(raw, variables=only("sst"), spelling={})
+
+
 def test_conversion_golden_numbers():
     assert conversion("hPa", "Pa") == pytest.approx((100, 0))
     assert conversion("degC", "K") == pytest.approx((1, 273.15))
