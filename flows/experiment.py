@@ -5,7 +5,7 @@ Importing this module loads neither torch nor Prefect.
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.config import AnyModelConfig
 from pipeline.background import BackgroundConfig, WarmingConfig
 from pipeline.errors import TercileError
+from pipeline.events.parse import parse, parse_region
 from pipeline.intake.checks import GateConfig, check_settings
 from pipeline.names import VARIABLES, Variable, known_variable, nearest
 from pipeline.sources import Source
@@ -223,6 +224,13 @@ class Experiment(Part):
         return as_of if as_of is None or as_of.tzinfo else as_of.replace(tzinfo=UTC)
 
     @model_validator(mode="after")
+    def _legible(self) -> Self:
+        """Regions and questions can be read: a slip in one is told before anything runs, not after hours of it."""
+        _read_all("regions", self.regions, parse_region)
+        _read_all("events", self.events, parse)
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_settings(self.gates)
         issuing = [] if self.forecast.model == BEST else [self.forecast.model]
@@ -302,6 +310,15 @@ def ready_experiments() -> dict[str, str]:
         if item.name.endswith(".yaml"):
             found[item.name.removesuffix(".yaml")] = str(yaml.safe_load(item.read_text()).get("title", ""))
     return dict(sorted(found.items()))
+
+
+def _read_all(key: str, texts: Mapping[str, str], read: Callable[[str], object]) -> None:
+    """Refuse the first text that cannot be read, by its place."""
+    for name, text in texts.items():
+        try:
+            read(text)
+        except TercileError as error:
+            raise ValueError(f"{key}.{name}: {error}") from error
 
 
 class _Loader(yaml.SafeLoader):

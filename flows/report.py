@@ -16,6 +16,8 @@ from flows.progress import Reporter
 from flows.system import System
 from flows.verify import is_calibrated, opened
 from pipeline.answers.issued import ask
+from pipeline.errors import TercileError
+from pipeline.events.errors import QuestionError
 from pipeline.judging.evidence import read_evidence
 from pipeline.products import read_issue
 from pipeline.reporting.report import Report, Source, write_report
@@ -36,22 +38,39 @@ def report_flow(experiment: Experiment, workspace: Workspace, todo: list[str], r
 
 
 def make_report(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> Path:
-    """Write ``reports/index.html`` and ``reports/answers.json``; nothing is left half-written."""
+    """Write ``reports/index.html`` and ``reports/answers.json``; nothing is left half-written.
+
+    Raises:
+        TercileError: Questions that this forecast cannot answer; the page is there, with the others and why.
+    """
     system = System(experiment, workspace)
-    answers = {name: ask(workspace, text).to_json() for name, text in experiment.events.items()}
+    answers, refused = _answers(experiment, workspace)
     headlines = [f"{answer['question']['reads_as']}\n  {answer['headline']['text']}" for answer in answers.values()]
     content = {"headlines": headlines, "answers": answers}
     write_whole(workspace.reports / "answers.json", json.dumps(content, indent=2, default=str))
-    contents = _contents(system, list(answers.values()), reporter)
+    contents = _contents(system, list(answers.values()), refused, reporter)
     page = write_report(workspace.reports / "index.html", report=contents)
+    if refused:
+        raise TercileError(f"{page} is written without what could not be answered.\n  " + "\n  ".join(refused))
     remember(workspace, report=system.report_hash)
     return page
+
+
+def _answers(experiment: Experiment, workspace: Workspace) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Answers by name, and a sentence for each question that is refused."""
+    answers, refused = {}, []
+    for name, text in experiment.events.items():
+        try:
+            answers[name] = ask(workspace, text).to_json()
+        except QuestionError as error:
+            refused.append(f"events.{name}: {error}")
+    return answers, refused
 
 
 report_task = task(name="write report", cache_policy=NO_CACHE)(make_report)
 
 
-def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter) -> Report:
+def _contents(system: System, answers: list[dict[str, Any]], refused: list[str], reporter: Reporter) -> Report:
     experiment, issue, issuing = system.experiment, read_issue(system.workspace), system.issuing
     calibrated = is_calibrated(system, issuing)
     evidence = system.workspace.reports / "evidence.nc"
@@ -68,7 +87,7 @@ def _contents(system: System, answers: list[dict[str, Any]], reporter: Reporter)
         scorecard=json.loads((system.workspace.reports / "scorecard.json").read_text()),
         answers=answers,
         cards=[_card(system, name) for name in experiment.models],
-        warnings=[*_own_pathways(issue["pathways"]), *_lost_snapshots(system)],
+        warnings=[*refused, *_own_pathways(issue["pathways"]), *_lost_snapshots(system)],
         points=experiment.points,
         record_name="climate model run" if experiment.forecast.scenarios else "observations",
         evidence=read_evidence(evidence),
@@ -94,7 +113,9 @@ def _record(system: System) -> xr.Dataset:
     names = list(system.experiment.variables)
     if not groups:
         return _one(system.fields(system.experiment.lead_group))[names]
-    return xr.concat([_one(system.fields(group))[names] for group in groups], xr.Variable("scenario", groups))
+    return xr.concat(
+        [_one(system.fields(group))[names] for group in groups], xr.Variable("scenario", groups), join="outer"
+    )
 
 
 def _one(fields: xr.Dataset) -> xr.Dataset:

@@ -253,7 +253,11 @@ def _convert(
     refuse_no_fixed_time(variable.name, units)
     span = accumulated.get(variable.name)
     hours = 1 / 3600 if span == "period" else span
-    factor, offset = conversion(units, variable.units) if hours is None else (amount_to_flux(units, hours), 0.0)
+    of = f"variable '{variable.name}' ('{array.name}' of the source)"
+    if hours is None:
+        factor, offset = conversion(units, variable.units, of=of)
+    else:
+        factor, offset = amount_to_flux(units, hours, of=of), 0.0
     converted = array if (factor, offset) == (1.0, 0.0) else array * factor + offset
     attrs = variable.attrs() | {"cell_methods": array.attrs.get("cell_methods", "time: mean")}
     attrs |= {} if hours is None else {"cell_methods": "time: mean"}
@@ -290,20 +294,33 @@ def _ordered(dataset: xr.Dataset) -> xr.Dataset:
             f"values with `select: {{{foreign[0]}: VALUE}}` in the source."
         )
     dataset = _ascending(dataset, "latitude")
-    west = float(dataset["longitude"].min())
-    turned = (dataset["longitude"] - west) % 360 + west
-    dataset = dataset.assign_coords(longitude=turned)
+    dataset = dataset.assign_coords(longitude=_counted_eastward(dataset["longitude"]))
     if dataset.indexes["longitude"].has_duplicates:
         dataset = dataset.drop_duplicates("longitude")
     dataset = _ascending(dataset, "longitude")
-    if (
-        float(dataset["longitude"][0]) >= 360
-        or float(dataset["longitude"][-1]) >= 360 > float(dataset["longitude"][0]) > 0
-    ):
-        dataset = _ascending(dataset.assign_coords(longitude=dataset["longitude"] % 360), "longitude")
     dataset["latitude"].attrs = {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
     dataset["longitude"].attrs = {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
     return dataset
+
+
+def _counted_eastward(longitude: xr.DataArray) -> xr.DataArray:
+    """Longitudes without a hole, each below 360.
+
+    The circle begins where the source begins it; an area begins at its western edge, be that east or west of the seam
+    of the source's spelling: 350, 355, 0, 5 is -10, -5, 0, 5.
+    """
+    spelled = longitude.astype("float64")
+    west = float(spelled.min())
+    east_of = (spelled - west) % 360
+    around = np.unique(east_of)
+    gaps = np.diff(around, prepend=around[-1] - 360)
+    is_circle = gaps.max() < 1.5 * np.median(gaps)
+    if gaps.max() > 1.5 * gaps[0]:
+        edge = around[gaps.argmax()]
+        west, east_of = west + edge, (east_of - edge) % 360
+    counted = east_of + west
+    beyond = 360 * np.floor(counted.max().item() / 360)
+    return counted % 360 if beyond > 0 and is_circle else counted - max(beyond, 0.0)
 
 
 def _ascending(dataset: xr.Dataset, name: str) -> xr.Dataset:

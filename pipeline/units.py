@@ -27,8 +27,8 @@ WATER = "kg m-2 s-1"
 AMOUNT = " It may be an amount: say over how many hours with `accumulated`, or `period` for each step's own total."
 
 
-def conversion(source: str, target: str) -> tuple[float, float]:
-    """Factor and offset that take values in ``source`` units to ``target`` units.
+def conversion(source: str, target: str, *, of: str = "units") -> tuple[float, float]:
+    """Factor and offset that take values in ``source`` units to ``target`` units; a refusal names what they are ``of``.
 
     Raises:
         InputRefusedError: Unknown units, or units of another quantity.
@@ -49,11 +49,11 @@ def conversion(source: str, target: str) -> tuple[float, float]:
         else ""
     )
     raise InputRefusedError(
-        f"[known_units] units: cannot convert '{source}' to '{target}' ({refusal}).{hint}"
+        f"[known_units] {of}: cannot convert '{source}' to '{target}' ({refusal}).{hint}"
     ) from refusal
 
 
-def amount_to_flux(units: str, hours: float) -> float:
+def amount_to_flux(units: str, hours: float, *, of: str = "units") -> float:
     """Factor that takes an amount of water in a span of hours to kg m-2 s-1; a millimetre is a kilogram a square metre.
 
     Raises:
@@ -62,7 +62,7 @@ def amount_to_flux(units: str, hours: float) -> float:
     try:
         amount = conversion(units, "kg m-2")[0]
     except InputRefusedError:
-        amount = conversion(units, "mm")[0]
+        amount = conversion(units, "mm", of=of)[0]
     return amount / (hours * 3600.0)
 
 

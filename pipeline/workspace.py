@@ -43,6 +43,8 @@ class Workspace:
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Make the folder this experiment's, or find that it already is.
 
+        One that holds no store yet, as after an ingest that was refused, may still become another experiment's.
+
         Raises:
             WorkspaceMismatchError: It belongs to something else; the message names each difference.
             TercileError: It was written by a newer version.
@@ -61,7 +63,9 @@ class Workspace:
             for key, value in identity.items()
             if held.get(key) != value
         ]
-        if different:
+        if different and not any(self.exists(store) for store in STORES):
+            write_whole(path, json.dumps({"schema_version": SCHEMA_VERSION, **identity}, indent=2))
+        elif different:
             raise WorkspaceMismatchError(
                 f"{self.root} holds another system ({'; '.join(different)}). Choose another --workspace."
             )

@@ -30,6 +30,8 @@ def test_short_forms_mean_the_long_ones(tmp_path):
     ("change", "message"),
     [
         ({"forcast": {}}, "forcast: no such key. Did you mean 'forecast'"),
+        ({"regions": {"alps": "bax(lat=44..48, lon=6..14)"}}, "regions.alps: Expected point"),
+        ({"events": {"warm": "prob sst.mena(time=lead 1) > 1 K"}}, "events.warm: "),
         ({"models": {"a": {"kind": "difusion"}}}, "difusion.*climatology"),
         (
             {"split": {"train": [1990, 1998], "validate": [1998, 1998], "test": [1999, 2001]}},

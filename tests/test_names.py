@@ -3,6 +3,7 @@ import pytest
 import xarray as xr
 
 from pipeline.errors import InputRefusedError
+from pipeline.grid import area_weights
 from pipeline.intake.processing import selected
 from pipeline.names import VARIABLES, canonical, nearest
 from pipeline.units import conversion
@@ -35,6 +36,12 @@ def test_descending_latitudes_are_turned_with_their_values():
         ([0, 90, 180, 270, 360], [0, 90, 180, 270]),  # the repeated cyclic point goes
         ([20, 110, 200, 290], [20, 110, 200, 290]),
         ([200, 290, 380, 470], [20, 110, 200, 290]),  # past the circle: turned back
+        ([340, 350, 0, 10], [-20, -10, 0, 10]),  # an area across the seam of its spelling stays whole
+        ([170, 175, -180, -175], [170, 175, 180, 185]),
+        ([350, 355, 360, 365], [-10, -5, 0, 5]),
+        ([300, 320, 340, 360], [-60, -40, -20, 0]),
+        ([380, 390, 400, 410], [20, 30, 40, 50]),
+        ([-60, -40, -20, 0], [-60, -40, -20, 0]),
     ],
 )
 def test_longitudes_are_normalised(longitudes, expected):
@@ -46,6 +53,12 @@ def test_longitudes_are_normalised(longitudes, expected):
         np.testing.assert_array_equal(data["sst"].sel(longitude=value), raw["sst"].isel(lon=same))
 
 
+def test_an_area_across_greenwich_has_cells_as_wide_as_they_are():
+    lon = ("lon", [340, 350, 0, 10], {"units": "degrees_east"})
+    data = canonical(monthly_record(longitudes=4).assign_coords(lon=lon), variables=only("sst"), spelling={})
+    np.testing.assert_allclose(area_weights(data).std("longitude"), 0, atol=1e-12)
+
+
 def test_units_are_converted_and_never_guessed():
     raw = monthly_record()
     celsius = raw.assign(sst=(raw["sst"] - 273.15).assign_attrs(units="degC"))
@@ -55,6 +68,15 @@ def test_units_are_converted_and_never_guessed():
     del celsius["sst"].attrs["units"]
     with pytest.raises(InputRefusedError, match="gives no units"):
         canonical(celsius, variables=only("sst"), spelling={})
+
+
+def test_units_of_another_quantity_are_refused_by_the_variables_name():
+    raw = monthly_record().rename(sst="tos")
+    raw["tos"].attrs["units"] = "m2 s-2"
+    with pytest.raises(
+        InputRefusedError, match=r"variable 'sst' \('tos' of the source\): cannot convert 'm2 s-2' to 'K'"
+    ):
+        canonical(raw, variables=only("sst"), spelling={})
 
 
 def test_conversion_golden_numbers():

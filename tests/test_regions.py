@@ -62,6 +62,11 @@ def test_countries_are_as_large_as_they_are(name, million_km2):
     assert found(name).area / 1e6 == pytest.approx(million_km2, rel=0.04)
 
 
+def test_the_whole_circle_is_named_from_west_to_east():
+    assert found("box(lat=-30..30, lon=-180..180)").title == "the box 30S to 30N, 180W to 180E"
+    assert found("box(lat=-5..5, lon=160..-150)").title == "the box 5S to 5N, 160E to 150W"
+
+
 def test_the_ar6_regions_tile_the_globe():
     areas = {name: found(name).area for name in ar6_regions()}
     assert len(areas) == 58

@@ -113,6 +113,16 @@ def test_a_changed_setting_redoes_only_what_depends_on_it(copied):
     np.testing.assert_array_equal(members(workspace, "climatology"), kept)
 
 
+def test_a_question_that_cannot_be_answered_keeps_no_other_from_the_report(copied):
+    workspace, path = copied
+    with pytest.raises(
+        TercileError, match=r"index.html is written without .*\n  events.fine: p99 of 8 reference years"
+    ):
+        do(path, workspace, "events.fine=prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > p99")
+    assert list(json.loads((workspace.reports / "answers.json").read_text())["answers"]) == ["warm"]
+    assert "p99 of 8 reference years" in (workspace.reports / "index.html").read_text()
+
+
 def test_one_more_step_issues_one_more_forecast(tmp_path):
     whole = monthly_record()
     whole.isel(time=slice(0, 140)).to_netcdf(tmp_path / "record.nc")

@@ -13,8 +13,19 @@ def test_a_workspace_belongs_to_one_experiment(tmp_path):
     workspace = Workspace(tmp_path / "ws")
     workspace.claim({"experiment": "a", "members": 50})
     workspace.claim({"experiment": "a", "members": 50})
+    workspace.repository("archive")
     with pytest.raises(WorkspaceMismatchError, match="members: here 50, asked for 20"):
         workspace.claim({"experiment": "a", "members": 20})
+
+
+def test_a_workspace_that_holds_nothing_may_become_anothers(tmp_path):
+    """A slip in the variables, told by the first ingest, is mended in the file and not by another folder."""
+    workspace = Workspace(tmp_path / "ws")
+    workspace.claim({"experiment": "a", "variables": ["zg"]})
+    workspace.claim({"experiment": "a", "variables": ["z"]})
+    workspace.repository("archive")
+    with pytest.raises(WorkspaceMismatchError, match="variables"):
+        workspace.claim({"experiment": "a", "variables": ["zg"]})
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):

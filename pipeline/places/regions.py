@@ -253,7 +253,8 @@ def _box_ring(box: Box) -> Ring:
 
 def _box_title(box: Box) -> str:
     south, north = _degrees(box.south, "NS"), _degrees(box.north, "NS")
-    return f"the box {south} to {north}, {_degrees(_signed(box.west), 'EW')} to {_degrees(_signed(box.east), 'EW')}"
+    west = (box.west + 180.0) % 360.0 - 180.0  # the whole circle runs from 180W to 180E
+    return f"the box {south} to {north}, {_degrees(west, 'EW')} to {_degrees(_signed(box.east), 'EW')}"
 
 
 def _outside(
