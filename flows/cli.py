@@ -73,11 +73,13 @@ def ingest_command(
             if as_json
             else "\n".join(line for plan in plans for line in plan.lines())
         )
+        if any(plan.refused for plan in plans):
+            raise typer.Exit(4)
 
 
 @app.command("archive")
 def archive_command(
-    name: Annotated[str | None, typer.Argument(help="Experiment whose workspace is meant.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Experiment whose workspace is meant, or its YAML file.")] = None,
     workspace: Folder = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every value again; exit code 4 where one has changed.")
@@ -88,6 +90,10 @@ def archive_command(
     with _clear_errors():
         from pipeline.intake.inventory import take_inventory
 
+        if name is not None and Path(name).is_file():
+            from flows.experiment import load_experiment
+
+            name = load_experiment(name).name
         found = take_inventory(_workspace(workspace, name), verify=verify)
         print(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(found.lines()))
         if not found.is_sound:

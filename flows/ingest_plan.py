@@ -19,6 +19,9 @@ from pipeline.names import DIMENSIONS, Variable, canonical, find_fields
 from pipeline.sources import CdsSource, HttpSource, Source
 from pipeline.sources.noaa import NoaaSource
 
+LOCAL = ("files", "sample")
+"""Kinds of sources that are here: what refuses them now would refuse the ingest."""
+
 SHOWN = 3
 """Addresses that are told to people; machines get all of them."""
 
@@ -34,6 +37,7 @@ class GroupPlan:
         processing: What would be done to the data.
         basis: Where the figures come from: ``files``, ``server``, ``published layout``, or ``nothing``.
         unknown: What cannot be said now, and why.
+        refused: Why an ingest would be refused, if that is known.
         fetched_bytes: Bytes of the files, or of the chunks of the selection before compression.
         first: First label after processing, or the first year that is asked for.
         last: Last label, or the last year.
@@ -48,6 +52,7 @@ class GroupPlan:
     processing: dict[str, Any]
     basis: str = "nothing"
     unknown: list[str] = field(default_factory=list)
+    refused: str | None = None
     fetched_bytes: int | None = None
     first: str | None = None
     last: str | None = None
@@ -82,6 +87,8 @@ class GroupPlan:
             yield "  known     from the layout that the record is published in"
         for what in self.unknown:
             yield f"  unknown   {what}"
+        if self.refused is not None:
+            yield f"  refused   {self.refused}"
 
 
 def plan_ingest(experiment: Experiment) -> list[GroupPlan]:
@@ -94,15 +101,18 @@ def _plan(experiment: Experiment, group: str) -> GroupPlan:
     wants = source.wants()
     known = _years(source) | _published(source, variables)
     quick = source.model_copy(update={"tries": 1} if hasattr(source, "tries") else {})
-    unknown = list(wants.unknown)
+    unknown, refused = list(wants.unknown), None
     try:
         known |= _sizes(quick) if _is_download(source) else _axes(quick, variables)
     except TercileError as error:
-        unknown.append(f"what is there now: {str(error).removeprefix('source: ')}")
-    if not known.get("shapes"):
+        if source.kind in LOCAL:
+            refused = str(error)
+        else:
+            unknown.append(f"what is there now: {str(error).removeprefix('source: ')}")
+    if not known.get("shapes") and not refused:
         unknown.append("grid and chunks: the data say so once they are here")
     processing = source.process.model_dump(mode="json", exclude_defaults=True)
-    return GroupPlan(group, source.kind, wants.addresses, processing, unknown=unknown, **known)
+    return GroupPlan(group, source.kind, wants.addresses, processing, unknown=unknown, refused=refused, **known)
 
 
 def _years(source: Source) -> dict[str, Any]:
@@ -143,7 +153,7 @@ def _axes(source: Source, variables: Mapping[str, Variable]) -> dict[str, Any]:
     raw = source.open()
     data = source.prepared(raw, variables)
     fields = find_fields(raw, variables=variables, spelling=source.spelling)
-    basis = "files" if source.kind in ("files", "sample") else "server"
+    basis = "files" if source.kind in LOCAL else "server"
     return {"basis": basis, "fetched_bytes": _stored_bytes(raw, fields, variables)} | _shapes(data)
 
 

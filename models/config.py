@@ -27,7 +27,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     module: ClassVar[str]
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 4
 
     @property
     def is_quick(self) -> bool:
@@ -192,6 +192,7 @@ class NetworkConfig(ModelConfig):
             passes over the record as early stopping chose.
     """
 
+    version: ClassVar[int] = 5
     effort: ClassVar[int] = 1
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     steps: Annotated[int, Field(ge=1)] | None = None

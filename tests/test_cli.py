@@ -87,6 +87,12 @@ def test_a_second_run_takes_less_than_ten_seconds(small):
     assert 1 < spent < 10
 
 
+def test_archive_takes_an_experiment_by_its_file_too(small):
+    shown = tercile("archive", "small.yaml", cwd=small[0]).stdout
+    assert "sst" in shown
+    assert shown == tercile("archive", "small", cwd=small[0]).stdout
+
+
 def test_ask_answers_from_the_store(small):
     question = "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > 280 K"
     done = tercile("ask", question, cwd=small[0])

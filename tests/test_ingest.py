@@ -243,6 +243,14 @@ def test_a_dry_run_asks_servers_for_sizes_and_axes_only(tmp_path):
         assert web.sent < 100_000
 
 
+def test_a_dry_run_tells_what_an_ingest_would_refuse(tmp_path):
+    (tmp_path / "record.nc").write_bytes(b"no NetCDF")
+    (tmp_path / "small.yaml").write_text(experiment_text(tmp_path / "record.nc"))
+    (plan,) = plan_ingest(load_experiment(str(tmp_path / "small.yaml")))
+    assert "record.nc" in plan.refused
+    assert list(plan.lines())[-1] == f"  refused   {plan.refused}"
+
+
 def test_enso_and_era5_go_into_the_archive_from_their_servers(tmp_path, workspace):
     (tmp_path / "site").mkdir()
     with WebServer(tmp_path / "site").running() as web:
