@@ -344,6 +344,12 @@ def test_a_syntax_error_points_to_its_column():
     assert caught.value.did_you_mean == "mean"
 
 
+@pytest.mark.parametrize("ask", ["map", "series"])
+def test_the_chance_of_a_map_or_series_may_be_called_prob(ask):
+    hot = {"map": "sst.mean(time=lead 1) > 1 K", "series": "sst.mean(over=nino34) > 1 K"}[ask]
+    assert parse(f"{ask} of prob {hot}") == parse(f"{ask} of {hot}")
+
+
 def test_examples_can_be_read_and_the_nearest_is_shown():
     for example in examples.EXAMPLES:
         assert parse(example)

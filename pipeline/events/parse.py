@@ -3,7 +3,7 @@
 .. code-block:: text
 
     question  = [ ask ] expr { clause }
-    ask       = "prob" | ("map" | "series" | "dist" | "value" | "level") "of"
+    ask       = "prob" | ("map" | "series") "of" [ "prob" ] | ("dist" | "value" | "level") "of"
     clause    = ["not"] "exceeded with" PERCENT | "return" INT "years" | "given" expr
               | "scenario" NAME [ "vs" NAME ] | "forecast" ID
     expr      = and { ("or" | "|") and }
@@ -126,8 +126,8 @@ class _Parser(Phrases):
         if self.now.text in _ASKS and self.ahead(1).text == "of":
             ask = _ASKS[self.take().text]
             self.take()
-        elif self.now.text == "prob":
-            self.take()
+        if ask in ("prob", "map", "series"):
+            self.skip("prob")
         begin = self.now.column
         subject = self.expression()
         clauses: dict[str, object] = {}
