@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from models.base import Grid
+from models.damping import LIMIT, Choice, choose_damping, damping_at, seasonal_terms
 from models.eofs import Eofs, fit_eofs, tendencies
-from models.persistence import LIMIT, Choice, choose_damping, damping_at, seasonal_terms
 from models.record import Fold, Record, lagged
 from models.regression import RIDGES, ridge_coefficients
 from models.surroundings import Surroundings
@@ -41,25 +41,17 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Persist:
-    """What persists at a lead: the share of a cell's surroundings in it, and how its damping is fitted."""
-
-    blend: float
-    damping: Choice
-
-
-@dataclass(frozen=True)
 class Recipe:
     """All that cross-validation decides.
 
     Attributes:
         size: EOFs and lags.
-        persists: What persists at each lead.
+        persists: What persists at each lead, and how its damping is fitted.
         ridges: The penalty at each lead, as positions in ``RIDGES``, ``(leads,)``.
     """
 
     size: Size
-    persists: Sequence[Persist]
+    persists: Sequence[Choice]
     ridges: Tensor
 
 
@@ -70,9 +62,9 @@ class Source:
     record: Record
     around: Tensor
 
-    def blend(self, share: float) -> Tensor:
-        """The record's values drawn towards their surroundings, ``(time, cells)``."""
-        return self.record.values + share * self.around
+    def blend(self, share: float, anchors: Tensor) -> Tensor:
+        """Values at the anchors drawn towards their surroundings, ``(anchors, cells)``."""
+        return self.record.values[anchors] + share * self.around[anchors]
 
 
 @dataclass(frozen=True)
@@ -203,9 +195,16 @@ def fit_expectation(
     """
     surroundings = Surroundings.of(grid)
     source = Source(record, surroundings(record.values) - record.values)
-    recipe = _choose(source, folds, leads=leads, counts=counts, lags=lags)
-    recipe, operator = _decaying(source, anchors, recipe, surroundings)
-    return Expectation(recipe, operator, tuple(_fit_operator(source, fold.fit, recipe, surroundings) for fold in folds))
+    dampings = [choose_damping(record, folds, lead=lead, around=source.around, blends=BLENDS) for lead in _leads(leads)]
+    persists = [damping.choice for damping in dampings]
+    parts = [
+        Part.of(source, fold.fit, persists, [damping.unseen[number] for damping in dampings], count=max(counts))
+        for number, fold in enumerate(folds)
+    ]
+    recipe = _choose(source, folds, parts, persists, counts=counts, lags=lags)
+    whole = Part.of(source, anchors, persists, _dampings(source, anchors, persists), count=recipe.size.eofs)
+    recipe, operator = _decaying(whole, recipe, surroundings)
+    return Expectation(recipe, operator, tuple(part.operator(recipe, surroundings) for part in parts))
 
 
 def growth(operator: Operator) -> float:
@@ -219,41 +218,84 @@ def growth(operator: Operator) -> float:
     return (sizes[-1] / sizes[WINDOWS // 2]) ** (1 / (WINDOWS - 1 - WINDOWS // 2))
 
 
-def _decaying(source: Source, anchors: Tensor, recipe: Recipe, surroundings: Surroundings) -> tuple[Recipe, Operator]:
+@dataclass(frozen=True)
+class Part:
+    """Some anchors and what is fitted on them, before size and penalties are decided.
+
+    Attributes:
+        anchors: Positions of the newest states, ``(anchors,)``.
+        eofs: As many as may be wanted.
+        damping: Coefficients of each lead's damping, ``(leads, terms, cells)``; zero where it does without a term.
+        scores: Scores of the whole record, ``(time, eofs)``.
+        missed: Scores of what persistence misses at the anchors, ``(anchors, leads, eofs)``.
+    """
+
+    anchors: Tensor
+    eofs: Eofs
+    damping: Tensor
+    scores: Tensor
+    missed: Tensor
+
+    @classmethod
+    def of(
+        cls, source: Source, anchors: Tensor, persists: Sequence[Choice], dampings: Sequence[Tensor], *, count: int
+    ) -> Self:
+        """Fit the EOFs; ``dampings`` are the coefficients of each lead."""
+        record = source.record
+        eofs = fit_eofs(record.values[anchors], record.weights, count=count)
+        most = max(len(damping) for damping in dampings)
+        damping = torch.stack([torch.nn.functional.pad(one, (0, 0, 0, most - len(one))) for one in dampings])
+        missed = _missed_scores(source, anchors, eofs, damping, persists)
+        return cls(anchors, eofs, damping, eofs.scores(record.values), missed)
+
+    def operator(self, recipe: Recipe, surroundings: Surroundings) -> Operator:
+        """With the recipe's EOFs, lags and penalties."""
+        size = recipe.size
+        predictors = tendencies(self.scores[lagged(self.anchors, size.lags)][..., : size.eofs])
+        targets = self.missed[..., : size.eofs]
+        every = ridge_coefficients(predictors, targets.flatten(1), ridges=RIDGES)
+        by_lead = every.reshape(len(RIDGES), predictors.shape[1], *targets.shape[1:]).permute(2, 0, 1, 3)
+        coefficients = by_lead[torch.arange(len(self.damping)), recipe.ridges].contiguous()
+        blends = torch.tensor([persist.blend for persist in recipe.persists], dtype=self.damping.dtype)
+        return Operator(self.eofs.leading(size.eofs), coefficients, self.damping, blends, surroundings)
+
+
+def _leads(count: int) -> range:
+    return range(1, count + 1)
+
+
+def _decaying(part: Part, recipe: Recipe, surroundings: Surroundings) -> tuple[Recipe, Operator]:
     """The operator of the recipe, penalties raised until chained windows decay."""
-    operator = _fit_operator(source, anchors, recipe, surroundings)
+    operator = part.operator(recipe, surroundings)
     while growth(operator) > LIMIT and bool((recipe.ridges < len(RIDGES) - 1).any()):
         recipe = replace(recipe, ridges=(recipe.ridges + 1).clamp(max=len(RIDGES) - 1))
-        operator = _fit_operator(source, anchors, recipe, surroundings)
+        operator = part.operator(recipe, surroundings)
     return recipe, operator
 
 
-def _choose(source: Source, folds: Sequence[Fold], *, leads: int, counts: Sequence[int], lags: Sequence[int]) -> Recipe:
-    """What persists first, lead by lead; then, for what that misses, size and penalties with the least error."""
-    record = source.record
-    persists = [_choose_persist(source, folds, lead) for lead in range(1, leads + 1)]
+def _choose(
+    source: Source,
+    folds: Sequence[Fold],
+    parts: Sequence[Part],
+    persists: Sequence[Choice],
+    *,
+    counts: Sequence[int],
+    lags: Sequence[int],
+) -> Recipe:
+    """Size and penalties with the least error for what persistence misses."""
     errors: dict[Size, Tensor] = {}
-    bases = [fit_eofs(record.values[fold.fit], record.weights, count=max(counts)) for fold in folds]
-    counts = sorted({min(count, *map(len, bases)) for count in counts})
-    for fold, eofs in zip(folds, bases, strict=True):
-        damping = _dampings(source, fold.fit, persists)
-        fitted, held = (_missed_scores(source, part, eofs, damping, persists) for part in (fold.fit, fold.held))
-        scores = eofs.scores(record.values)
+    counts = sorted({min(count, *(len(part.eofs) for part in parts)) for count in counts})
+    for fold, part in zip(folds, parts, strict=True):
+        missed = _missed_scores(source, fold.held, part.eofs, part.damping, persists)
         for size in (Size(*pair) for pair in product(counts, lags)):
-            parts = [(scores[lagged(fold.fit, size.lags)], fitted), (scores[lagged(fold.held, size.lags)], held)]
-            error = _change(*((past[..., : size.eofs], missed[..., : size.eofs]) for past, missed in parts))
+            pairs = [
+                (part.scores[lagged(anchors, size.lags)][..., : size.eofs], left[..., : size.eofs])
+                for anchors, left in ((fold.fit, part.missed), (fold.held, missed))
+            ]
+            error = _change(*pairs)
             errors[size] = errors.get(size, torch.zeros_like(error)) + error
     best = min(errors, key=lambda size: float(errors[size].amin(dim=0).sum()))
     return Recipe(best, persists, errors[best].argmin(dim=0))
-
-
-def _choose_persist(source: Source, folds: Sequence[Fold], lead: int) -> Persist:
-    errors = [
-        choose_damping(source.record, folds, lead=lead, before=source.blend(blend), seasonal=False)[1]
-        for blend in BLENDS
-    ]
-    blend = BLENDS[errors.index(min(errors))]
-    return Persist(blend, choose_damping(source.record, folds, lead=lead, before=source.blend(blend))[0])
 
 
 def _change(fitted: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor]) -> Tensor:
@@ -268,33 +310,19 @@ def _change(fitted: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor]) -> Tenso
     return ((forecasts - held[1]).square() - held[1].square()).sum(dim=(1, 3))
 
 
-def _missed_scores(source: Source, anchors: Tensor, eofs: Eofs, damping: Tensor, persists: Sequence[Persist]) -> Tensor:
+def _missed_scores(source: Source, anchors: Tensor, eofs: Eofs, damping: Tensor, persists: Sequence[Choice]) -> Tensor:
     """Scores of what persistence misses at each lead, ``(anchors, leads, eofs)``; lead by lead, to be small."""
     record, missed = source.record, []
-    for lead, (coefficients, persist) in enumerate(zip(damping, persists, strict=True), start=1):
-        newest, later = source.blend(persist.blend)[anchors], anchors + lead
+    for lead, coefficients, persist in zip(_leads(len(damping)), damping, persists, strict=True):
+        newest, later = source.blend(persist.blend, anchors), anchors + lead
         forecast = persisted(newest[:, None], coefficients[None], record.calendar[later][:, None])[:, 0]
         missed.append(eofs.scores(record.values[later] - forecast))
     return torch.stack(missed, dim=1)
 
 
-def _dampings(source: Source, anchors: Tensor, persists: Sequence[Persist]) -> Tensor:
-    """Coefficients of each lead's damping, ``(leads, terms, cells)``, zero for terms that a lead does without."""
-    dampings = [
-        damping_at(source.record, anchors, persist.damping, lead=lead, before=source.blend(persist.blend))
+def _dampings(source: Source, anchors: Tensor, persists: Sequence[Choice]) -> list[Tensor]:
+    """Coefficients of each lead's damping, ``(terms, cells)``."""
+    return [
+        damping_at(source.record, anchors, persist, lead=lead, before=source.blend(persist.blend, anchors))
         for lead, persist in enumerate(persists, start=1)
     ]
-    most = max(len(damping) for damping in dampings)
-    return torch.stack([torch.nn.functional.pad(damping, (0, 0, 0, most - len(damping))) for damping in dampings])
-
-
-def _fit_operator(source: Source, anchors: Tensor, recipe: Recipe, surroundings: Surroundings) -> Operator:
-    record, damping = source.record, _dampings(source, anchors, recipe.persists)
-    eofs = fit_eofs(record.values[anchors], record.weights, count=recipe.size.eofs)
-    predictors = tendencies(eofs.scores(record.values)[lagged(anchors, recipe.size.lags)])
-    targets = _missed_scores(source, anchors, eofs, damping, recipe.persists)
-    every = ridge_coefficients(predictors, targets.flatten(1), ridges=RIDGES)
-    by_lead = every.reshape(len(RIDGES), predictors.shape[1], *targets.shape[1:]).permute(2, 0, 1, 3)
-    coefficients = by_lead[torch.arange(len(damping)), recipe.ridges].contiguous()
-    blends = torch.tensor([persist.blend for persist in recipe.persists], dtype=damping.dtype)
-    return Operator(eofs, coefficients, damping, blends, surroundings)

@@ -22,9 +22,9 @@ from torch import Tensor
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
 from models.config import LinearInverseConfig, VectorAutoregressiveConfig
+from models.damping import LIMIT, Pairs, shrink_damping
 from models.eofs import COUNTS, Eofs, fit_eofs, tendencies
 from models.innovations import Draw, Innovations
-from models.persistence import LIMIT, cell_damping, shrink_damping
 from models.record import Fold, Record, flat_fields, lagged, training_record, year_folds
 from models.regression import RIDGES, ridge_coefficients
 from models.spinup import SPIN_UP, set_going
@@ -168,7 +168,7 @@ def _fit_operator(record: Record, anchors: Tensor, choice: Choice) -> Operator:
 
 def _remainder_damping(record: Record, anchors: Tensor, eofs: Eofs) -> Tensor:
     before, after = eofs.remainder(record.values[anchors]), eofs.remainder(record.values[anchors + 1])
-    cells = cell_damping(before, after, torch.ones(len(anchors), 1, dtype=before.dtype))
+    cells = Pairs.of(before, after, torch.ones(len(anchors), 1, dtype=before.dtype)).damping()
     damping = shrink_damping(cells, record.weights, channels=record.channels, shrinkage=REMAINDER_SHRINKAGE)
     return damping[0].clamp(-LIMIT, LIMIT)
 

@@ -25,8 +25,8 @@ from torch import Tensor
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
 from models.config import ResidualBlocksConfig
+from models.damping import LIMIT, Choice, damping_at
 from models.innovations import Draw, same_season
-from models.persistence import LIMIT, Choice, damping_at
 from models.record import Fold, Record, flat_fields, training_record, year_folds
 
 LINK = Choice(terms=1, shrinkage=0.5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.config import DampedPersistenceConfig
-from models.persistence import cell_damping, seasonal_damping, seasonal_terms, shrink_damping
+from models.damping import Pairs, seasonal_damping, seasonal_terms, shrink_damping
 from tests import linear_gaussian as systems
 
 
@@ -37,8 +37,10 @@ def test_damping_of_a_few_pairs_by_hand():
     after = torch.tensor([[0.5, 1.0, 0.0], [1.0, 0.5, 0.0]], dtype=torch.float64)
     weights = torch.tensor([1.0, 3.0, 0.0], dtype=torch.float64)
     terms = torch.ones(2, 1, dtype=torch.float64)
-    cells = cell_damping(before, after, terms)
+    pairs = Pairs.of(before, after, terms)
+    cells = pairs.damping()
     np.testing.assert_allclose(cells, [[0.5, 0.3, 0.0]], atol=1e-8)  # (0.5 + 2) / 5 and (2 - 0.5) / 5
+    np.testing.assert_allclose(pairs.error(cells)[:2], [0.0, 0.8], atol=1e-8)  # (1 - 0.6)² + (0.5 + 0.3)²
     drawn_in = shrink_damping(cells, weights, channels=1, shrinkage=1.0)
     np.testing.assert_allclose(drawn_in, [[0.35, 0.35, 0.0]], atol=1e-8)  # (1 · 0.5 + 3 · 0.3) / 4
 
