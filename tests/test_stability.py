@@ -13,7 +13,7 @@ from models.config import (
 )
 from tests.linear_gaussian import LinearGaussian, context, correlated_noise, training_data
 
-BRIEF = {"steps": 40, "batch": 8, "history": 2, "modes": 20, "noise_modes": 48, "folds": 3}
+BRIEF = {"steps": 80, "batch": 8, "history": 2, "modes": 20, "noise_modes": 48, "folds": 3}
 CONFIGS = [
     DampedPersistenceConfig(),
     VectorAutoregressiveConfig(),
@@ -34,7 +34,10 @@ def record() -> torch.Tensor:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
 def test_a_thousand_steps_keep_mean_variance_and_spectrum(config, record):
-    """Four members from five deviations away, the first hundred steps left out."""
+    """Four members from five deviations away, the first hundred steps left out.
+
+    A network that has hardly been trained errs by an eighth of a deviation in the mean, of one seed more than of another.
+    """
     model = config.build(training_data(record), seed=0).model
     far = torch.full((max(1, model.history), *SHAPE), 5.0)
     drawn = model.sample(context(far, 1000), leads=1000, members=range(4), seed=2)[:, 100:]
