@@ -36,7 +36,7 @@ def record() -> torch.Tensor:
 def test_a_thousand_steps_keep_mean_variance_and_spectrum(config, record):
     """Four members from five deviations away, the first hundred steps left out.
 
-    A network that has hardly been trained errs by an eighth of a deviation in the mean, of one seed more than of another.
+    A network that has hardly been trained errs by up to an eighth of a deviation in the mean, as its seed has it.
     """
     model = config.build(training_data(record), seed=0).model
     far = torch.full((max(1, model.history), *SHAPE), 5.0)
