@@ -85,10 +85,10 @@ def fit_anchor(windows: Windows, grid: Grid, *, kind: Kind, modes: int, folds: i
     """
     if kind == "persistence":
         return Anchor([_persistence(windows, grid)] * (folds + 1)), {}
-    most = min(modes, len(windows) // 5)
+    most, parts = min(modes, len(windows) // 5), windows.folds(folds)
     expectation = fit_expectation(
         _record(windows, grid),
-        [_fold(windows, number, windows.folds(folds)) for number in range(folds)],
+        [_fold(windows, number, parts) for number in range(folds)],
         grid,
         anchors=_newest(windows),
         leads=windows.leads,

@@ -195,7 +195,9 @@ def fit_expectation(
     """
     surroundings = Surroundings.of(grid)
     source = Source(record, surroundings(record.values) - record.values)
-    dampings = [choose_damping(record, folds, lead=lead, around=source.around, blends=BLENDS) for lead in _leads(leads)]
+    dampings = [
+        choose_damping(record, folds, lead=lead, around=source.around, blends=BLENDS) for lead in range(1, leads + 1)
+    ]
     persists = [damping.choice for damping in dampings]
     parts = [
         Part.of(source, fold.fit, persists, [damping.unseen[number] for damping in dampings], count=max(counts))
@@ -260,10 +262,6 @@ class Part:
         return Operator(self.eofs.leading(size.eofs), coefficients, self.damping, blends, surroundings)
 
 
-def _leads(count: int) -> range:
-    return range(1, count + 1)
-
-
 def _decaying(part: Part, recipe: Recipe, surroundings: Surroundings) -> tuple[Recipe, Operator]:
     """The operator of the recipe, penalties raised until chained windows decay."""
     operator = part.operator(recipe, surroundings)
@@ -313,7 +311,7 @@ def _change(fitted: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor]) -> Tenso
 def _missed_scores(source: Source, anchors: Tensor, eofs: Eofs, damping: Tensor, persists: Sequence[Choice]) -> Tensor:
     """Scores of what persistence misses at each lead, ``(anchors, leads, eofs)``; lead by lead, to be small."""
     record, missed = source.record, []
-    for lead, coefficients, persist in zip(_leads(len(damping)), damping, persists, strict=True):
+    for lead, (coefficients, persist) in enumerate(zip(damping, persists, strict=True), start=1):
         newest, later = source.blend(persist.blend, anchors), anchors + lead
         forecast = persisted(newest[:, None], coefficients[None], record.calendar[later][:, None])[:, 0]
         missed.append(eofs.scores(record.values[later] - forecast))

@@ -315,11 +315,9 @@ class _Reading:
         model = self.inquiry.model
         if node.clim is None:
             return f"the {self.inquiry.members.catalogue.reference} mean"
-        return (
-            f"the mean of {model.label}"
-            if model and node.clim.source == "model"
-            else f"the {reference_text(node.clim)} mean"
-        )
+        if model is not None and node.clim.source == "model":
+            return f"the mean of {model.label}"
+        return f"the {reference_text(node.clim)} mean"
 
     @property
     def step(self) -> str:
