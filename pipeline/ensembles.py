@@ -20,23 +20,19 @@ import icechunk
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
 
 from pipeline.direct import calibrated_direct, open_direct
 from pipeline.errors import TercileError, WorkspaceMismatchError
 from pipeline.names import nearest
 from pipeline.periods import ENCODING, EPOCH, Cadence, from_dates, seconds
-from pipeline.workspace import Workspace
+from pipeline.workspace import CODEC, Workspace
 
 Kind = Literal["hindcast", "forecast"]
-TILE = {"latitude": 16, "longitude": 32}
-"""Cells of one chunk; every lead and one block of members lie in it, so that a point is one read.
+TILE = {"latitude": 32, "longitude": 64}
+"""Cells of one chunk, in which one block of members lies whole."""
 
-A chunk costs the store 2 ms besides decoding it: a quarter of the chunks makes a global map a third faster, and a
-point, which then decodes four times as much, no slower.
-"""
-
-CODEC = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
+LEADS = 8
+"""Leads of one chunk, at most: a map of a season or a week does not decode the others (decision 18)."""
 
 BACKGROUND = ("expected", "deviation")
 """Groups below an ensemble: expected state and standard deviation of its background, in transformed units."""
@@ -347,7 +343,8 @@ def _template(layout: Layout, inputs_hash: Sequence[int], fold: Sequence[int]) -
     dataset = xr.Dataset(coords=_coordinates(layout))
     for name, field in layout.template.data_vars.items():
         full = (*shape, layout.leads, layout.members, *field.shape)
-        chunks = (*[1] * len(lead), layout.leads, layout.block, *[TILE.get(str(dim), 1) for dim in field.dims])
+        tile = [TILE.get(str(dim), 1) for dim in field.dims]
+        chunks = (*[1] * len(lead), _leads_of_a_chunk(layout.leads), layout.block, *tile)
         empty = dask.array.full(full, np.nan, chunks=chunks, dtype="float32")
         dataset[name] = ((*lead, "lead_time", "member", *field.dims), empty, field.attrs)
     dataset["done"] = ((*lead, "block"), np.zeros((*shape, layout.blocks), dtype="int8"))
@@ -359,6 +356,11 @@ def _template(layout: Layout, inputs_hash: Sequence[int], fold: Sequence[int]) -
     dataset["inputs_hash"] = ("init_time", np.asarray(inputs_hash, dtype="int64"))
     dataset["fold"] = ("init_time", np.asarray(fold, dtype="int64"))
     return dataset.assign_attrs(schema_version=1, block=layout.block, Conventions="CF-1.11")
+
+
+def _leads_of_a_chunk(leads: int) -> int:
+    """As many as share a forecast evenly among the fewest chunks."""
+    return -(-leads // -(-leads // LEADS))
 
 
 def _coordinates(layout: Layout) -> dict[str, Any]:
@@ -456,8 +458,8 @@ def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None
     if new.size:
         rows = wanted.isel(init_time=new)
         still = [name for name in rows.variables if "init_time" not in rows[name].dims]
-        rows.drop_vars(still).to_zarr(store, group=path, append_dim="init_time", consolidated=False, compute=False)
+        # Fields are empty and not written, so that their chunks need not be the stored ones.
+        grow = {"append_dim": "init_time", "consolidated": False, "compute": False, "safe_chunks": False}
+        rows.drop_vars(still).to_zarr(store, group=path, **grow)
         for part in BACKGROUND:
-            _background(rows).to_zarr(
-                store, group=f"{path}/{part}", append_dim="init_time", consolidated=False, compute=False
-            )
+            _background(rows).to_zarr(store, group=f"{path}/{part}", **grow)

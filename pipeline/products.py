@@ -14,13 +14,13 @@ import zarr
 
 from pipeline.errors import NothingIssuedError, TercileError
 from pipeline.periods import ENCODING, dates
-from pipeline.workspace import Workspace
+from pipeline.workspace import CODEC, Workspace
 
 REFERENCE = "reference"
 CALIBRATION = "calibration"
 
 
-STORED = {"level": 1, "latitude": 8, "longitude": 64}
+STORED = {"level": 1, "latitude": 16, "longitude": 64}
 """Cells of one chunk of the reference, which holds all of its times: questions read few cells and every year."""
 
 LEARNT = {"lead_time": 1, "level": 1, "latitude": 32, "longitude": 64}
@@ -51,7 +51,7 @@ def publish_reference(workspace: Workspace, record: xr.Dataset, *, group: str, c
         }
         for name, field in plain.data_vars.items():
             if "latitude" in field.dims:
-                encoding[name] = {"chunks": _chunks(field, STORED)}
+                encoding[name] = {"chunks": _chunks(field, STORED), "compressors": (CODEC,)}
         plain.load().to_zarr(
             session.store, group=REFERENCE, mode="w", consolidated=False, zarr_format=3, encoding=encoding
         )
@@ -99,7 +99,10 @@ def publish_calibration(
                 mode="w",
                 consolidated=False,
                 zarr_format=3,
-                encoding={name: {"chunks": _chunks(field, LEARNT)} for name, field in plain.data_vars.items()},
+                encoding={
+                    name: {"chunks": _chunks(field, LEARNT), "compressors": (CODEC,)}
+                    for name, field in plain.data_vars.items()
+                },
             )
         session.commit(f"calibration: {model}")
 

@@ -17,11 +17,15 @@ from typing import Any
 import icechunk
 import zarr
 from icechunk import IcechunkStore
+from zarr.codecs import BloscCodec
 
 from pipeline.errors import TercileError, WorkspaceMismatchError
 
 SCHEMA_VERSION = 1
 STORES = ("archive", "ensembles", "products")
+
+CODEC = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
+"""Compresses what questions read: to less than Zarr's default, and unpacked in less time (decision 18)."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from pipeline import ensembles
 from pipeline.ensembles import EnsembleWriter, Layout, Piece, open_ensemble, write_piece
 from pipeline.errors import TercileError, WorkspaceMismatchError
 from pipeline.periods import Cadence
@@ -80,11 +81,11 @@ def test_every_value_lands_in_its_place(tmp_path, scenarios, calendar):
 
 
 def test_a_chunk_never_spans_two_pieces(tmp_path):
-    plan = layout(scenarios=("A", "B"), cells=(20, 40))
+    plan = layout(scenarios=("A", "B"), cells=(40, 72), leads=10)
     pen = writer(tmp_path, plan)
     pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
     array = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/tas", mode="r")
-    assert array.chunks == (1, 1, plan.leads, plan.block, 16, 32)
+    assert array.chunks == (1, 1, 5, plan.block, 32, 64)
     stored = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/valid_time", mode="r")
     assert stored.dtype == "int64"
     assert stored.attrs["units"] == "seconds since 1850-01-01"
@@ -119,6 +120,20 @@ def test_a_new_initial_time_is_appended_and_changed_inputs_are_drawn_again(tmp_p
     data = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
     np.testing.assert_allclose(data, [4, 1004, 2004])
     assert not np.isnan(open_ensemble(pen.workspace, model="m")["tas"].values).any()
+
+
+def test_an_ensemble_in_other_chunks_grows_in_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(ensembles, "LEADS", 24)
+    monkeypatch.setattr(ensembles, "TILE", {"latitude": 16, "longitude": 32})
+    pen = writer(tmp_path, layout(inits=2, leads=10))
+    pen.prepare(inputs_hash=[1, 2], fold=[-1] * 2)
+    draw(pen, pen.layout.pieces())
+    monkeypatch.undo()
+    more = writer(tmp_path, layout(inits=3, leads=10))
+    more.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    draw(more, more.missing())
+    data = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
+    np.testing.assert_allclose(data, [4, 1004, 2004])
 
 
 @pytest.mark.parametrize(
