@@ -229,11 +229,17 @@ def _over_time(values: Array, verb: str, seconds: Array, is_rate: bool) -> Array
 
 
 def _weighted(values: Array, weights: Array) -> Array:
-    """The weighted total over time, step by step, so that no second copy of the values is made."""
-    total = np.multiply(values[:, :, :1], weights[0], dtype=np.float64)
+    """The weighted total over time, step by step, so that no second copy of the values is made.
+
+    A step is copied before it is multiplied: numpy converts and multiplies at once three times as slowly.
+    """
+    total = values[:, :, :1].astype(np.float64)
+    total *= weights[0]
     part = np.empty_like(total)
     for step in range(1, weights.size):
-        total += np.multiply(values[:, :, step : step + 1], weights[step], out=part)
+        part[...] = values[:, :, step : step + 1]
+        part *= weights[step]
+        total += part
     return total
 
 
