@@ -192,7 +192,7 @@ class NetworkConfig(ModelConfig):
             passes over the record as early stopping chose.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     effort: ClassVar[int] = 1
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     steps: Annotated[int, Field(ge=1)] | None = None

@@ -9,6 +9,7 @@ generators, never from torch's global one.
 
 from dataclasses import dataclass
 from math import ceil, sqrt
+from typing import cast
 
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
@@ -55,8 +56,6 @@ class Backbone(nn.Module):
     is masked only by the caller's hand.
     """
 
-    places: Tensor
-
     def __init__(
         self, *, inputs: int, outputs: int, conditions: int, grid: Grid, size: str, dropout: float, generator: Generator
     ) -> None:
@@ -76,7 +75,6 @@ class Backbone(nn.Module):
         chosen = SIZES[size]
         height, width = grid.weights.shape
         coarsest = 2 ** (len(chosen.channels) - 1)
-        self.is_global = grid.is_global
         self.patch = _patch_size(height, width, chosen.cells, coarsest=coarsest, is_global=grid.is_global)
         self.multiple = self.patch * coarsest
         with torch.device("meta"):
@@ -84,15 +82,20 @@ class Backbone(nn.Module):
                 nn.Linear(conditions, CONDITION_WIDTH), nn.SiLU(), nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH)
             )
             self.unet = _unet(chosen, inputs + len(places), outputs * self.patch**2, dropout)
-            self.unet.conv_in = _over_patches(self.unet.conv_in, self.patch)
             _replace_layers(self.unet, is_global=grid.is_global)
+            self.unet.conv_in = PlacedConv2d(self.unet.conv_in, self.patch, self.multiple, is_global=grid.is_global)
         self.to_empty(device="cpu")
-        self.register_buffer("places", places.permute(1, 2, 0).contiguous(), persistent=False)
+        self.first.places = places[None].contiguous()
         initialise(self, generator)
         nn.init.zeros_(self.unet.conv_out.weight)
         if self.unet.conv_out.bias is not None:
             nn.init.zeros_(self.unet.conv_out.bias)
         self.to(device=chosen_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def first(self) -> "PlacedConv2d":
+        """The first convolution, which knows how the grid is filled up."""
+        return cast(PlacedConv2d, self.unet.conv_in)
 
     def forward(self, fields: Tensor, conditions: Tensor, noise_level: Tensor) -> Tensor:
         """Map fields ``(batch, inputs, latitude, longitude)`` to ``(batch, outputs, latitude, longitude)``.
@@ -103,14 +106,12 @@ class Backbone(nn.Module):
             noise_level: Logarithm of the noise level for a denoiser, ``(batch,)``; zeros for other uses.
         """
         height, width = fields.shape[-2:]
-        there = self.places.device
+        there = self.first.places.device
         # The sinusoidal embedding of diffusers resolves arguments of order 1 to 1000.
         level = 100.0 * noise_level.to(there)
         with mixed_precision(there):
-            x = self.unet(
-                self._placed(fields.to(there)), level, class_labels=self.conditions(conditions.to(there))
-            ).sample
-        west = self._beside(width)[0]
+            x = self.unet(fields.to(there), level, class_labels=self.conditions(conditions.to(there))).sample
+        west = self.first.beside(width)[0]
         return functional.pixel_shuffle(x.float(), self.patch)[..., :height, west : west + width].to(fields.device)
 
     def set_generator(self, generator: Generator) -> None:
@@ -118,25 +119,6 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, Dropout):
                 module.generator = generator
-
-    def _beside(self, width: int) -> tuple[int, int]:
-        """Columns filled in to the west and to the east."""
-        missing = -width % self.multiple
-        return (missing // 2, missing - missing // 2) if self.is_global else (0, missing)
-
-    def _placed(self, fields: Tensor) -> Tensor:
-        """Fields with their places beside them, filled up to whole patches, channels innermost in memory."""
-        count, channels, height, width = fields.shape
-        west, east = self._beside(width)
-        end, bottom = west + width, -height % self.multiple
-        whole = fields.new_empty(count, height + bottom, end + east, channels + self.places.shape[-1])
-        whole[:, :height, west:end, :channels] = fields.permute(0, 2, 3, 1)
-        whole[:, :height, west:end, channels:] = self.places
-        whole[:, :height, :west] = whole[:, :height, width:end]
-        last = slice(west, west + east) if self.is_global else slice(end - 1, end)
-        whole[:, :height, end:] = whole[:, :height, last]
-        whole[:, height:] = whole[:, height - 1 : height]
-        return whole.permute(0, 3, 1, 2)
 
 
 class CircularConv2d(nn.Conv2d):
@@ -149,6 +131,59 @@ class CircularConv2d(nn.Conv2d):
             # functional.pad would lay the channels outermost in memory, and the convolution turn them back.
             input = torch.cat([input[..., -columns:], input, input[..., :columns]], dim=3)
         return functional.conv2d(input, self.weight, self.bias, self.stride, (rows, 0))
+
+
+class PlacedConv2d(nn.Conv2d):
+    """The first convolution: fields of any grid are filled up, and patches of them convolved as cells would be.
+
+    What tells a cell its place is the same in every sample, so that it is convolved once and not laid beside them.
+    """
+
+    places: Tensor
+
+    def __init__(self, cells: nn.Conv2d, patch: int, multiple: int, *, is_global: bool) -> None:
+        """Do to patches what ``cells`` does to cells.
+
+        Args:
+            cells: A convolution whose last channels are for ``places``, ``(1, channels, ...)``, to be set.
+            patch: Side of a patch.
+            multiple: Rows and columns are filled up to a multiple of this.
+            is_global: Whether longitude closes the circle.
+        """
+        kernel, padding = patch * cells.kernel_size[0], patch * int(cells.padding[0])
+        super().__init__(cells.in_channels, cells.out_channels, kernel, stride=patch, padding=padding)
+        self.multiple, self.is_global = multiple, is_global
+        self.register_buffer("places", None, persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve ``(batch, channels, latitude, longitude)``."""
+        of_fields, of_places = self.weight.tensor_split([input.shape[1]], dim=1)
+        fields, places = self._filled(input), self._filled(self.places)
+        padding = (int(self.padding[0]), 0 if self.is_global else int(self.padding[1]))
+        placed = functional.conv2d(places, of_places, self.bias, self.stride, padding)
+        return functional.conv2d(fields, of_fields, None, self.stride, padding) + placed
+
+    def beside(self, width: int) -> tuple[int, int]:
+        """Columns filled in to the west and to the east."""
+        missing = -width % self.multiple
+        return (missing // 2, missing - missing // 2) if self.is_global else (0, missing)
+
+    def _filled(self, fields: Tensor) -> Tensor:
+        """Fields filled up to whole patches, and around the circle as the kernel reaches; channels innermost."""
+        count, channels, height, width = fields.shape
+        west, east = self.beside(width)
+        end, bottom = west + width, -height % self.multiple
+        reach = int(self.padding[1]) if self.is_global else 0
+        closed = fields.new_empty(count, height + bottom, reach + end + east + reach, channels)
+        whole = closed[:, :, reach : reach + end + east]
+        whole[:, :height, west:end] = fields.permute(0, 2, 3, 1)
+        whole[:, :height, :west] = whole[:, :height, width:end]
+        last = slice(west, west + east) if self.is_global else slice(end - 1, end)
+        whole[:, :height, end:] = whole[:, :height, last]
+        whole[:, height:] = whole[:, height - 1 : height]
+        if reach:
+            closed[:, :, :reach], closed[:, :, -reach:] = whole[:, :, -reach:], whole[:, :, :reach]
+        return closed.permute(0, 3, 1, 2)
 
 
 class Dropout(nn.Module):
@@ -226,12 +261,6 @@ def _patch_size(height: int, width: int, cells: int, *, coarsest: int, is_global
     least = max(1, ceil(sqrt(height * width / cells)))
     closing = (side for side in range(least, 4 * least // 3 + 1) if width % (side * coarsest) == 0)
     return next(closing, least) if is_global else least
-
-
-def _over_patches(conv: nn.Conv2d, patch: int) -> nn.Conv2d:
-    """What ``conv`` does to cells done to patches, none of which needs to be laid out: its stride is a patch."""
-    kernel, padding = patch * conv.kernel_size[0], patch * int(conv.padding[0])
-    return nn.Conv2d(conv.in_channels, conv.out_channels, kernel, stride=patch, padding=padding)
 
 
 def _places(grid: Grid) -> Tensor:

@@ -459,7 +459,7 @@ def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None
         rows = wanted.isel(init_time=new)
         still = [name for name in rows.variables if "init_time" not in rows[name].dims]
         # Fields are empty and not written, so that their chunks need not be the stored ones.
-        grow = {"append_dim": "init_time", "consolidated": False, "compute": False, "safe_chunks": False}
-        rows.drop_vars(still).to_zarr(store, group=path, **grow)
+        grow: dict[str, Any] = {"append_dim": "init_time", "compute": False, "safe_chunks": False}
+        rows.drop_vars(still).to_zarr(store, group=path, consolidated=False, **grow)
         for part in BACKGROUND:
-            _background(rows).to_zarr(store, group=f"{path}/{part}", **grow)
+            _background(rows).to_zarr(store, group=f"{path}/{part}", consolidated=False, **grow)

@@ -26,8 +26,8 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_to_do():
 
 def test_networks_run_on_the_cpu_unless_told_otherwise():
     with networks_on("cpu"):
-        assert built().places.device.type == "cpu"
-    assert built().places.device.type == "cpu"
+        assert built().first.places.device.type == "cpu"
+    assert built().first.places.device.type == "cpu"
 
 
 @pytest.mark.skipif(not GPU, reason="this machine has no GPU")
@@ -38,6 +38,6 @@ def test_on_a_gpu_fields_come_back_to_where_they_were_and_differ_by_rounding():
     with networks_on("cuda"):
         network = built()
     output = network(fields, conditions, level)
-    assert network.places.device.type == "cuda"
+    assert network.first.places.device.type == "cuda"
     assert output.device == fields.device
     torch.testing.assert_close(output, expected, rtol=0.05, atol=0.05)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.base import Grid
-from models.networks import SIZES, Backbone, Dropout, parameter_count
+from models.networks import SIZES, Backbone, CircularConv2d, Dropout, PlacedConv2d, parameter_count
 
 
 def network(
@@ -37,6 +37,19 @@ def test_every_grid_passes_in_its_own_shape(height, width, is_global):
     assert output.std() > 1e-3
 
 
+@pytest.mark.parametrize("is_global", [False, True])
+@torch.no_grad()
+def test_the_first_convolution_is_one_over_fields_and_places_beside_each_other(is_global):
+    """On a grid of whole patches; its weights begin as those of any convolution."""
+    generator = torch.Generator().manual_seed(2)
+    placed = PlacedConv2d(torch.nn.Conv2d(5, 4, 3, padding=1), 2, 8, is_global=is_global)
+    fields, placed.places = (torch.randn(*shape, 8, 16, generator=generator) for shape in ((3, 3), (1, 2)))
+    plain = (CircularConv2d if is_global else torch.nn.Conv2d)(5, 4, 6, stride=2, padding=2)
+    plain.load_state_dict(placed.state_dict())
+    beside = torch.cat([fields, placed.places.expand(3, -1, -1, -1)], dim=1)
+    assert torch.allclose(placed(fields), plain(beside), atol=1e-5)
+
+
 @pytest.mark.parametrize("cells", [4, 8])
 @torch.no_grad()
 def test_rolling_longitude_rolls_the_output_of_a_global_grid(cells):
@@ -45,7 +58,7 @@ def test_rolling_longitude_rolls_the_output_of_a_global_grid(cells):
     assert cells % built.multiple == 0
     fields, conditions, level = inputs(8, 16)
     output = built(fields, conditions, level)
-    built.places = built.places.roll(cells, dims=1)
+    built.first.places = built.first.places.roll(cells, dims=-1)
     rolled = built(fields.roll(cells, dims=-1), conditions, level)
     assert torch.allclose(rolled, output.roll(cells, dims=-1), atol=1e-5)
 
@@ -77,7 +90,7 @@ def test_a_regional_grid_does_not_close_the_circle():
     built = network(8, 16, is_global=False)
     fields, conditions, level = inputs(8, 16)
     output = built(fields, conditions, level)
-    built.places = built.places.roll(4, dims=1)
+    built.first.places = built.first.places.roll(4, dims=-1)
     assert not torch.allclose(built(fields.roll(4, dims=-1), conditions, level), output.roll(4, dims=-1), atol=1e-3)
 
 

@@ -2,8 +2,9 @@
 
 Run ``python -m tests.benchmarks.sizes [--grid 32 64] [--threads 2] [--into docs/models.md]``. Each size is measured in
 a process of its own: a diffusion window of ten steps of one variable, batches of 16 windows in training, 50 members in
-sampling; memory is the process's peak beyond what importing takes. The bare network is the U-Net alone, given its input
-whole: padded, with the channels that tell the place, conditions embedded.
+sampling; memory is the process's peak beyond what importing takes. The bare network is the U-Net alone with an ordinary
+first convolution, given all of its input as it needs it: padded, the channels that tell the place laid beside the
+others, channels innermost in memory, conditions embedded.
 """
 
 import argparse
@@ -12,14 +13,17 @@ import resource
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 from statistics import median
 
 import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from torch import nn
 
 from models.base import Grid
 from models.config import DiffusionConfig
-from models.networks import SIZES, Backbone, parameter_count
+from models.networks import SIZES, Backbone, CircularConv2d, parameter_count
 from models.training import generator
 from tests.benchmarks.skill import replace_table
 
@@ -45,8 +49,8 @@ def measure(size: str, height: int, width: int) -> dict[str, float]:
     training = _peak() - before
     network.eval()
     with torch.no_grad():
-        inputs, folded = _inputs(50, (height, width)), _folded(network, 50)
-        bare, call = _typical(lambda: network.unet(*folded[:2], class_labels=folded[2]), lambda: network(*inputs))
+        inputs, unet, whole = _inputs(50, (height, width)), _bare(network), _whole(network, 50)
+        bare, call = _typical(lambda: unet(*whole[:2], class_labels=whole[2]), lambda: network(*inputs))
     found = {"parameters": parameter_count(network), "patch": network.patch}
     return found | {"step": step, "call": call, "ratio": call / bare, "memory": training}
 
@@ -55,9 +59,19 @@ def _inputs(count: int, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Ten
     return torch.randn(count, 3 * WINDOW + 3, *shape), torch.randn(count, 7), torch.zeros(count)
 
 
-def _folded(network: Backbone, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What the network inside sees: a whole number of patches, places among the channels, and embedded conditions."""
-    sides = (-(-side // network.multiple) * network.multiple for side in network.places.shape[:2])
+def _bare(network: Backbone) -> UNet2DModel:
+    """The network inside, all channels in one convolution at its beginning."""
+    unet = deepcopy(network.unet)
+    first = network.first
+    kind = CircularConv2d if first.is_global else nn.Conv2d
+    shape = {"kernel_size": first.kernel_size[0], "stride": first.stride[0], "padding": first.padding[0]}
+    unet.conv_in = kind(first.in_channels, first.out_channels, **shape).to(memory_format=torch.channels_last)
+    return unet
+
+
+def _whole(network: Backbone, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What it sees: a whole number of patches, places among the channels, and embedded conditions."""
+    sides = (-(-side // network.multiple) * network.multiple for side in network.first.places.shape[-2:])
     fields = torch.randn(count, network.unet.config["in_channels"], *sides)
     conditions = network.conditions(torch.randn(count, 7))
     return fields.contiguous(memory_format=torch.channels_last), torch.zeros(count), conditions
