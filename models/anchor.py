@@ -90,7 +90,6 @@ def fit_anchor(windows: Windows, grid: Grid, *, kind: Kind, modes: int, folds: i
         _record(windows, grid),
         [_fold(windows, number, parts) for number in range(folds)],
         grid,
-        anchors=_newest(windows),
         leads=windows.leads,
         counts=[min(count, most) for count in COUNTS] if kind == "linear" else [0],
         lags=range(1, windows.history + 1),

@@ -27,7 +27,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     module: ClassVar[str]
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     @property
     def is_quick(self) -> bool:

@@ -43,11 +43,13 @@ class Chosen:
     Attributes:
         choice: The best one.
         error: Its area-weighted mean square error on years not fitted.
-        unseen: Its coefficients without each fold, ``(terms, cells)``.
+        whole: Its coefficients, fitted on all that the folds hold, ``(terms, cells)``.
+        unseen: Those without each fold.
     """
 
     choice: Choice
     error: float
+    whole: Tensor
     unseen: tuple[Tensor, ...]
 
 
@@ -68,7 +70,19 @@ class Pairs:
     @classmethod
     def of(cls, present: Tensor, later: Tensor, terms: Tensor) -> Self:
         """From values, ``(pairs, cells)``, and the seasonal terms of the pairs, ``(pairs, terms)``."""
-        return cls(_weighed(present**2, terms), terms.T @ (present * later), (later**2).sum(dim=0))
+        return cls.of_parts(present, later, terms, terms.new_ones(1, len(terms)))[0]
+
+    @classmethod
+    def of_parts(cls, present: Tensor, later: Tensor, terms: Tensor, parts: Tensor) -> list[Self]:
+        """The same for each part of the pairs; which are in it say ones and zeros, ``(parts, pairs)``."""
+        constant = torch.ones_like(terms[:, :1])
+        squares, both, laters = (
+            _summed(present**2, _twice(terms), parts),
+            _summed(present * later, terms, parts),
+            _summed(later**2, constant, parts)[:, 0],
+        )
+        shape = (-1, terms.shape[1], terms.shape[1], present.shape[1])
+        return [cls(*sums) for sums in zip(squares.reshape(shape), both, laters, strict=True)]
 
     def leading(self, terms: int) -> Self:
         """Of the first seasonal terms alone."""
@@ -103,9 +117,12 @@ class BlendedPairs:
     cross: Tensor
 
     @classmethod
-    def of(cls, present: Tensor, around: Tensor, later: Tensor, terms: Tensor) -> Self:
-        """From values, ``(pairs, cells)``, and the seasonal terms of the pairs, ``(pairs, terms)``."""
-        return cls(Pairs.of(present, later, terms), Pairs.of(around, later, terms), _weighed(present * around, terms))
+    def of_parts(cls, present: Tensor, around: Tensor, later: Tensor, terms: Tensor, parts: Tensor) -> list[Self]:
+        """From values, ``(pairs, cells)``, as of :class:`Pairs`."""
+        own, others = (Pairs.of_parts(one, later, terms, parts) for one in (present, around))
+        cross = _summed(present * around, _twice(terms), parts)
+        squares = cross.reshape(-1, terms.shape[1], terms.shape[1], present.shape[1])
+        return [cls(*sums) for sums in zip(own, others, squares, strict=True)]
 
     def at(self, share: float) -> Pairs:
         """With this share of the surroundings."""
@@ -122,12 +139,12 @@ def seasonal_terms(calendar: Tensor, terms: int) -> Tensor:
 
 
 def seasonal_damping(coefficients: Tensor, calendar: Tensor) -> Tensor:
-    """Damping φ of each cell at each phase, ``(time, cells)``, within ±0.999."""
-    return (seasonal_terms(calendar, len(coefficients)) @ coefficients).clamp(-LIMIT, LIMIT)
+    """Damping φ of each cell at each phase, ``(time, cells)``."""
+    return seasonal_terms(calendar, len(coefficients)) @ coefficients
 
 
 def shrink_damping(cells: Tensor, weights: Tensor, *, channels: int, shrinkage: float) -> Tensor:
-    """Draw each cell's coefficients, ``(terms, cells)``, towards the area mean of its channel.
+    """Draw each cell's coefficients, ``(terms, cells)``, towards its channel's area mean, and hold φ within ±0.999.
 
     Args:
         cells: Coefficients of each cell.
@@ -138,7 +155,14 @@ def shrink_damping(cells: Tensor, weights: Tensor, *, channels: int, shrinkage: 
     by_channel = (cells * weights).reshape(len(cells), channels, -1).sum(dim=2)
     mean = by_channel / weights.reshape(channels, -1).sum(dim=1)
     mean = mean.repeat_interleave(cells.shape[1] // channels, dim=1)
-    return torch.where(weights > 0, (1 - shrinkage) * cells + shrinkage * mean, 0.0)
+    return torch.where(weights > 0, _held((1 - shrinkage) * cells + shrinkage * mean), 0.0)
+
+
+def _held(coefficients: Tensor) -> Tensor:
+    """Coefficients, ``(terms, cells)``, whose φ stays within the limit: its mean first, then how far it swings."""
+    mean, swing = coefficients[:1].clamp(-LIMIT, LIMIT), coefficients[1:]
+    room = (LIMIT - mean.abs()) / swing.norm(dim=0).clamp(min=1e-12)
+    return torch.cat([mean, swing * room.clamp(max=1.0)])
 
 
 def choose_damping(
@@ -154,25 +178,26 @@ def choose_damping(
         blends: Shares of the surroundings to try.
     """
     most = 3 if record.calendar.any() else 1
-    sums = [[_sums(record, part, lead, around, most) for part in (fold.fit, fold.held)] for fold in folds]
+    whole, *sums = _sums(record, folds, lead, around, most)
+    pairs = list(zip(sums[::2], sums[1::2], strict=True))
 
     def damping(fitted: BlendedPairs, choice: Choice) -> Tensor:
         return _shrink(record, fitted.at(choice.blend).leading(choice.terms).damping(), choice.shrinkage)
 
     def error(choice: Choice) -> float:
         found = 0.0
-        for fitted, held in sums:
-            within = damping(fitted, choice).clamp(-LIMIT, LIMIT)  # what follows the season may yet pass it together
-            found += float(held.at(choice.blend).leading(choice.terms).error(within) @ record.weights)
+        for fitted, held in pairs:
+            errors = held.at(choice.blend).leading(choice.terms).error(damping(fitted, choice))
+            found += float(errors @ record.weights)
         return found
 
     blend = min((Choice(1, shrinkage, share) for share in blends for shrinkage in SHRINKAGE), key=error).blend
     best = min((Choice(terms, shrinkage, blend) for terms in sorted({1, most}) for shrinkage in SHRINKAGE), key=error)
     count = float(record.weights.sum()) * sum(len(fold.held) for fold in folds)
-    return Chosen(best, error(best) / count, tuple(damping(fitted, best) for fitted, _ in sums))
+    return Chosen(best, error(best) / count, damping(whole, best), tuple(damping(fitted, best) for fitted, _ in pairs))
 
 
-def damping_at(record: Record, anchors: Tensor, choice: Choice, *, lead: int, before: Tensor | None = None) -> Tensor:
+def damping_at(record: Record, anchors: Tensor, choice: Choice, *, lead: int) -> Tensor:
     """Coefficients of φ from the anchors to ``lead`` steps later, ``(terms, cells)``.
 
     Args:
@@ -180,25 +205,32 @@ def damping_at(record: Record, anchors: Tensor, choice: Choice, *, lead: int, be
         anchors: Positions of the present values.
         choice: How it is fitted.
         lead: Steps from present to later value.
-        before: What persists, at the anchors, ``(anchors, cells)``; the record's values by default.
     """
-    before = record.values[anchors] if before is None else before
     later = anchors + lead
-    pairs = Pairs.of(before, record.values[later], seasonal_terms(record.calendar[later], choice.terms))
-    return _shrink(record, pairs.damping(), choice.shrinkage)
+    terms = seasonal_terms(record.calendar[later], choice.terms)
+    return _shrink(record, Pairs.of(record.values[anchors], record.values[later], terms).damping(), choice.shrinkage)
 
 
-def _sums(record: Record, anchors: Tensor, lead: int, around: Tensor | None, terms: int) -> BlendedPairs:
+def _sums(record: Record, folds: Sequence[Fold], lead: int, around: Tensor | None, terms: int) -> list[BlendedPairs]:
+    """Sums over everything, and over what each fold fits on and holds out."""
+    wanted = [part for fold in folds for part in (fold.fit, fold.held)]
+    anchors = torch.cat(wanted).unique()
     present, later = record.values[anchors], anchors + lead
     apart = torch.zeros_like(present) if around is None else around[anchors]
-    return BlendedPairs.of(present, apart, record.values[later], seasonal_terms(record.calendar[later], terms))
+    parts = torch.stack([torch.isin(anchors, part) for part in (anchors, *wanted)]).to(present)
+    phases = seasonal_terms(record.calendar[later], terms)
+    return BlendedPairs.of_parts(present, apart, record.values[later], phases, parts)
 
 
-def _weighed(products: Tensor, terms: Tensor) -> Tensor:
-    """Sums of products, ``(pairs, cells)``, times two terms, ``(terms, terms, cells)``."""
-    count = terms.shape[1]
-    twice = (terms[:, :, None] * terms[:, None, :]).flatten(1)
-    return (twice.T @ products).reshape(count, count, -1)
+def _twice(terms: Tensor) -> Tensor:
+    """Products of two terms, ``(pairs, terms * terms)``."""
+    return (terms[:, :, None] * terms[:, None, :]).flatten(1)
+
+
+def _summed(products: Tensor, terms: Tensor, parts: Tensor) -> Tensor:
+    """Sums of products, ``(pairs, cells)``, times each term over each part, ``(parts, terms, cells)``."""
+    weights = (parts[:, None] * terms.T).flatten(0, 1)
+    return (weights @ products).unflatten(0, (len(parts), terms.shape[1]))
 
 
 def _shrink(record: Record, cells: Tensor, shrinkage: float) -> Tensor:

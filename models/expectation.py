@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from models.base import Grid
-from models.damping import LIMIT, Choice, choose_damping, damping_at, seasonal_terms
+from models.damping import LIMIT, Choice, choose_damping, seasonal_terms
 from models.eofs import Eofs, fit_eofs, tendencies
 from models.record import Fold, Record, lagged
 from models.regression import RIDGES, ridge_coefficients
@@ -53,18 +53,6 @@ class Recipe:
     size: Size
     persists: Sequence[Choice]
     ridges: Tensor
-
-
-@dataclass(frozen=True)
-class Source:
-    """The record, and how each cell differs from its surroundings at each step, ``(time, cells)``."""
-
-    record: Record
-    around: Tensor
-
-    def blend(self, share: float, anchors: Tensor) -> Tensor:
-        """Values at the anchors drawn towards their surroundings, ``(anchors, cells)``."""
-        return self.record.values[anchors] + share * self.around[anchors]
 
 
 @dataclass(frozen=True)
@@ -143,7 +131,7 @@ class Operator:
 def persisted(newest: Tensor, damping: Tensor, calendar: Tensor) -> Tensor:
     """Damped persistence of what each lead starts from, ``(samples, leads, cells)``."""
     terms = seasonal_terms(calendar, damping.shape[1])
-    return torch.einsum("slt,ltc->slc", terms, damping).clamp(-LIMIT, LIMIT) * newest
+    return torch.einsum("slt,ltc->slc", terms, damping) * newest
 
 
 @dataclass(frozen=True)
@@ -177,7 +165,6 @@ def fit_expectation(
     folds: Sequence[Fold],
     grid: Grid,
     *,
-    anchors: Tensor,
     leads: int,
     counts: Sequence[int],
     lags: Sequence[int],
@@ -186,25 +173,30 @@ def fit_expectation(
 
     Args:
         record: Fields, season and weights.
-        folds: Anchors to fit on and to hold out.
+        folds: Anchors to fit on and to hold out; everything is what they hold out together.
         grid: Grid of the record.
-        anchors: Anchors of the fit on everything.
         leads: Leads of a window.
         counts: Numbers of EOFs to try.
         lags: Numbers of past states to try.
     """
     surroundings = Surroundings.of(grid)
-    source = Source(record, surroundings(record.values) - record.values)
-    dampings = [
-        choose_damping(record, folds, lead=lead, around=source.around, blends=BLENDS) for lead in range(1, leads + 1)
-    ]
+    around = surroundings(record.values) - record.values
+    dampings = [choose_damping(record, folds, lead=lead, around=around, blends=BLENDS) for lead in range(1, leads + 1)]
     persists = [damping.choice for damping in dampings]
     parts = [
-        Part.of(source, fold.fit, persists, [damping.unseen[number] for damping in dampings], count=max(counts))
+        Part.of(
+            record,
+            surroundings,
+            fold.fit,
+            persists,
+            [damping.unseen[number] for damping in dampings],
+            count=max(counts),
+        )
         for number, fold in enumerate(folds)
     ]
-    recipe = _choose(source, folds, parts, persists, counts=counts, lags=lags)
-    whole = Part.of(source, anchors, persists, _dampings(source, anchors, persists), count=recipe.size.eofs)
+    recipe = _choose(folds, parts, persists, counts=counts, lags=lags)
+    everything, every = torch.cat([fold.held for fold in folds]), [damping.whole for damping in dampings]
+    whole = Part.of(record, surroundings, everything, persists, every, count=recipe.size.eofs)
     recipe, operator = _decaying(whole, recipe, surroundings)
     return Expectation(recipe, operator, tuple(part.operator(recipe, surroundings) for part in parts))
 
@@ -229,7 +221,8 @@ class Part:
         eofs: As many as may be wanted.
         damping: Coefficients of each lead's damping, ``(leads, terms, cells)``; zero where it does without a term.
         scores: Scores of the whole record, ``(time, eofs)``.
-        missed: Scores of what persistence misses at the anchors, ``(anchors, leads, eofs)``.
+        missed: Scores of what persistence from each step misses, ``(time - leads, leads, eofs)``; of no use where a
+            window from there crosses a break of the record.
     """
 
     anchors: Tensor
@@ -240,21 +233,27 @@ class Part:
 
     @classmethod
     def of(
-        cls, source: Source, anchors: Tensor, persists: Sequence[Choice], dampings: Sequence[Tensor], *, count: int
+        cls,
+        record: Record,
+        surroundings: Surroundings,
+        anchors: Tensor,
+        persists: Sequence[Choice],
+        dampings: Sequence[Tensor],
+        *,
+        count: int,
     ) -> Self:
         """Fit the EOFs; ``dampings`` are the coefficients of each lead."""
-        record = source.record
         eofs = fit_eofs(record.values[anchors], record.weights, count=count)
+        missed = _missed_scores(record, surroundings, eofs, dampings, persists)
         most = max(len(damping) for damping in dampings)
         damping = torch.stack([torch.nn.functional.pad(one, (0, 0, 0, most - len(one))) for one in dampings])
-        missed = _missed_scores(source, anchors, eofs, damping, persists)
         return cls(anchors, eofs, damping, eofs.scores(record.values), missed)
 
     def operator(self, recipe: Recipe, surroundings: Surroundings) -> Operator:
         """With the recipe's EOFs, lags and penalties."""
         size = recipe.size
         predictors = tendencies(self.scores[lagged(self.anchors, size.lags)][..., : size.eofs])
-        targets = self.missed[..., : size.eofs]
+        targets = self.missed[self.anchors][..., : size.eofs]
         every = ridge_coefficients(predictors, targets.flatten(1), ridges=RIDGES)
         by_lead = every.reshape(len(RIDGES), predictors.shape[1], *targets.shape[1:]).permute(2, 0, 1, 3)
         coefficients = by_lead[torch.arange(len(self.damping)), recipe.ridges].contiguous()
@@ -272,7 +271,6 @@ def _decaying(part: Part, recipe: Recipe, surroundings: Surroundings) -> tuple[R
 
 
 def _choose(
-    source: Source,
     folds: Sequence[Fold],
     parts: Sequence[Part],
     persists: Sequence[Choice],
@@ -284,11 +282,10 @@ def _choose(
     errors: dict[Size, Tensor] = {}
     counts = sorted({min(count, *(len(part.eofs) for part in parts)) for count in counts})
     for fold, part in zip(folds, parts, strict=True):
-        missed = _missed_scores(source, fold.held, part.eofs, part.damping, persists)
         for size in (Size(*pair) for pair in product(counts, lags)):
             pairs = [
-                (part.scores[lagged(anchors, size.lags)][..., : size.eofs], left[..., : size.eofs])
-                for anchors, left in ((fold.fit, part.missed), (fold.held, missed))
+                (part.scores[lagged(anchors, size.lags)][..., : size.eofs], part.missed[anchors][..., : size.eofs])
+                for anchors in (fold.fit, fold.held)
             ]
             error = _change(*pairs)
             errors[size] = errors.get(size, torch.zeros_like(error)) + error
@@ -308,19 +305,20 @@ def _change(fitted: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor]) -> Tenso
     return ((forecasts - held[1]).square() - held[1].square()).sum(dim=(1, 3))
 
 
-def _missed_scores(source: Source, anchors: Tensor, eofs: Eofs, damping: Tensor, persists: Sequence[Choice]) -> Tensor:
-    """Scores of what persistence misses at each lead, ``(anchors, leads, eofs)``; lead by lead, to be small."""
-    record, missed = source.record, []
-    for lead, (coefficients, persist) in enumerate(zip(damping, persists, strict=True), start=1):
-        newest, later = source.blend(persist.blend, anchors), anchors + lead
-        forecast = persisted(newest[:, None], coefficients[None], record.calendar[later][:, None])[:, 0]
-        missed.append(eofs.scores(record.values[later] - forecast))
+def _missed_scores(
+    record: Record, surroundings: Surroundings, eofs: Eofs, dampings: Sequence[Tensor], persists: Sequence[Choice]
+) -> Tensor:
+    """Scores of what persistence from each step misses at each lead, ``(time - leads, leads, eofs)``.
+
+    They are linear in the state, so that no field needs to be forecast: what damping and surroundings do to it is done
+    to the projector.
+    """
+    scores, steps, missed = eofs.scores(record.values), len(record.values) - len(dampings), []
+    for lead, (damping, persist) in enumerate(zip(dampings, persists, strict=True), start=1):
+        projector = damping[:, None] * eofs.projector
+        projector = projector + persist.blend * (surroundings.transposed(projector) - projector)
+        persisting = torch.einsum("sc,tkc->stk", record.values[:steps], projector)
+        later = slice(lead, lead + steps)
+        terms = seasonal_terms(record.calendar[later], len(damping))
+        missed.append(scores[later] - torch.einsum("st,stk->sk", terms, persisting))
     return torch.stack(missed, dim=1)
-
-
-def _dampings(source: Source, anchors: Tensor, persists: Sequence[Choice]) -> list[Tensor]:
-    """Coefficients of each lead's damping, ``(terms, cells)``."""
-    return [
-        damping_at(source.record, anchors, persist, lead=lead, before=source.blend(persist.blend, anchors))
-        for lead, persist in enumerate(persists, start=1)
-    ]

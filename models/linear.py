@@ -169,8 +169,7 @@ def _fit_operator(record: Record, anchors: Tensor, choice: Choice) -> Operator:
 def _remainder_damping(record: Record, anchors: Tensor, eofs: Eofs) -> Tensor:
     before, after = eofs.remainder(record.values[anchors]), eofs.remainder(record.values[anchors + 1])
     cells = Pairs.of(before, after, torch.ones(len(anchors), 1, dtype=before.dtype)).damping()
-    damping = shrink_damping(cells, record.weights, channels=record.channels, shrinkage=REMAINDER_SHRINKAGE)
-    return damping[0].clamp(-LIMIT, LIMIT)
+    return shrink_damping(cells, record.weights, channels=record.channels, shrinkage=REMAINDER_SHRINKAGE)[0]
 
 
 def _propagator(coefficients: Tensor) -> Tensor:

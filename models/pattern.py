@@ -25,7 +25,7 @@ from torch import Tensor
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
 from models.config import ResidualBlocksConfig
-from models.damping import LIMIT, Choice, damping_at
+from models.damping import Choice, damping_at
 from models.innovations import Draw, same_season
 from models.record import Fold, Record, flat_fields, training_record, year_folds
 
@@ -195,7 +195,7 @@ def _scatter(patterns: Tensor) -> Tensor:
 
 def _link(residuals: Record) -> Tensor:
     anchors = residuals.anchors(before=0, after=1)
-    return damping_at(residuals, anchors, LINK, lead=1)[0].clamp(-LIMIT, LIMIT)
+    return damping_at(residuals, anchors, LINK, lead=1)[0]
 
 
 def _range(forcing: Tensor) -> list[list[float]]:

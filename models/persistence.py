@@ -19,7 +19,7 @@ from torch import Tensor
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
 from models.config import DampedPersistenceConfig
-from models.damping import choose_damping, damping_at, seasonal_damping
+from models.damping import choose_damping, seasonal_damping
 from models.innovations import Draw, Innovations
 from models.record import Record, flat_fields, training_record, year_folds
 from models.spinup import SPIN_UP, set_going
@@ -42,12 +42,11 @@ def fit(
     folds = year_folds(record, before=0, after=1, count=config.folds)
     chosen = choose_damping(record, folds, lead=1)
     choice = chosen.choice
-    damping = damping_at(record, record.anchors(before=0, after=1), choice, lead=1)
     errors = [_errors(record, fold.held, own) for fold, own in zip(folds, chosen.unseen, strict=True)]
     held = torch.cat([fold.held for fold in folds])
     innovations = Innovations.centred(torch.cat(errors), record.calendar[held + 1])
     notes = {"seasonal": choice.terms > 1, "shrinkage": choice.shrinkage, "folds": len(folds), "error": chosen.error}
-    return Fitted(model=Model(damping, innovations, data.grid), curve=[], notes=notes)
+    return Fitted(model=Model(chosen.whole, innovations, data.grid), curve=[], notes=notes)
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,7 @@ def fit(
     lags = LAGS if config.lags is None else (config.lags,)
     counts = COUNTS if config.eofs is None else (config.eofs,)
     folds = year_folds(record, before=max(lags) - 1, after=config.leads, count=config.folds)
-    every = record.anchors(before=max(lags) - 1, after=config.leads)
-    expectation = fit_expectation(record, folds, data.grid, anchors=every, leads=config.leads, counts=counts, lags=lags)
+    expectation = fit_expectation(record, folds, data.grid, leads=config.leads, counts=counts, lags=lags)
     model = Model(
         operator=expectation.operator,
         unseen=expectation.unseen,

@@ -42,9 +42,17 @@ class Surroundings:
     def __call__(self, fields: Tensor) -> Tensor:
         """Mean around each cell of flat fields, ``(..., cells)``; zero where masked."""
         shaped = fields.reshape(*fields.shape[:-1], *self.mask.shape) * self.mask
-        weight = self.rows @ self.mask @ self.columns
-        mean = (self.rows @ shaped @ self.columns) / weight.clamp(min=1e-12) * self.mask
-        return mean.reshape(fields.shape)
+        return (self.rows @ shaped @ self.columns * self._share).reshape(fields.shape)
+
+    def transposed(self, fields: Tensor) -> Tensor:
+        """What each cell gives to the means around others, weighted by flat fields, ``(..., cells)``."""
+        shaped = fields.reshape(*fields.shape[:-1], *self.mask.shape) * self._share
+        return (self.rows @ shaped @ self.columns * self.mask).reshape(fields.shape)
+
+    @property
+    def _share(self) -> Tensor:
+        """One over the weight of the cells around that have data; zero where masked."""
+        return self.mask / (self.rows @ self.mask @ self.columns).clamp(min=1e-12)
 
 
 def _weights(count: int, *, closed: bool) -> Tensor:

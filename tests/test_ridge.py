@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from models.config import DirectRidgeConfig
+from models.damping import Choice
 from models.eofs import Eofs
-from models.expectation import Operator, growth, persisted
+from models.expectation import Operator, Part, growth, persisted
+from models.record import training_record
 from models.surroundings import Surroundings
 from tests import linear_gaussian as systems
 
@@ -47,11 +49,30 @@ def test_out_of_fold_errors_are_larger_than_fitted_ones():
 
 
 def test_persisted_follows_the_season_of_each_lead():
-    damping = torch.tensor([[[0.5], [0.2], [0.0]], [[0.4], [0.0], [2.0]]], dtype=torch.float64)
+    damping = torch.tensor([[[0.5], [0.2], [0.0]], [[0.4], [0.0], [0.3]]], dtype=torch.float64)
     calendar = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], dtype=torch.float64)
     newest = torch.tensor([[[10.0]]], dtype=torch.float64)
-    # lead 1: 0.5 + 0.2 · sin = 0.7; lead 2: 0.4 + 2 · cos = 2.4, held at 0.999
-    np.testing.assert_allclose(persisted(newest, damping, calendar), [[[7.0], [9.99]]])
+    # lead 1: 0.5 + 0.2 · sin = 0.7; lead 2: 0.4 + 0.3 · cos = 0.7
+    np.testing.assert_allclose(persisted(newest, damping, calendar), [[[7.0], [7.0]]])
+
+
+def test_the_regression_is_fitted_to_what_persistence_misses():
+    """Found from the projector alone, and by forecasting each field."""
+    steps = 30
+    generator = torch.Generator().manual_seed(6)
+    data = systems.training_data(torch.randn(steps, 2, 3, 5, generator=generator), steps_per_year=6)
+    record, surroundings = training_record(data), Surroundings.of(data.grid)
+    persists = [Choice(1, 0.0, 0.3), Choice(3, 0.0, 0.0)]
+    dampings = [torch.rand(persist.terms, 30, generator=generator).double() for persist in persists]
+    part = Part.of(record, surroundings, torch.arange(steps - 2), persists, dampings, count=4)
+    around = surroundings(record.values) - record.values
+    for start in (0, 7, 27):
+        calendar = record.calendar[None, start + 1 : start + 3]
+        for lead, (persist, damping) in enumerate(zip(persists, dampings, strict=True)):
+            newest = (record.values + persist.blend * around)[start]
+            expected = persisted(newest[None, None], damping[None], calendar[:, lead : lead + 1])[0, 0]
+            missed = part.eofs.scores(record.values[start + 1 + lead] - expected)
+            torch.testing.assert_close(part.missed[start, lead], missed)
 
 
 def test_an_operator_is_restored_from_its_arrays():

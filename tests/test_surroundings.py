@@ -39,6 +39,14 @@ def test_the_weights_are_those_of_a_gaussian_filter():
 
 
 @pytest.mark.parametrize("is_global", [True, False])
+def test_the_transposed_mean_gives_the_same_products(is_global):
+    mask = torch.rand(2, 12, 40, generator=torch.Generator().manual_seed(1)) < 0.6
+    around = Surroundings.of(grid(is_global=is_global, mask=mask))
+    weights = field().flip(1)
+    torch.testing.assert_close(around(field()) @ weights.T, field() @ around.transposed(weights).T)
+
+
+@pytest.mark.parametrize("is_global", [True, False])
 def test_rolling_the_longitude_rolls_the_mean_where_it_closes_the_circle(is_global):
     around = Surroundings.of(grid(is_global=is_global))
     shaped = field().reshape(3, 2, 12, 40)
