@@ -79,7 +79,7 @@ def fit_eofs(fields: Tensor, weights: Tensor, *, count: int) -> Eofs:
 def _leading_right_vectors(matrix: Tensor, count: int) -> Tensor:
     """Right singular vectors, ``(count, columns)``, orthonormal rows."""
     if min(matrix.shape) > DENSE:
-        matrix = _sketch(matrix, count)
+        matrix = sketch(matrix, count)
     transpose = matrix.shape[0] > matrix.shape[1]
     gram = matrix.T @ matrix if transpose else matrix @ matrix.T
     values, vectors = torch.linalg.eigh(gram)
@@ -90,8 +90,8 @@ def _leading_right_vectors(matrix: Tensor, count: int) -> Tensor:
     return (leading.T @ matrix) / values.flip(0)[:count][keep].sqrt()[:, None]
 
 
-def _sketch(matrix: Tensor, count: int) -> Tensor:
-    """A short matrix with the same leading right singular vectors, by subspace iteration."""
+def sketch(matrix: Tensor, count: int) -> Tensor:
+    """A short matrix with the same ``count`` leading right singular vectors, by subspace iteration."""
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(matrix.shape[1], 2 * count + 10, generator=generator, dtype=matrix.dtype)
     for _ in range(4):

@@ -9,7 +9,9 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+from models.eofs import sketch
 
 SAMPLES = 1024
 """States that the EOFs are computed from, at most: more change them little and cost memory."""
@@ -119,15 +121,7 @@ def _held_out_variance(windows: Tensor, fold: Tensor, modes: int) -> tuple[Tenso
 
 
 def leading_patterns(samples: Tensor, modes: int) -> Tensor:
-    """Orthonormal EOFs of ``(samples, cells)`` in plain cells, so that white noise stays white; by subspace iteration.
-
-    Source: Halko, Martinsson and Tropp (2011), algorithm 4.4, doi:10.1137/090771806.
-    """
+    """Orthonormal EOFs of ``(samples, cells)`` in plain cells, so that white noise stays white."""
     values = samples[torch.linspace(0, len(samples) - 1, min(SAMPLES, len(samples))).long()]
-    width = min(modes + 10, *values.shape)
-    start = torch.randn(values.shape[1], width, generator=Generator().manual_seed(0), dtype=values.dtype)
-    basis = torch.linalg.qr(values @ start).Q
-    for _ in range(6):
-        basis = torch.linalg.qr(values @ (values.T @ basis)).Q
-    patterns: Tensor = torch.linalg.svd(basis.T @ values, full_matrices=False).Vh[:modes]
+    patterns: Tensor = torch.linalg.svd(sketch(values, modes), full_matrices=False).Vh[:modes]
     return patterns

@@ -314,13 +314,12 @@ def _counted_eastward(longitude: xr.DataArray) -> xr.DataArray:
     east_of = (spelled - west) % 360
     around = np.unique(east_of)
     gaps = np.diff(around, prepend=around[-1] - 360)
-    is_circle = gaps.max() < 1.5 * np.median(gaps)
-    if gaps.max() > 1.5 * gaps[0]:
-        edge = around[gaps.argmax()]
-        west, east_of = west + edge, (east_of - edge) % 360
-    counted = east_of + west
-    beyond = 360 * np.floor(counted.max().item() / 360)
-    return counted % 360 if beyond > 0 and is_circle else counted - max(beyond, 0.0)
+    if gaps.max() < 1.5 * np.median(gaps):
+        circle = west + east_of
+        return circle % 360 if circle.max() >= 360 else circle
+    edge = around[gaps.argmax()] if gaps.max() > 1.5 * gaps[0] else 0.0
+    area = west + edge + (east_of - edge) % 360
+    return area - 360 * max(0, area.max().item() // 360)
 
 
 def _ascending(dataset: xr.Dataset, name: str) -> xr.Dataset:
