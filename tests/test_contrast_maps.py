@@ -128,7 +128,7 @@ def test_the_headline_and_the_card_say_how_far_and_over_what_share_of_the_area()
     assert (told["min"], told["max"], told["level"]) == (float(gap.min()), float(gap.max()), 0.9)
     words = f"0 to {100 * told['max']:+.0f} points; clearly different over {100 * share:.0f} % of the area"
     assert found.headline.startswith(f"The share under high less that under low: {words}, each place judged alone by ")
-    assert f"  difference  {words}\n" in found.text
+    assert f"  difference  {words}\n  intervals   90 %, for sampling of members\n" in found.text
     assert words in found._repr_html_()
 
 

@@ -118,9 +118,11 @@ def _facts(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     skill, calibration = payload["skill"], payload["calibration"]
     resolved = payload["question"]["resolved"]
     means = resolved.get("window_means")
-    gap = payload.get("field", {}).get("difference")
+    field = payload.get("field", {})
+    gap, interval = field.get("difference"), field.get("interval")
     return [
         *([("difference", gap["text"])] if gap else []),
+        *([("intervals", f"{100 * interval['level']:g} %, for {interval['covers']}")] if interval else []),
         *([("window", f"{means}; {resolved['window'][0]} to {resolved['window'][1]}")] if means else []),
         ("skill", _skill(skill)),
         ("calibration", str(calibration["state"]).replace("_", " ")),
