@@ -224,15 +224,14 @@ class _Parser(Phrases):
 
     def step(self, source: Expression) -> Expression:
         verb = self.choice(_STEPS, "a step")
-        begin = self.now.column
         if verb == "anom" and self.now.text != "(":
             return Anomaly(source)
         self.expect("(")
-        node = self.arguments(verb, source, begin)
+        node = self.arguments(verb, source)
         self.expect(")")
         return node
 
-    def arguments(self, verb: str, source: Expression, begin: int) -> Expression:
+    def arguments(self, verb: str, source: Expression) -> Expression:
         if verb == "anom":
             return Anomaly(source, self.keyword("clim", self.reference) if self.now.text != ")" else None)
         if verb == "roll":
@@ -250,7 +249,7 @@ class _Parser(Phrases):
             return Reduction(source, verb, self.keyword("over", self.region))
         if self.now.text == "time":
             return Reduction(source, verb, self.keyword("time", self.window))
-        raise self.error(f"over=<region> or time=<window>: .{verb} has no default", begin)
+        raise self.error(f"over=<region> or time=<window>: .{verb} has no default")
 
     def keyword(self, name: str, rule: Callable[[], Parsed]) -> Parsed:
         self.expect(name)

@@ -87,10 +87,11 @@ class Phrases:
         error.did_you_mean = close
         raise error
 
-    def error(self, wanted: str, column: int | None = None, *, hint: str = "") -> QuestionError:
-        """A syntax error at the cursor that says what could have stood there."""
-        got = repr(self.now.text) if self.now.kind != "end" else "the end"
-        return parse_error(self.text, column or self.now.column, f"Expected {wanted}, found {got}.{hint}")
+    def error(self, wanted: str, at: Token | None = None, *, hint: str = "") -> QuestionError:
+        """A syntax error at a token, by default under the cursor, that says what could have stood there."""
+        found = at or self.now
+        got = repr(found.text) if found.kind != "end" else "the end"
+        return parse_error(self.text, found.column, f"Expected {wanted}, found {got}.{hint}")
 
     def label(self, wanted: str) -> str:
         """A name that may hold signs, as scenarios and forecasts do: ``ssp2-4.5``, ``fc-2027-06-01``."""
@@ -132,11 +133,11 @@ class Phrases:
         rank = _RANK.match(self.now.text.lower())
         if rank:
             raise ambiguous_rank(rank.group(1))
-        column = self.now.column
+        begin = self.now
         value = self.number()
         self.expect("%")
         if not 0 < value < 100:
-            raise self.error("a chance between 0 % and 100 %", column)
+            raise self.error("a chance between 0 % and 100 %", begin)
         return value
 
     def duration(self) -> Duration:
@@ -152,13 +153,13 @@ class Phrases:
         if source == "model" and self.now.text != ":":
             return Reference(source)
         self.expect(":")
-        column = self.now.column
+        begin = self.now
         first = self.year()
         if self.now.kind != "number" or not re.fullmatch(r"-\d{4}", self.now.text):
             raise self.error("-YEAR")
         last = int(self.take().text[1:])
         if last < first:
-            raise self.error("the earlier year first", column)
+            raise self.error("the earlier year first", begin)
         return Reference(source, (first, last))
 
     def threshold(self) -> Threshold:
@@ -192,13 +193,13 @@ class Phrases:
 
     def region(self) -> Region:
         """A name, ``point(…)``, ``box(…)`` or ``polygon(…)``."""
-        column = self.now.column
+        begin = self.now
         name = self.region_name()
         if not self.skip("("):
             return Named(name)
         shapes: dict[str, Callable[[], Region]] = {"point": self.point, "box": self.box, "polygon": self.polygon}
         if name not in shapes:
-            raise self.error("point(lat, lon), box(lat=…, lon=…) or polygon(…)", column)
+            raise self.error("point(lat, lon), box(lat=…, lon=…) or polygon(…)", begin)
         shape = shapes[name]()
         self.expect(")")
         return shape
@@ -222,10 +223,10 @@ class Phrases:
         """The inside of ``box(…)``."""
         self.expect("lat")
         self.expect("=")
-        column = self.now.column
+        begin = self.now
         south, north = self.range_of(self.latitude)
         if south > north:
-            raise self.error("the southern edge first", column)
+            raise self.error("the southern edge first", begin)
         self.expect(",")
         self.expect("lon")
         self.expect("=")
@@ -275,18 +276,18 @@ class Phrases:
 
     def latitude(self) -> float:
         """Degrees north."""
-        column = self.now.column
+        begin = self.now
         value = self.number()
         if abs(value) > 90:
-            raise self.error("a latitude from -90 to 90", column)
+            raise self.error("a latitude from -90 to 90", begin)
         return value
 
     def longitude(self) -> float:
         """Degrees east."""
-        column = self.now.column
+        begin = self.now
         value = self.number()
         if abs(value) > 540:
-            raise self.error("a longitude from -180 to 360", column)
+            raise self.error("a longitude from -180 to 360", begin)
         return value
 
     def window(self) -> Window:
@@ -307,11 +308,11 @@ class Phrases:
 
     def leads(self) -> Leads:
         """``i..j``, or one lead alone."""
-        column = self.now.column
+        begin = self.now
         first = self.whole_number()
         last = self.whole_number() if self.skip("..") else first
         if last < first:
-            raise self.error("the earlier lead first", column)
+            raise self.error("the earlier lead first", begin)
         return Leads(first, last)
 
     def each(self) -> Each:
@@ -320,11 +321,11 @@ class Phrases:
         if part != "year" and not (self.now.kind == "word" and is_months(part)):
             raise self.error(f"year, a season such as JJA, or a month such as {MONTHS[6]}")
         self.take()
-        column = self.now.column
+        begin = self.now
         first = self.year()
         last = self.year() if self.skip("..") else first
         if last < first:
-            raise self.error("the earlier year first", column)
+            raise self.error("the earlier year first", begin)
         return Each(part, first, last)
 
     def date(self) -> str:
