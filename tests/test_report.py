@@ -264,7 +264,7 @@ def test_answers_show_the_given_numbers(page):
     for words in (
         "Difference: +50 points (90 % interval +20 to +70).",
         "10 % to 45 % (sampling of members)",
-        "2 % (1 of 40 years, A1B 1960–1999)",
+        "3 % (1 of 40 years, A1B 1960–1999)",
         "cannot be measured",
         "not a probability",
         "Given its own warming.",
