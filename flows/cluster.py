@@ -8,6 +8,7 @@ from typing import Any
 from distributed import Client, LocalCluster, get_worker
 
 from flows.experiment import ClusterConfig
+from flows.interrupts import deaf_children
 
 TOPIC = "tercile-progress"
 """Topic on which tasks report how far they are."""
@@ -40,12 +41,14 @@ def _client(config: ClusterConfig) -> Iterator[Client]:
             yield client
         return
     threads = config.kind == "threads"
-    cluster = LocalCluster(
-        n_workers=1 if threads else config.workers,
-        threads_per_worker=config.workers if threads else 1,
-        processes=not threads,
-        dashboard_address=None,
-        memory_limit=0,
-    )
+    with deaf_children():
+        cluster = LocalCluster(
+            n_workers=1 if threads else config.workers,
+            threads_per_worker=config.workers if threads else 1,
+            processes=not threads,
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from flows.experiment import Experiment
+from flows.interrupts import deaf_children
 from flows.plan import STAGES
 from flows.progress import Reporter
 from pipeline.workspace import Workspace, write_whole
@@ -35,6 +36,7 @@ def run(
         if not todo:
             continue
         quiet_prefect()
+        start_server()
         with reporter.stage(stage, ", ".join(todo)):
             import_module(f"flows.{stage}").__dict__[f"{stage}_flow"](experiment, workspace, todo, reporter)
         done.append(stage)
@@ -61,6 +63,14 @@ def quiet_prefect() -> None:
     """Settings of Prefect that a run needs unless its user set others: no analytics, no chatter."""
     for name, value in PREFECT_SETTINGS.items():
         os.environ.setdefault(name, value)
+
+
+def start_server() -> None:
+    """Start a Prefect server for this run, unless one is set or runs already."""
+    from prefect.client.orchestration import get_client
+
+    with deaf_children():
+        get_client(sync_client=True)
 
 
 PREFECT_SETTINGS = {

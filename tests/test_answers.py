@@ -288,7 +288,7 @@ def test_mostly_masked_regions_are_refused_and_partly_masked_ones_warn():
         dataset["tas"][..., :2, :2] = np.nan
     error = refusal("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC", ensemble, reference)
     assert error.code == "mostly_masked"
-    assert error.text == "Only 35% of the west has data (tas has none in the rest)."
+    assert error.text == "Only 35% of the west has data (tas has none in the rest); a region needs 50%."
     part = ask("tas.mean(over=box(lat=-15..20, lon=95..165)).mean(time=DJF 2004) > 5.1 degC", ensemble, reference)
     assert "partly_masked" in {warning["code"] for warning in part.to_json()["warnings"]}
 

@@ -144,15 +144,16 @@ def test_a_missing_file_and_a_wrong_variable_are_named(tmp_path, server):
 
 
 def stopped(words, blow, *, when, cwd, environment):
-    """Exit code of a run that gets a signal a second after a line, and what it still said."""
+    """Exit code of a run that with all its processes gets a signal a second after a line, and what it still said."""
     # A shell starts what it runs in the background deaf to Ctrl-C, and a test run may be that.
     hearing = ["env", "--default-signal=INT", TERCILE, *words]
-    process = subprocess.Popen(hearing, cwd=cwd, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    setting = {**os.environ, **environment}
+    process = subprocess.Popen(hearing, cwd=cwd, env=setting, stderr=subprocess.PIPE, text=True, start_new_session=True)
     for line in process.stderr:
         if when in line:
             break
     time.sleep(1)
-    process.send_signal(blow)
+    os.killpg(process.pid, blow)
     rest = process.stderr.read()
     return process.wait(timeout=60), rest
 
@@ -162,7 +163,9 @@ def test_a_run_that_is_stopped_and_then_killed_goes_on_where_it_was(small, serve
     config.write_text((small[0] / "small.yaml").read_text())
     often = "forecast.init_times={first: 1999-02-01, last: 2001-09-01, every: 1}"
     words = ["run", "small.yaml", "--set", often]
-    code, rest = stopped(words, signal.SIGINT, when="climatology: 0/", cwd=tmp_path, environment=server)
+    own = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    apart = [*words, "--set", "cluster.kind=processes"]
+    code, rest = stopped(apart, signal.SIGINT, when="climatology: 0/", cwd=tmp_path, environment=own)
     assert code == 130, rest
     assert "Run the same command again" in rest
     assert "Traceback" not in rest

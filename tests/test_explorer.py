@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from pipeline.answers.headline import points
+from pipeline.answers.headline import percent, points
 from pipeline.reporting.palette import difference_classes
 from pipeline.service import Limits
 from tests.browser import CHROMIUM, browser
@@ -221,6 +221,12 @@ def test_differences_are_written_as_in_python(page):
     shares = [0.0, 0.004, -0.004, 0.005, -0.005, 0.125, -0.125, 0.3, -0.3, 1.0, -1.0]
     written = page.js(f"import('/explorer/layers.js').then((layers) => {json.dumps(shares)}.map(layers.points))")
     assert written == [points(share) for share in shares]
+
+
+def test_shares_are_rounded_as_in_python(page):
+    shares = [events / 40 for events in range(1, 40)]
+    written = page.js(f"import('/explorer/charts.js').then((charts) => {json.dumps(shares)}.map(charts.percent))")
+    assert written == [percent(share) for share in shares]
 
 
 def difference_of(address):
@@ -496,3 +502,10 @@ def test_a_phone_has_no_sideways_scrolling_and_readable_text(page, address, othe
 def test_refusals_are_shown_in_words(page, address):
     page.goto(f"{address}/?q={quote('prob sst.mean(over=middle).mean(time=lead 99) > 300 K')}")
     page.until("document.querySelector('.headline')?.textContent.includes('this forecast ends at lead 6')")
+    assert value(page, "#region") == "middle"  # blanks that make a question, whatever the text is
+
+
+def test_the_page_begins_with_the_first_question_of_the_experiment(page, address):
+    page.goto(address)
+    page.until(f"{DONE} && document.querySelector('#text').value === {json.dumps(WARM.replace('1..2', '1..3'))}")
+    assert "of 20 members" in page.text(".headline")

@@ -75,6 +75,11 @@ def test_a_difference_is_in_whole_points_and_nothing_has_no_sign(difference):
     assert points(difference) == POINTS[difference]
 
 
+def test_a_half_is_rounded_up_as_the_page_does():
+    assert [percent(events / 40) for events in (1, 31, 37)] == ["3 %", "78 %", "93 %"]
+    assert percent(0.00125) == "0.1 %"
+
+
 def test_nothing_is_ever_0_or_100_percent():
     never, always = said(0, 20, rate(10))["text"], said(20, 20, rate(0))["text"]
     assert "Fewer than 1 in 7 (0 of 20 members; the true chance could be as high as 14 %)" in never

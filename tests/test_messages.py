@@ -96,7 +96,15 @@ REFUSALS = [
         "lies 40% outside the grid (lat -6..6, lon 184..216). Allow a part to use the rest (--partial",
         ["--partial"],
     ),
-    ("mostly_masked", masked, f"{NOW} > 300 K", 422, 4, "has data (sst has none in the rest).", None),
+    (
+        "mostly_masked",
+        masked,
+        f"{NOW} > 300 K",
+        422,
+        4,
+        "has data (sst has none in the rest); a region needs 50%.",
+        None,
+    ),
     (
         "beyond_horizon",
         two_forecasts,

@@ -94,7 +94,9 @@ def test_masked_regions_are_refused_in_these_words():
     ensemble, reference = forecast(members=20), record()
     for dataset in (ensemble, reference):
         dataset["tas"][..., :2, :2] = np.nan
-    with pytest.raises(QuestionError, match=r"^Only 35% of the west has data \(tas has none in the rest\)\.$"):
+    with pytest.raises(
+        QuestionError, match=r"^Only 35% of the west has data \(tas has none in the rest\); a region needs 50%\.$"
+    ):
         ask(WARM, ensemble, reference)
 
 

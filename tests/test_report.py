@@ -264,7 +264,7 @@ def test_answers_show_the_given_numbers(page):
     for words in (
         "Difference: +50 points (90 % interval +20 to +70).",
         "10 % to 45 % (sampling of members)",
-        "2 % (1 of 40 years, A1B 1960–1999)",
+        "3 % (1 of 40 years, A1B 1960–1999)",
         "cannot be measured",
         "not a probability",
         "Given its own warming.",
@@ -390,12 +390,29 @@ def test_unforced_systems_with_several_variables_and_starts():
     assert "No question was asked" in page.all("section", id="answers")[0][1]
 
 
+def test_a_place_that_a_variable_is_masked_at_is_named_and_gets_no_figure():
+    ensemble, record = (data.copy(deep=True) for data in monthly())
+    ensemble["sst"][..., 0, 0] = record["sst"][..., 0, 0] = np.nan
+    corner = (float(record["latitude"][0]), float(record["longitude"][0]))
+    report = small_report(
+        ensembles={"linear": ensemble}, record=record, reference=(1990, 1999), points={"ashore": corner}, answers=[]
+    )
+    page = Page(render(report))
+    names = {attrs["id"] for attrs, _ in page.all("figure")}
+    assert {"figure-fan-pr-ashore", "figure-curve-pr-ashore", "figure-fan-sst-area-mean"} <= names
+    assert not names & {"figure-fan-sst-ashore", "figure-curve-sst-ashore"}
+    assert "has no data at ashore." in page.all("section", id="time")[0][1]
+    assert "nan" not in " ".join(text for _, text in page.all("figcaption"))
+
+
 def test_a_report_without_scores_answers_or_cards_says_so():
     nothing = dict.fromkeys(("answers", "cards", "warnings", "sources"), ())
     report = small_report(**nothing, stage_seconds={}, provenance={}, scorecard={"reason": "no truth yet"})
     page = Page(render(report))
     assert "no skill is known (no truth yet)." in page.all("section", id="record")[0][1]
-    assert "could not be measured" in page.all("section", id="trust")[0][1]
+    trust = page.all("section", id="trust")[0][1]
+    assert "could not be measured" in trust
+    assert "The track record says" not in trust
 
 
 def test_an_issuing_model_without_ensemble_is_refused():

@@ -95,7 +95,7 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     text = f"{found:.4g} {units} is exceeded by {percent(chance)} of members ({_range(ends.low, ends.high, level)})."
     warnings = []
     if beyond * known.size < FEW_BEYOND:
-        text_few = f"Only {beyond * known.size:.2g} of {known.size} samples lie beyond this value."
+        text_few = f"Only {beyond * known.size:.3g} of {known.size} samples lie beyond this value."
         warnings.append({"code": "few_beyond", "text": text_few})
     return {
         **_told(text, found),

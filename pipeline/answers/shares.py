@@ -200,7 +200,8 @@ def _warnings(inquiry: Inquiry, tallies: list[Tally], base: BaseRate | None) -> 
     if unknown > MUCH_UNKNOWN:
         found.append(_warning("members_unknown", f"{unknown:.0%} of the members are unknown for want of data."))
     if base is not None and base.independent < 10:
-        text = f"The base rate rests on {base.independent:.1f} independent windows of {base.years:.0f} years."
+        what = "years" if base.years <= 1 else f"windows of {base.years:.0f} years"
+        text = f"The base rate rests on {base.independent:.3g} independent {what}."
         found.append(_warning("base_rate_thin", text))
     found.extend(_region_warnings(inquiry))
     return found

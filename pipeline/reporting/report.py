@@ -9,6 +9,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.errors import TercileError
+from pipeline.grid import is_global
 from pipeline.reporting import evidence_figures, illustrations, track_record
 from pipeline.reporting.captions import (
     Illustration,
@@ -33,7 +34,7 @@ from pipeline.reporting.figures import latitude_text, longitude_text
 from pipeline.reporting.illustrations import Place
 from pipeline.reporting.palette import skill_classes, styles
 from pipeline.reporting.scoreboard import Score, calibrated_name, calibrated_scores, read_scores
-from pipeline.reporting.summaries import Subject, subjects
+from pipeline.reporting.summaries import Subject, at_place, subjects
 from pipeline.reporting.verdicts import chance_sentence, issue_paragraph, verdict_sentences, warning_sentences
 from pipeline.reporting.wording import answer_cards, trust_sentences
 from pipeline.workspace import write_whole
@@ -172,6 +173,7 @@ def _context(report: Report) -> dict[str, Any]:
         "verdicts": verdict_sentences(scores, overall, reference=baseline, confidence=confidence),
         "chance": chance_sentence(scores, confidence=confidence),
         "baseline": baseline,
+        "nowhere": _nowhere(report, issued),
         "figures": _figures(report, by_model, setting, scores, baseline),
         "matrices": _matrices(scores),
         "score_table": score_table(scores),
@@ -205,9 +207,13 @@ def _scores(card: Mapping[str, Any]) -> tuple[list[Score], list[Score]]:
 def _figures(
     report: Report, by_model: Mapping[str, Sequence[Subject]], setting: Setting, scores: Sequence[Score], baseline: str
 ) -> dict[str, list[Illustration]]:
-    places: dict[str, Place] = {"area mean": None, **report.points}
     issued, evidence = by_model[report.issuing], report.evidence
-    spots = [(subject, setting, where, place) for subject in issued for where, place in places.items()]
+    spots = [
+        (subject, setting, where, place)
+        for subject in issued
+        for where, place in _places(report).items()
+        if _has_data(subject, place)
+    ]
     raw = [score for score in scores if score.model in setting.look]
     return {
         "fans": [illustrations.fan_of(*spot) for spot in spots],
@@ -221,6 +227,26 @@ def _figures(
         "spectra": evidence_figures.spectra(evidence, issued, setting),
         "losses": track_record.loss_charts(report.cards),
     }
+
+
+def _places(report: Report) -> dict[str, Place]:
+    return {"area mean": None, **report.points}
+
+
+def _has_data(subject: Subject, place: Place) -> bool:
+    """Whether the record has a value there, as sea surface temperature has none on land."""
+    return bool(at_place(subject.mean, place).notnull())
+
+
+def _nowhere(report: Report, issued: Sequence[Subject]) -> list[str]:
+    """A sentence for each place that a variable has no figure of."""
+    places = [
+        (subject, where)
+        for subject in issued
+        for where, place in _places(report).items()
+        if not _has_data(subject, place)
+    ]
+    return [f"{subject.label.capitalize()} has no data at {where}." for subject, where in places]
 
 
 def _maps(subject: Subject, setting: Setting) -> list[Illustration]:
@@ -279,12 +305,13 @@ def _about(report: Report, subject: Subject) -> str:
     pathways = f", under each of {' and '.join(names)}" if names else ""
     south, north = (latitude_text(float(subject.mean["latitude"][end])) for end in (0, -1))
     west, east = (longitude_text(float(subject.mean["longitude"][end])) for end in (0, -1))
+    wide = "all longitudes" if is_global(subject.mean["longitude"]) else f"{west} to {east}"
     when = span_text(valid_time, lead_unit(subject))
     made = " and calibrated on its hindcasts" if "calibration" in report.ensembles[report.issuing].attrs else ""
     return (
         f"{sizes['member']} possible futures{pathways}, from {when}, drawn by the model '{report.issuing}'{made}. Each "
         f"is one whole trajectory of maps ({sizes['latitude']} × {sizes['longitude']} cells, {south} to {north}, "
-        f"{west} to {east}), so that questions over several years or places can be asked of it. Changes, thresholds "
+        f"{wide}), so that questions over several years or places can be asked of it. Changes, thresholds "
         f"and base rates refer to {report.reference[0]}–{report.reference[1]}."
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.answers.headline import points
+from pipeline.answers.headline import half_up, points
 from pipeline.reporting.scoreboard import Score, tally
 
 
@@ -63,7 +63,7 @@ def percent(share: float | None) -> str:
         return "not known"
     if share <= 0.005:
         return "less than 1 %"
-    return "more than 99 %" if share >= 0.995 else f"{100 * share:.0f} %"
+    return "more than 99 %" if share >= 0.995 else f"{half_up(100 * share)} %"
 
 
 def trust_sentences(
@@ -136,8 +136,8 @@ def _members_sentence(members: int) -> str:
     never_seen = 100 * (1 - 0.05 ** (1 / members))
     return (
         f"With {members} members a share is itself uncertain: 50 % could be {half_width:.0f} points more or less, and "
-        f"what no member shows may still have a chance of up to {never_seen:.1f} %. Intervals say this sampling error "
-        "only, not the error of the model."
+        f"what no member shows may still have a chance of up to {never_seen:.1f} %. Intervals say this sampling error, "
+        "and where members are calibrated how well the calibration is known; they do not say the error of the model."
     )
 
 

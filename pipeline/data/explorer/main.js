@@ -5,7 +5,7 @@ import { exceedanceChart, plumeChart, plumeSummary, reliabilityChart, short, tab
 import { layersOf } from "./layers.js";
 import { FieldMap } from "./map.js";
 import { Members } from "./members.js";
-import { blanks, fill, firstQuestion, fromPair, offer, otherText, toText } from "./sentence.js";
+import { blanks, fill, firstBlanks, firstQuestion, fromPair, offer, otherText, toText } from "./sentence.js";
 import { sides } from "./sides.js";
 
 const byId = (id) => document.getElementById(id);
@@ -319,6 +319,7 @@ async function begin() {
   byId("title").textContent = `${catalog.title} – ${catalog.members} members, ${catalog.forecasts.at(-1)}`;
   byId("attribution").textContent = catalog.attribution.join("; ");
   offer(catalog);
+  fill(firstBlanks(catalog)); // and not with nothing, until a question fills them
   byId("examples").querySelector("ul").replaceChildren(...Object.values(catalog.events).map((text) => {
     const item = document.createElement("li"), link = Object.assign(document.createElement("a"), { textContent: text, href: `/?q=${encodeURIComponent(text)}` });
     item.append(link);

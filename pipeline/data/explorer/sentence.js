@@ -83,10 +83,13 @@ function windows(catalog) {
   return [`lead 1..${Math.min(7, count)}`, "all"];
 }
 
-export function firstQuestion(catalog) {
+export function firstBlanks(catalog) {
   const region = Object.keys(catalog.regions.own)[0] || "globe";
-  return toText({
+  return {
     verb: "mean", variable: catalog.variables[0].name, anomaly: "", region, span: "mean", window: windows(catalog)[0],
     operator: "above", threshold: "p66.7", scenario: catalog.scenarios[0] || "",
-  });
+  };
 }
+
+// The experiment's own first, since a variable that is masked may have too little of the region that is named first.
+export const firstQuestion = (catalog) => Object.values(catalog.events)[0] || toText(firstBlanks(catalog));
