@@ -47,7 +47,11 @@ def verify(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> 
     evidence = judge_models(system, reporter)
     reference, blocks = experiment.verify.reference, lead_blocks(system)
     cards = {kind: judged_card(found, reference=reference, lead_blocks=blocks) for kind, found in evidence.items()}
-    card = cards.get("raw") or {"reference": reference, "models": {}, "reason": "no forecast has met its truth yet"}
+    card = cards.get("raw") or {
+        "reference": reference,
+        "models": {},
+        "reason": "no forecast of the test years has met its truth yet",
+    }
     card |= {"calibrated": cards["calibrated"]} if "calibrated" in cards else {}
     card |= _about(system) | _checked(system)
     write_whole(workspace.reports / "scorecard.json", json.dumps(card, indent=2))

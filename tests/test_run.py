@@ -174,9 +174,16 @@ def test_test_years_touch_no_fit(finished, tmp_path):
         assert (here / "weights.safetensors").read_bytes() == (there / "weights.safetensors").read_bytes()
 
 
-def test_split_outside_the_data_is_refused(tmp_path, experiment_file):
-    with pytest.raises(TercileError, match="split: obs 1999–2010 lies outside the data of 'obs', 1990–2001"):
-        do(experiment_file, Workspace(tmp_path / "ws"), "split.test=[[1999, 2010]]", stages=("ingest", "train"))
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("split.test=[[1999, 2010]]", "split: obs 1999–2010 lies outside the data of 'obs', 1990–2001"),
+        ("reference=[1980, 1995]", "reference: obs 1980–1995 lies outside the data of 'obs', 1990–2001"),
+    ],
+)
+def test_years_outside_the_data_are_refused(tmp_path, experiment_file, setting, message):
+    with pytest.raises(TercileError, match=message):
+        do(experiment_file, Workspace(tmp_path / "ws"), setting, stages=("ingest", "train"))
 
 
 def test_the_archive_keeps_where_it_came_from(finished):

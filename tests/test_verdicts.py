@@ -35,7 +35,7 @@ def sentence(rows, pooled):
 def test_a_verdict_names_the_leads_that_differ_from_the_whole():
     rows = [row("1", 0.05, 0.02, 0.08), row("2", 0.03, 0.01, 0.05), row("3", 0.0, -0.02, 0.02)]
     assert sentence(rows, [row("1-3", 0.03, 0.01, 0.05)]) == (
-        "linear on tas: better than climatology (+3.0 %, 90 % interval +1.0 to +5.0), but no different at months 3 "
+        "linear on tas: better than climatology (+3.0 %, 90 % interval +1.0 to +5.0), but not told apart at months 3 "
         "(0.0 %, −2.0 to +2.0)."
     )
     assert sentence(rows, [row("1-3", 0.02, -0.01, 0.05)]).endswith(", but better at months 1–2 (+4.0 %).")
@@ -48,6 +48,11 @@ def test_a_verdict_that_holds_everywhere_says_so_and_scenarios_have_their_own():
         "linear on tas: under A worse than climatology (−17 %, 90 % interval −20 to −14), at each lead alike; under B "
         "not judged."
     )
+
+
+def test_a_gain_of_too_few_cases_is_no_verdict_of_equality():
+    rows = [row("1", 0.3, None, None)]
+    assert sentence(rows, rows) == "linear on tas: not told apart from climatology (+30 %, no interval)."
 
 
 def test_the_reference_has_no_verdict():
@@ -67,11 +72,11 @@ def test_chance_is_counted():
         ({"climatology": (0.1, 0.05, 0.15)}, "it was better than climatology (the reference)."),
         (
             {"climatology": (0.0, -0.1, 0.1), "ridge": (-0.2, -0.3, -0.1)},
-            "worse than ridge and no different from climatology (the reference). Prefer ridge.",
+            "worse than ridge and not told apart from climatology (the reference). Prefer ridge.",
         ),
         (
             {"climatology": (0.0, -0.1, 0.1), "ridge": (0.2, 0.1, 0.3)},
-            "better than ridge and no different from climatology (the reference). Expect no better odds from it than "
+            "better than ridge and not told apart from climatology (the reference). Expect no better odds from it than "
             "from climatology.",
         ),
         ({"climatology": (None, None, None)}, "Nothing could be judged yet"),

@@ -127,7 +127,7 @@ def test_forecasts_that_met_no_truth_make_an_honest_scorecard(verified, tmp_path
     run(experiment, workspace, reporter=Reporter(), stages=STAGES)
     card = json.loads((workspace.reports / "scorecard.json").read_text())
     assert card["models"] == {}
-    assert card["reason"] == "no forecast has met its truth yet"
+    assert card["reason"] == "no forecast of the test years has met its truth yet"
     assert "Nothing could be scored yet" in (workspace.reports / "index.html").read_text()
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from pipeline.reporting.captions import in_percent, under
 from pipeline.reporting.scoreboard import Interval, Score, Verdict, verdict_of
 
-_WORDS: dict[Verdict, str] = {"better": "better than", "worse": "worse than", "open": "no different from"}
-_AT: dict[Verdict, str] = {"better": "better at", "worse": "worse at", "open": "no different at"}
+_WORDS: dict[Verdict, str] = {"better": "better than", "worse": "worse than", "open": "not told apart from"}
+_AT: dict[Verdict, str] = {"better": "better at", "worse": "worse at", "open": "not told apart at"}
 
 
 def verdict_sentences(
@@ -87,9 +87,11 @@ def _clause(pooled: Score, rows: Sequence[Score], reference: str, confidence: fl
         return f"{where}not judged"
     value, low, high = pooled.skill
     interval = (
-        f", {100 * confidence:.0f} % interval {in_percent(low)} to {in_percent(high)}" if pooled.has_interval else ""
+        f"{100 * confidence:.0f} % interval {in_percent(low)} to {in_percent(high)}"
+        if pooled.has_interval
+        else "no interval"
     )
-    text = f"{where}{_WORDS[pooled.verdict]} {reference} ({in_percent(value)} %{interval})"
+    text = f"{where}{_WORDS[pooled.verdict]} {reference} ({in_percent(value)} %, {interval})"
     others = [
         f"{_AT[verdict]} {_span(run)} ({_size(run)})"
         for verdict, run in ((key, list(group)) for key, group in groupby(rows, key=lambda score: score.verdict))
