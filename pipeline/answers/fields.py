@@ -6,6 +6,7 @@ Maps are worked through in bands of rows, so that memory does not grow with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ from pipeline.places.regions import Cells
 Array = NDArray[Any]
 Payload = dict[str, Any]
 
-BAND_VALUES = 4_000_000  # numbers of one variable that are held at once, 16 MB of float32
+BAND_VALUES = 2_000_000  # numbers of one variable that are held at once, 8 MB of float32
+
+AT_ONCE = 2  # calibrations whose members are counted at the same time
 
 
 def answer_field(inquiry: Inquiry, *, level: float, refits: Sequence[Inquiry] = ()) -> tuple[Payload, xr.Dataset]:
@@ -93,13 +96,16 @@ def _series(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Dat
 def _map(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Dataset:
     """Chances cell by cell."""
     members = inquiry.members
-    parts: list[dict[str, Array]] = []
-    for band in bands(inquiry):
+
+    def part(band: Cells) -> dict[str, Array]:
         event = _in_band(inquiry, band)
-        refitted = [_share(_in_band(refit, band)) for refit in refits]
+        refitted = list(pool.map(lambda refit: _share(_in_band(refit, band)), refits))
         sample = inquiry.climate.sample(inquiry.question.subject, band).values
-        parts.append({**_counted(event, refitted, level=level), "base_rate": sample.mean(axis=1)[:, 0]})
         inquiry.climate.forget()
+        return {**_counted(event, refitted, level=level), "base_rate": sample.mean(axis=1)[:, 0]}
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        parts = [part(band) for band in bands(inquiry)]
     joined = {name: np.concatenate([part[name] for part in parts], axis=-2) for name in parts[0]}
     coords = {
         "latitude": ("latitude", members.latitude, {"units": "degrees_north"}),
@@ -161,6 +167,8 @@ def _counted(event: Bounds, refitted: Sequence[Array], *, level: float) -> dict[
 
 def _share(event: Bounds) -> Array:
     """The share of known samples with the event, ``(scenario, ...)``; NaN where none is known."""
+    if event.is_exact:
+        return np.asarray(event.low.mean(axis=(1, 2)))
     known = ~event.unknown
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((event.low & known).sum(axis=(1, 2)) / known.sum(axis=(1, 2)))
