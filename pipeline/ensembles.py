@@ -28,11 +28,12 @@ from pipeline.periods import ENCODING, EPOCH, Cadence, from_dates, seconds
 from pipeline.workspace import CODEC, Workspace
 
 Kind = Literal["hindcast", "forecast"]
-TILE = {"latitude": 32, "longitude": 64}
-"""Cells of one chunk, in which one block of members lies whole."""
+CHUNK = {"lead_time": 8, "level": 1, "latitude": 16, "longitude": 128}
+"""Leads, levels and cells of one chunk, at most; one block of members lies in it whole.
 
-LEADS = 8
-"""Leads of one chunk, at most: a map of a season or a week does not decode the others (decision 18)."""
+A map of a season or a week does not decode the other leads (decision 18). Few rows make a band of the globe that fits
+in memory with any number of members.
+"""
 
 BACKGROUND = ("expected", "deviation")
 """Groups below an ensemble: expected state and standard deviation of its background, in transformed units."""
@@ -343,8 +344,9 @@ def _template(layout: Layout, inputs_hash: Sequence[int], fold: Sequence[int]) -
     dataset = xr.Dataset(coords=_coordinates(layout))
     for name, field in layout.template.data_vars.items():
         full = (*shape, layout.leads, layout.members, *field.shape)
-        tile = [TILE.get(str(dim), 1) for dim in field.dims]
-        chunks = (*[1] * len(lead), _leads_of_a_chunk(layout.leads), layout.block, *tile)
+        sizes = {"lead_time": layout.leads, **field.sizes}
+        leads, *cells = (_even_share(size, CHUNK.get(str(dim), 1)) for dim, size in sizes.items())
+        chunks = (*[1] * len(lead), leads, layout.block, *cells)
         empty = dask.array.full(full, np.nan, chunks=chunks, dtype="float32")
         dataset[name] = ((*lead, "lead_time", "member", *field.dims), empty, field.attrs)
     dataset["done"] = ((*lead, "block"), np.zeros((*shape, layout.blocks), dtype="int8"))
@@ -358,9 +360,9 @@ def _template(layout: Layout, inputs_hash: Sequence[int], fold: Sequence[int]) -
     return dataset.assign_attrs(schema_version=1, block=layout.block, Conventions="CF-1.11")
 
 
-def _leads_of_a_chunk(leads: int) -> int:
-    """As many as share a forecast evenly among the fewest chunks."""
-    return -(-leads // -(-leads // LEADS))
+def _even_share(size: int, most: int) -> int:
+    """Places of a chunk along an axis that is divided evenly among the fewest chunks."""
+    return -(-size // -(-size // most))
 
 
 def _coordinates(layout: Layout) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_a_chunk_never_spans_two_pieces(tmp_path):
     pen = writer(tmp_path, plan)
     pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
     array = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/tas", mode="r")
-    assert array.chunks == (1, 1, 5, plan.block, 32, 64)
+    assert array.chunks == (1, 1, 5, plan.block, 14, 72)
     stored = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/valid_time", mode="r")
     assert stored.dtype == "int64"
     assert stored.attrs["units"] == "seconds since 1850-01-01"
@@ -123,8 +123,7 @@ def test_a_new_initial_time_is_appended_and_changed_inputs_are_drawn_again(tmp_p
 
 
 def test_an_ensemble_in_other_chunks_grows_in_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(ensembles, "LEADS", 24)
-    monkeypatch.setattr(ensembles, "TILE", {"latitude": 16, "longitude": 32})
+    monkeypatch.setattr(ensembles, "CHUNK", {"lead_time": 24, "latitude": 4, "longitude": 32})
     pen = writer(tmp_path, layout(inits=2, leads=10))
     pen.prepare(inputs_hash=[1, 2], fold=[-1] * 2)
     draw(pen, pen.layout.pieces())

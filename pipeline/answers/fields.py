@@ -29,7 +29,7 @@ from pipeline.places.regions import Cells
 Array = NDArray[Any]
 Payload = dict[str, Any]
 
-BAND_VALUES = 2_000_000  # numbers of one variable that are held at once, 8 MB of float32
+BAND_VALUES = 4_000_000  # numbers of one variable that are held at once, 16 MB of float32
 
 AT_ONCE = 2  # calibrations whose members are counted at the same time
 

@@ -214,7 +214,7 @@ def maps(workspace, *, name="map", is_calibrated=False):
             _ = array[0, leads] if path.startswith(ensemble) else array[:, :, leads] if path == learnt else array[:]
 
     asked, read = [], []
-    for number in range(8):
+    for number in range(16):
         asked += times(lambda _, n=number: ask(workspace, MAP.format(f"{n + 1}..{n + 3}")), 1)
         read += times(lambda _, n=number: bare(n), 1)
     return {f"{name}_p95_ms": p95(asked), f"{name}_over_reading": round(float(np.median(asked) / np.median(read)), 2)}
