@@ -84,7 +84,7 @@ class _Part:
         expected: Of the background.
         deviation: Likewise.
         coefficients: Dims ``(coefficient, fold, lead_time, season, [level], latitude, longitude)``.
-        season: ``(init_time, lead_time)``.
+        season: Its place among those of the coefficients, ``(init_time, lead_time)``.
     """
 
     mean: NDArray[Any]
@@ -138,11 +138,14 @@ class LastRead:
         from pipeline.calibration import departures
 
         at = self.members.dims.index("member")
+        season = _of(self.season, wanted)
+        first, last = int(season.min()), int(season.max())
+        learnt = self.coefficients.isel(season=slice(first, last + 1))
         with dask.config.set(scheduler="synchronous"):
-            members, coefficients = self.members.isel(wanted).values, _of(self.coefficients, wanted, shared="lead_time")
+            members, coefficients = self.members.isel(wanted).values, _of(learnt, wanted, shared="lead_time")
             expected, deviation = (np.expand_dims(_of(part, wanted), at) for part in (self.expected, self.deviation))
         mean, apart = departures(members, expected, deviation, member_axis=at, transform=self.transform)
-        return _Part(mean, apart, expected, deviation, coefficients, _of(self.season, wanted))
+        return _Part(mean, apart, expected, deviation, coefficients, season - first)
 
 
 class _Calibrated(BackendArray):
