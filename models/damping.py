@@ -75,14 +75,10 @@ class Pairs:
     @classmethod
     def of_parts(cls, present: Tensor, later: Tensor, terms: Tensor, parts: Tensor) -> list[Self]:
         """The same for each part of the pairs; which are in it say ones and zeros, ``(parts, pairs)``."""
-        constant = torch.ones_like(terms[:, :1])
-        squares, both, laters = (
-            _summed(present**2, _twice(terms), parts),
-            _summed(present * later, terms, parts),
-            _summed(later**2, constant, parts)[:, 0],
-        )
-        shape = (-1, terms.shape[1], terms.shape[1], present.shape[1])
-        return [cls(*sums) for sums in zip(squares.reshape(shape), both, laters, strict=True)]
+        squares = _summed_twice(present**2, terms, parts)
+        both = _summed(present * later, terms, parts)
+        laters = _summed(later**2, torch.ones_like(terms[:, :1]), parts)[:, 0]
+        return [cls(*sums) for sums in zip(squares, both, laters, strict=True)]
 
     def leading(self, terms: int) -> Self:
         """Of the first seasonal terms alone."""
@@ -120,9 +116,8 @@ class BlendedPairs:
     def of_parts(cls, present: Tensor, around: Tensor, later: Tensor, terms: Tensor, parts: Tensor) -> list[Self]:
         """From values, ``(pairs, cells)``, as of :class:`Pairs`."""
         own, others = (Pairs.of_parts(one, later, terms, parts) for one in (present, around))
-        cross = _summed(present * around, _twice(terms), parts)
-        squares = cross.reshape(-1, terms.shape[1], terms.shape[1], present.shape[1])
-        return [cls(*sums) for sums in zip(own, others, squares, strict=True)]
+        cross = _summed_twice(present * around, terms, parts)
+        return [cls(*sums) for sums in zip(own, others, cross, strict=True)]
 
     def at(self, share: float) -> Pairs:
         """With this share of the surroundings."""
@@ -222,15 +217,17 @@ def _sums(record: Record, folds: Sequence[Fold], lead: int, around: Tensor | Non
     return BlendedPairs.of_parts(present, apart, record.values[later], phases, parts)
 
 
-def _twice(terms: Tensor) -> Tensor:
-    """Products of two terms, ``(pairs, terms * terms)``."""
-    return (terms[:, :, None] * terms[:, None, :]).flatten(1)
-
-
 def _summed(products: Tensor, terms: Tensor, parts: Tensor) -> Tensor:
     """Sums of products, ``(pairs, cells)``, times each term over each part, ``(parts, terms, cells)``."""
     weights = (parts[:, None] * terms.T).flatten(0, 1)
     return (weights @ products).unflatten(0, (len(parts), terms.shape[1]))
+
+
+def _summed_twice(products: Tensor, terms: Tensor, parts: Tensor) -> Tensor:
+    """Those times two terms, ``(parts, terms, terms, cells)``."""
+    count = terms.shape[1]
+    twice = (terms[:, :, None] * terms[:, None, :]).flatten(1)
+    return _summed(products, twice, parts).unflatten(1, (count, count))
 
 
 def _shrink(record: Record, cells: Tensor, shrinkage: float) -> Tensor:
