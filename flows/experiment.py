@@ -22,6 +22,8 @@ from pipeline.intake.checks import GateConfig, check_settings
 from pipeline.names import VARIABLES, Variable, known_variable, nearest
 from pipeline.sources import Source
 
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=360)]
 Years = Annotated[tuple[int, int], Field(description="first and last year, both included, by the label of the period")]
 
 
@@ -186,7 +188,9 @@ class Experiment(Part):
     forecast: ForecastConfig
     verify: VerifyConfig
     regions: dict[str, str] = Field(default_factory=dict, description="name → box(…) or point(…)")
-    points: dict[str, tuple[float, float]] = Field(default_factory=dict, description="places that the report shows")
+    points: dict[str, tuple[Latitude, Longitude]] = Field(
+        default_factory=dict, description="places that the report shows: latitude, longitude"
+    )
     events: dict[str, str] = Field(default_factory=dict, description="name → a question, answered in the report")
     cluster: ClusterConfig = ClusterConfig.model_validate({})
     schedule: ScheduleConfig | None = None
