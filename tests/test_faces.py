@@ -230,6 +230,7 @@ def test_a_ratio_to_nothing_has_only_a_lower_end():
     ratio = {"value": None, "low": 1.25, "high": None, "level": 0.9}
     assert ratio_text(ratio) == "at least 1.2 times (90 % interval, open above)"
     assert ratio_text({**ratio, "value": 2.1, "high": 3.4}) == "2.1 times (90 % interval 1.2 to 3.4)"
+    assert ratio_text({**ratio, "low": 0.0}) == "not known"
 
 
 def test_refusals_end_with_their_codes(workspace):

@@ -61,7 +61,9 @@ def gap_text(difference: Payload) -> str:
 
 
 def ratio_text(ratio: Payload) -> str:
-    """A ratio as people say it: ``2.1 times (90 % interval 1.3 to 3.4)``; to nothing it has only a lower end."""
+    """A ratio as people say it: ``2.1 times (90 % interval 1.3 to 3.4)``; to nothing it has a lower end at most."""
+    if ratio["value"] is None and ratio["low"] == 0:
+        return "not known"
     if ratio["value"] is None:
         return f"at least {factor(ratio['low'])} times ({100 * ratio['level']:g} % interval, open above)"
     value, low, high = (factor(ratio[part]) for part in ("value", "low", "high"))

@@ -87,7 +87,7 @@ function dots(members) {
 
 function difference({ difference: gap, probability_ratio: ratio }, [one, other]) {
   const ends = ratio.high === null ? `interval from ${factor(ratio.low)}` : `interval ${factor(ratio.low)} to ${factor(ratio.high)}`;
-  const chance = ratio.value === null ? ` ${ratio.value_reason} The ratio is at least ${factor(ratio.low)}.` : ` ${one} has ${factor(ratio.value)} times the chance of ${other} (${ends}).`;
+  const chance = ratio.value === null ? ` ${ratio.value_reason}${ratio.low > 0 ? ` The ratio is at least ${factor(ratio.low)}.` : ""}` : ` ${one} has ${factor(ratio.value)} times the chance of ${other} (${ends}).`;
   const how = gap.method.includes("paired") ? "Members are the same futures in both, so they are compared in pairs." : "Members were drawn apart, so they are compared as independent.";
   const text = `${one} less ${other}: ${points(gap.value)} points (interval ${points(gap.low)} to ${points(gap.high)}).${chance} ${how}`;
   return [differenceLine(gap, [one, other]), made("p", text, { id: "difference" })];
