@@ -509,3 +509,8 @@ def test_the_page_begins_with_the_first_question_of_the_experiment(page, address
     page.goto(address)
     page.until(f"{DONE} && document.querySelector('#text').value === {json.dumps(WARM.replace('1..2', '1..3'))}")
     assert "of 20 members" in page.text(".headline")
+
+
+def test_the_map_begins_at_the_point_of_the_question(page, address):
+    page.goto(f"{address}/?q={quote('prob sst.mean(over=point(-4, 188)).mean(time=lead 1) > 300 K')}")
+    page.until(f"{DONE} && document.querySelector('#map-place').textContent.startsWith('4.0° S, 172.0° W: ')")

@@ -114,6 +114,7 @@ async function draw(text, other, turn) {
   if (!found) return;
   const scenarios = state.answer.question.resolved.scenarios.join(" and "), { forecast } = state.answer.question;
   byId("map-title").textContent = `The same question everywhere${scenarios ? `, under ${scenarios}` : ""}${forecast ? `, in ${forecast}` : ""}`;
+  map.aim(state.answer.question.resolved.region?.cell_centre);
   offerLayers(found);
   byId("map-table").href = `/v1/ask?q=${encodeURIComponent(state.mapText)}${pinned()}&format=csv`;
   if (byId("skill-map").checked) await measureMap(turn);

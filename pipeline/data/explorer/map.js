@@ -23,11 +23,19 @@ export class FieldMap {
     fetch("/explorer/coastline.json").then((reply) => reply.json()).then((data) => { this.lines = data.lines; this.draw(); });
   }
 
+  aim(centre) {
+    // Latitude and longitude of the cell at which the cursor of the next map begins; where it was, without one.
+    this.aimed = centre;
+  }
+
   show(layer, colour, through = this.through) {
     Object.assign(this, { layer, colour, through });
     const { x, y } = layer.domain.axes;
     Object.assign(this, { x: x.values, y: y.values });
-    if (!this.cell || this.cell[0] >= this.y.length || this.cell[1] >= this.x.length) this.cell = [Math.floor(this.y.length / 2), Math.floor(this.x.length / 2)];
+    const aimed = this.aimed && [this.y.indexOf(this.aimed[0]), this.x.indexOf(this.aimed[1])];
+    if (aimed && !aimed.includes(-1)) this.cell = aimed;
+    else if (!this.cell || this.cell[0] >= this.y.length || this.cell[1] >= this.x.length) this.cell = [Math.floor(this.y.length / 2), Math.floor(this.x.length / 2)];
+    this.aimed = null;
     this.draw();
     this.tell();
   }
