@@ -192,18 +192,16 @@ def choose_damping(
     return Chosen(best, error(best) / count, damping(whole, best), tuple(damping(fitted, best) for fitted, _ in pairs))
 
 
-def damping_at(record: Record, anchors: Tensor, choice: Choice, *, lead: int) -> Tensor:
-    """Coefficients of φ from the anchors to ``lead`` steps later, ``(terms, cells)``.
+def cell_damping(record: Record, before: Tensor, after: Tensor, *, shrinkage: float) -> Tensor:
+    """Damping φ of each cell that follows no season, ``(cells,)``.
 
     Args:
-        record: The training record.
-        anchors: Positions of the present values.
-        choice: How it is fitted.
-        lead: Steps from present to later value.
+        record: What the values are of: its weights and channels.
+        before: Present values, ``(pairs, cells)``.
+        after: Later ones.
+        shrinkage: Weight of the channel's mean damping.
     """
-    later = anchors + lead
-    terms = seasonal_terms(record.calendar[later], choice.terms)
-    return _shrink(record, Pairs.of(record.values[anchors], record.values[later], terms).damping(), choice.shrinkage)
+    return _shrink(record, Pairs.of(before, after, before.new_ones(len(before), 1)).damping(), shrinkage)[0]
 
 
 def _sums(record: Record, folds: Sequence[Fold], lead: int, around: Tensor | None, terms: int) -> list[BlendedPairs]:

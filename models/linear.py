@@ -22,7 +22,7 @@ from torch import Tensor
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
 from models.config import LinearInverseConfig, VectorAutoregressiveConfig
-from models.damping import LIMIT, Pairs, shrink_damping
+from models.damping import LIMIT, cell_damping
 from models.eofs import COUNTS, Eofs, fit_eofs, tendencies
 from models.innovations import Draw, Innovations
 from models.record import Fold, Record, flat_fields, lagged, training_record, year_folds
@@ -168,8 +168,7 @@ def _fit_operator(record: Record, anchors: Tensor, choice: Choice) -> Operator:
 
 def _remainder_damping(record: Record, anchors: Tensor, eofs: Eofs) -> Tensor:
     before, after = eofs.remainder(record.values[anchors]), eofs.remainder(record.values[anchors + 1])
-    cells = Pairs.of(before, after, torch.ones(len(anchors), 1, dtype=before.dtype)).damping()
-    return shrink_damping(cells, record.weights, channels=record.channels, shrinkage=REMAINDER_SHRINKAGE)[0]
+    return cell_damping(record, before, after, shrinkage=REMAINDER_SHRINKAGE)
 
 
 def _propagator(coefficients: Tensor) -> Tensor:

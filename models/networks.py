@@ -76,14 +76,14 @@ class Backbone(nn.Module):
         height, width = grid.weights.shape
         coarsest = 2 ** (len(chosen.channels) - 1)
         self.patch = _patch_size(height, width, chosen.cells, coarsest=coarsest, is_global=grid.is_global)
-        self.multiple = self.patch * coarsest
         with torch.device("meta"):
             self.conditions = nn.Sequential(
                 nn.Linear(conditions, CONDITION_WIDTH), nn.SiLU(), nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH)
             )
             self.unet = _unet(chosen, inputs + len(places), outputs * self.patch**2, dropout)
             _replace_layers(self.unet, is_global=grid.is_global)
-            self.unet.conv_in = PlacedConv2d(self.unet.conv_in, self.patch, self.multiple, is_global=grid.is_global)
+            multiple = self.patch * coarsest
+            self.unet.conv_in = PlacedConv2d(self.unet.conv_in, self.patch, multiple, is_global=grid.is_global)
         self.to_empty(device="cpu")
         self.first.places = places[None].contiguous()
         initialise(self, generator)

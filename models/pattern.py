@@ -25,12 +25,12 @@ from torch import Tensor
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
 from models.config import ResidualBlocksConfig
-from models.damping import Choice, damping_at
+from models.damping import cell_damping
 from models.innovations import Draw, same_season
 from models.record import Fold, Record, flat_fields, training_record, year_folds
 
-LINK = Choice(terms=1, shrinkage=0.5)
-"""How the memory of the initial state is fitted."""
+LINK_SHRINKAGE = 0.5
+"""Weight of the channel's mean in the memory of the initial state."""
 
 
 def fit(
@@ -195,7 +195,7 @@ def _scatter(patterns: Tensor) -> Tensor:
 
 def _link(residuals: Record) -> Tensor:
     anchors = residuals.anchors(before=0, after=1)
-    return damping_at(residuals, anchors, LINK, lead=1)[0]
+    return cell_damping(residuals, residuals.values[anchors], residuals.values[anchors + 1], shrinkage=LINK_SHRINKAGE)
 
 
 def _range(forcing: Tensor) -> list[list[float]]:

@@ -55,7 +55,7 @@ def test_the_first_convolution_is_one_over_fields_and_places_beside_each_other(i
 def test_rolling_longitude_rolls_the_output_of_a_global_grid(cells):
     """By whole cells of the coarsest resolution, the channel that names the place rolled along."""
     built = network(8, 16, is_global=True)
-    assert cells % built.multiple == 0
+    assert cells % built.first.multiple == 0
     fields, conditions, level = inputs(8, 16)
     output = built(fields, conditions, level)
     built.first.places = built.first.places.roll(cells, dims=-1)
@@ -66,14 +66,14 @@ def test_rolling_longitude_rolls_the_output_of_a_global_grid(cells):
 @pytest.mark.parametrize(("height", "width"), [(32, 64), (48, 96), (64, 128), (73, 144), (121, 240), (181, 360)])
 @pytest.mark.parametrize("size", ["tiny", "small"])
 def test_patches_close_the_circle_of_the_usual_grids(size, height, width):
-    assert width % network(height, width, is_global=True, size=size).multiple == 0
+    assert width % network(height, width, is_global=True, size=size).first.multiple == 0
 
 
 @torch.no_grad()
 def test_where_patches_do_not_fit_the_seam_lies_beside_the_cells():
     """What is changed just across the first meridian matters as much as what is changed as near on the same side."""
     built = network(8, 18, is_global=True)
-    assert 18 % built.multiple
+    assert 18 % built.first.multiple
     fields, conditions, level = inputs(8, 18)
     output = built(fields, conditions, level)
 

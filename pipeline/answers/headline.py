@@ -113,9 +113,9 @@ def share_of_members(chance: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of two chances in whole points, with its sign: ``+30``, ``−5``, ``0``; the page's ``points`` too."""
-    whole = int(abs(100 * difference) + 0.5)
+    whole = half_up(abs(100 * difference))
     sign = "+" if difference > 0 else "−"
-    return f"{sign}{whole}" if whole else "0"
+    return f"{sign}{whole}" if whole != "0" else "0"
 
 
 def factor(ratio: float) -> str:

@@ -71,7 +71,8 @@ def _bare(network: Backbone) -> UNet2DModel:
 
 def _whole(network: Backbone, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What it sees: a whole number of patches, places among the channels, and embedded conditions."""
-    sides = (-(-side // network.multiple) * network.multiple for side in network.first.places.shape[-2:])
+    first = network.first
+    sides = (-(-side // first.multiple) * first.multiple for side in first.places.shape[-2:])
     fields = torch.randn(count, network.unet.config["in_channels"], *sides)
     conditions = network.conditions(torch.randn(count, 7))
     return fields.contiguous(memory_format=torch.channels_last), torch.zeros(count), conditions
