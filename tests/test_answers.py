@@ -203,6 +203,11 @@ def test_a_first_passage_keeps_those_who_never_get_there():
     late = ask("dist of (tas.mean(over=west) > record).first(time=lead 1..4)")
     assert late.to_json()["passage"]["median"] is None
     assert "by 2004-01." in late.headline
+    always, never = (ask(f"dist of (tas.mean(over=west) > {x} K).first(time=lead 1..4)") for x in (0, 900))
+    assert always.headline == "Half of the members get there by 2003-10; all by 2004-01."
+    assert "  reached     10 % by 2003-10, 50 % by 2003-10, 90 % by 2003-10\n" in always.text
+    assert never.headline == "None of 40 members get there by 2004-01."
+    assert "  reached     all never\n" in never.text
 
 
 def test_maps_and_series_are_the_same_count_everywhere():

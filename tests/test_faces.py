@@ -101,6 +101,26 @@ def test_figures_are_made_and_refused_in_words(workspace, answer):
         ask_toy("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC").plot.reliability()
 
 
+@pytest.mark.parametrize("question", ["dist of {}", "value of {} exceeded with 10 %"])
+def test_the_card_of_numbers_has_quantiles_of_members_and_reference(workspace, question):
+    answer = ask(workspace, question.format("sst.mean(over=middle).mean(time=lead 1)"))
+    found = answer.to_json()["distribution"]
+    for name, quantiles in (("members", found["quantiles"]), ("reference", found["reference_quantiles"])):
+        (row,) = (line for line in answer.text.splitlines() if line.startswith(f"  {name} "))
+        pairs = [pair.split(" % ") for pair in row.removeprefix(f"  {name}").removesuffix(" K").split(", ")]
+        assert [rank.strip() for rank, _ in pairs] == ["5", "25", "50", "75", "95"]
+        assert [float(value) for _, value in pairs] == pytest.approx(list(quantiles.values()), abs=0.006)
+
+
+def test_the_card_says_which_scenario_its_numbers_are_of():
+    text = "dist of tas.mean(over=west).mean(time=DJF 2004) scenario {}"
+    both, one = (ask_toy(text.format(scenarios), projection()) for scenarios in ("high vs low", "high"))
+    names = [line.split()[0] for line in both.text.splitlines() if line.startswith("  ")][-10:]
+    assert names[:6] == ["high", "members", "reference", "low", "members", "reference"]
+    assert both._repr_html_().count("text-align:left;padding-right:1em;font-weight:600'>high<") == 1
+    assert "  high\n" not in one.text
+
+
 def test_scenarios_are_drawn_together():
     answer = ask_toy("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC scenario high vs low", projection())
     assert len(answer.plot.exceedance().axes[0].get_lines()) == 4

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.answers.headline import factor, headline, likelihood_term, percent, points
+from pipeline.answers.headline import amounts, factor, headline, likelihood_term, percent, points
 from pipeline.answers.intervals import Estimate, proportion_interval
 from pipeline.answers.probability import BaseRate, tally
 
@@ -88,6 +88,21 @@ def test_nothing_is_ever_0_or_100_percent():
     assert "None of 2 members (the true chance could be as high as 78 %)" in said(0, 2, rate(10))["text"]
     assert "All 2 members (the true chance could be as low as 22 %)" in said(2, 2, rate(10))["text"]
     assert [percent(chance) for chance in (0.002, 0.996, 0.9999, 0.5)] == ["0.2 %", "99.6 %", "99.99 %", "50 %"]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([3.8567, 4.5446, 4.9742], ["3.86", "4.54", "4.97"]),
+        ([-1.06, 0.004, 12.0], ["−1.1", "0.0", "12.0"]),
+        ([1234.5, 7801.0], ["1235", "7801"]),
+        ([0.00012, 0.00061], ["0.000120", "0.000610"]),
+        ([5.0, None, float("inf")], ["5.00", "unbounded", "unbounded"]),
+        ([-0.2, 0.0, 300.0], ["0", "0", "300"]),
+    ],
+)
+def test_amounts_have_the_digits_that_their_range_deserves(values, texts):
+    assert amounts(values) == texts
 
 
 @pytest.mark.parametrize(

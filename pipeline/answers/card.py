@@ -7,7 +7,9 @@ from html import escape
 from textwrap import fill
 from typing import Any
 
-from pipeline.answers.headline import percent
+import numpy as np
+
+from pipeline.answers.headline import amounts, percent, share_of_members
 
 WIDTH = 78
 
@@ -22,7 +24,7 @@ def card_text(payload: Mapping[str, Any]) -> str:
     lines = [fill(str(payload["headline"]["text"]), WIDTH), ""]
     lines.append(fill(str(payload["question"]["reads_as"]), WIDTH, initial_indent="  ", subsequent_indent="  "))
     lines.append("")
-    for part in payload.get("scenarios", [payload]):
+    for part in _parts(payload):
         lines.extend(_numbers(part))
     lines.extend(_row(name, text) for name, text in _facts(payload))
     lines.extend(fill(f"! {warning['text']}", WIDTH, subsequent_indent="  ") for warning in payload["warnings"])
@@ -31,12 +33,12 @@ def card_text(payload: Mapping[str, Any]) -> str:
 
 def card_html(payload: Mapping[str, Any]) -> str:
     """The card for a notebook: self-contained, readable without colour."""
-    parts = payload.get("scenarios", [payload])
+    parts = _parts(payload)
     bars = "".join(_bar(part) for part in parts if "interval" in part)
     facts = "".join(
         f"<tr><th style='text-align:left;padding-right:1em;font-weight:600'>{escape(name)}</th>"
         f"<td style='text-align:left'>{escape(text)}</td></tr>"
-        for name, text in [fact for part in parts for fact in _part_facts(part)] + _facts(payload)
+        for name, text in [fact for part in parts for fact in _named(part)] + _facts(payload)
     )
     warnings = "".join(f"<li>{escape(warning['text'])}</li>" for warning in payload["warnings"])
     return (
@@ -48,11 +50,21 @@ def card_html(payload: Mapping[str, Any]) -> str:
     )
 
 
+def _parts(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is said of each scenario, or of the one that there is, without its name."""
+    alone = {name: field for name, field in payload.items() if name != "scenario"}
+    return list(payload.get("scenarios", [alone]))
+
+
+def _named(part: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The name of a scenario, if there are several, and its facts."""
+    return [*([(str(part["scenario"]), "")] if "scenario" in part else []), *_part_facts(part)]
+
+
 def _numbers(part: Mapping[str, Any]) -> list[str]:
     """The number line of one scenario and what is beside it."""
-    lines = []
+    lines = [f"  {part['scenario']}"] if "scenario" in part else []
     if "interval" in part:
-        lines.extend([f"  {part['scenario']}"] if "scenario" in part else [])
         lines.append(_line(part))
     return [*lines, *(_row(name, text) for name, text in _part_facts(part))]
 
@@ -103,7 +115,27 @@ def _part_facts(part: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("base rate", f"{base['events']} of {base['years']} in {base['source']} ({_ends(base)})"))
     elif part.get("base_rate_reason"):
         facts.append(("base rate", str(part["base_rate_reason"])))
+    if "distribution" in part and "interval" not in part:
+        facts.extend(_quantiles(part["distribution"]))
+    if "passage" in part:
+        facts.append(("reached", _reached(part["passage"])))
     return facts
+
+
+def _quantiles(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Quantiles of the members and, where it can say, of the reference."""
+    rows = {"members": found["quantiles"], "reference": found.get("reference_quantiles") or {}}
+    texts = iter(amounts([value for row in rows.values() for value in row.values()]))
+    said = {name: ", ".join(f"{rank} % {next(texts)}" for rank in row) for name, row in rows.items()}
+    return [(name, f"{text} {found['units']}") for name, text in said.items() if text]
+
+
+def _reached(passage: Mapping[str, Any]) -> str:
+    """By when a tenth, a half and nine in ten of the members are there, as far as they get."""
+    steps, counts = list(passage["by_step"]), np.cumsum(list(passage["by_step"].values()))
+    enough = {rank: np.flatnonzero(100 * counts >= rank * passage["members"]) for rank in (10, 50, 90)}
+    said = [f"{rank} % by {steps[places[0]]}" for rank, places in enough.items() if places.size]
+    return ", ".join([*said, f"{share_of_members(passage['never'])} never"] if passage["never"] else said)
 
 
 def _ends(base: Mapping[str, Any]) -> str:

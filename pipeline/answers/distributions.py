@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.answers.headline import percent
+from pipeline.answers.headline import amounts, percent, share_of_members
 from pipeline.answers.intervals import quantile_interval
 from pipeline.answers.probability import Inquiry, given_members
 from pipeline.answers.quantities import measure
@@ -75,9 +75,8 @@ def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
         return _level(inquiry, values, level)
     units = _units(inquiry)
     spread = quantiles(known)
-    text = (
-        f"Median {spread['50']:.4g} {units}; nine in ten members from {spread['5']:.4g} to {spread['95']:.4g} {units}."
-    )
+    low, middle, high = amounts([spread["5"], spread["50"], spread["95"]])
+    text = f"Median {middle} {units}; nine in ten members from {low} to {high} {units}."
     return {**_told(text, spread["50"]), **_distribution(inquiry, known), "warnings": []}
 
 
@@ -92,7 +91,8 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     independent = known if values.shape[1] == 1 else _member_quantiles(values, 1 - chance)
     ends = quantile_interval(independent, 1 - chance if values.shape[1] == 1 else 0.5, level=level)
     units = _units(inquiry)
-    text = f"{found:.4g} {units} is exceeded by {percent(chance)} of members ({_range(ends.low, ends.high, level)})."
+    said, interval = _said(found, ends.low, ends.high, level)
+    text = f"{said} {units} is exceeded by {percent(chance)} of members ({interval})."
     warnings = []
     if beyond * known.size < FEW_BEYOND:
         text_few = f"Only {beyond * known.size:.3g} of {known.size} samples lie beyond this value."
@@ -124,10 +124,8 @@ def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
         raise _too_few(years, values.size)
     units = _units(inquiry)
     how = "extrapolated by a fitted tail" if found.extrapolated else "counted"
-    text = (
-        f"{found.value:.4g} {units} is exceeded once in {years} years on average "
-        f"({_range(found.low, found.high, level)}; {how})."
-    )
+    said, interval = _said(found.value, found.low, found.high, level)
+    text = f"{said} {units} is exceeded once in {years} years on average ({interval}; {how})."
     return {
         **_told(text, found.value),
         "value": {**_level_fields(found), "units": units, "return_years": years, "level": level},
@@ -178,10 +176,10 @@ def _passage(inquiry: Inquiry, known: Array, level: float) -> Payload:
     end = timeline.name(final)
     if share >= 0.5:
         middle = timeline.name(int(np.sort(known)[(known.size - 1) // 2]))
-        text = f"Half of the members get there by {middle}; {percent(share)} by {end}."
+        text = f"Half of the members get there by {middle}; {share_of_members(share)} by {end}."
     else:
         middle = None
-        text = f"Not reached by {percent(1 - share)} of members by {end}."
+        text = f"{share_of_members(share).capitalize()} of {known.size} members get there by {end}."
     return {
         **_told(text, None),
         "passage": {"median": middle, "reached": share, "never": 1 - share, "by_step": by_step, "members": known.size},
@@ -219,9 +217,10 @@ def _told(text: str, value: float | None) -> Payload:
     return {"headline": {"text": text, "source": "members", "value": value, "likelihood_term": None}}
 
 
-def _range(low: float | None, high: float | None, level: float) -> str:
-    ends = (f"{end:.4g}" if end is not None else "unbounded" for end in (low, high))
-    return f"{100 * level:g} % interval {' to '.join(ends)}"
+def _said(value: float, low: float | None, high: float | None, level: float) -> tuple[str, str]:
+    """A value and its interval in words."""
+    said, *ends = amounts([value, low, high])
+    return said, f"{100 * level:g} % interval {' to '.join(ends)}"
 
 
 def _member_quantiles(values: Array, chance: float) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal
 
@@ -121,6 +122,24 @@ def points(difference: float) -> str:
 def factor(ratio: float) -> str:
     """A ratio to two digits, without an exponent: ``2.1``, ``170``."""
     return f"{float(f'{ratio:.2g}'):.7g}"
+
+
+def amounts(values: Sequence[float | None]) -> list[str]:
+    """Values to three digits of the range that they span, all with the same decimals: ``3.86``, ``4.55``, ``−0.20``.
+
+    None, and what is not finite, is ``unbounded``.
+    """
+    known = [value if value is not None and math.isfinite(value) else None for value in values]
+    finite = [value for value in known if value is not None]
+    span = max(finite, default=0.0) - min(finite, default=0.0)
+    digits = max(0, 2 - math.floor(math.log10(span))) if span else 2
+    return ["unbounded" if value is None else _decimal(value, digits) for value in known]
+
+
+def _decimal(value: float, digits: int) -> str:
+    """So many decimals, minus as a minus; what rounds to zero has no sign."""
+    text = half_up(abs(value), digits)
+    return f"−{text}" if value < 0 and float(text) != 0 else text
 
 
 def interval_text(chance: Estimate, level: float) -> str:
