@@ -25,7 +25,7 @@ from pipeline.ensembles import EnsembleWriter, Layout
 from pipeline.errors import TercileError
 from pipeline.judging import VERSION as SCORECARD_VERSION
 from pipeline.pathway import warming_pathway
-from pipeline.periods import Periods, dates, seconds, years
+from pipeline.periods import Periods, dates, years
 from pipeline.products import open_calibration
 from pipeline.workspace import Workspace
 
@@ -374,11 +374,6 @@ def source_hash(experiment: Experiment, group: str, origins: list[dict[str, Any]
 def known_extent(dataset: xr.Dataset) -> str:
     """First and last label of a record, as text."""
     return f"{dataset['time'].values[0]} to {dataset['time'].values[-1]}"
-
-
-def stored_seconds(time: cftime.datetime) -> int:
-    """A date as it is stored."""
-    return int(seconds(xr.DataArray(np.array([time])))[0])
 
 
 def _digest(content: Any) -> str:

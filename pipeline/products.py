@@ -12,7 +12,7 @@ from typing import Any
 import xarray as xr
 import zarr
 
-from pipeline.errors import NothingIssuedError, TercileError
+from pipeline.errors import NothingIssuedError
 from pipeline.periods import ENCODING, dates
 from pipeline.workspace import CODEC, Workspace
 
@@ -61,18 +61,6 @@ def publish_reference(workspace: Workspace, record: xr.Dataset, *, group: str, c
 def _chunks(field: xr.DataArray, most: Mapping[str, int]) -> tuple[int, ...]:
     """Whole axes but for those named, which have at most so many places in a chunk."""
     return tuple(min(size, most.get(str(dim), size)) for dim, size in field.sizes.items())
-
-
-def open_reference(workspace: Workspace) -> xr.Dataset:
-    """The reference record, lazily.
-
-    Raises:
-        TercileError: There is none yet.
-    """
-    if REFERENCE not in workspace.groups("products"):
-        raise TercileError(f"{workspace.root} has no reference climatology yet. Run `tercile forecast`.")
-    coder = xr.coders.CFDatetimeCoder(time_unit="s")
-    return xr.open_zarr(workspace.reader("products"), group=REFERENCE, consolidated=False, decode_times=coder)
 
 
 def publish_calibration(

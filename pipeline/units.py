@@ -24,8 +24,6 @@ NO_FIXED_TIME = re.compile(r"\b(months?|mon|years?|yr)\b|(?<=/)(month|mon|year|y
 WATER = "kg m-2 s-1"
 """A flux of water, of which a millimetre is a kilogram a square metre."""
 
-AMOUNT = " It may be an amount: say over how many hours with `accumulated`, or `period` for each step's own total."
-
 
 def conversion(source: str, target: str, *, of: str = "units") -> tuple[float, float]:
     """Factor and offset that take values in ``source`` units to ``target`` units; a refusal names what they are ``of``.

@@ -84,7 +84,6 @@ class Report:
         record_name: What to call the record: "observations", "climate model run".
         stage_seconds: How long each stage took.
         provenance: Name and text of versions, snapshots, hashes and dates.
-        language: Of the text, for readers that speak it.
     """
 
     title: str
@@ -107,7 +106,6 @@ class Report:
     record_name: str = "record"
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
-    language: str = "en"
 
 
 @dataclass(frozen=True)
