@@ -434,7 +434,7 @@ def test_play_ends_with_the_last_member_which_says_what_the_table_says(page):
     page.click("#play")
     page.until("document.querySelector('#play').textContent === 'Play members'")
     row = page.js("[...document.querySelectorAll('#member-table tr')].at(-1).textContent")
-    number, event = re.fullmatch(r"20(-?[\d.]+ K)(● yes|○ no)", row).groups()
+    number, event = re.fullmatch(r"20(−?[\d.]+ K)(● yes|○ no)", row).groups()
     assert page.text("#member") == f"Member 20 of 20. {number}; event: {event}."
     yes = page.js("document.querySelector('#member-table').textContent.split('● yes').length - 1")
     assert yes == page.js("document.querySelectorAll('#card .dots .yes').length")

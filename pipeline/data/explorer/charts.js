@@ -97,7 +97,15 @@ function area(upper, lower, attributes) {
   return element("path", { d: `M${whole.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}Z`, stroke: "none", ...attributes });
 }
 
-export const short = (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(5)).toString());
+export const plain = (value) => Number(value.toPrecision(5)).toString(); // as a question takes it
+
+export const short = (value) => (value === null || value === undefined ? "–" : plain(value).replace("-", "−"));
+
+const amounts = (values) => {
+  // To a fiftieth of the range that they span, all with the same decimals, as cards have them.
+  const span = Math.max(...values) - Math.min(...values), digits = span ? Math.max(0, Math.ceil(Math.log10(50 / span))) : 2;
+  return values.map((value) => (Number(value.toFixed(digits)) < 0 ? "−" : "") + Math.abs(value).toFixed(digits));
+};
 
 export function numberLine(part) {
   // 0 to 100 %: bar the interval, circle the members' share, tall tick the usual odds, short tick members as drawn.
@@ -225,12 +233,12 @@ export function plumeChart(target, view, events, spaghetti) {
 
 export function plumeSummary(view, made) {
   // One sentence for each side: where the members begin and end.
-  const near = (value) => short(Number(value.toPrecision(3)));
   return made.map(([name, rows]) => {
     const steps = [...rows.keys()].filter((step) => Number.isFinite(rows[step][2])), [first, last] = [steps[0], steps.at(-1)];
     if (!steps.length) return "";
-    const range = (step) => `${near(rows[step][0])} to ${near(rows[step][4])}`, end = last > first ? `; in ${view.labels[last]} ${near(rows[last][2])} (${range(last)})` : "";
-    return `${made.length > 1 ? `${name}: median` : "Median"} ${near(rows[first][2])} ${view.units} in ${view.labels[first]} (nine in ten members from ${range(first)})${end}.`;
+    const told = amounts([first, last].flatMap((step) => [rows[step][2], rows[step][0], rows[step][4]]));
+    const end = last > first ? `; in ${view.labels[last]} ${told[3]} (${told[4]} to ${told[5]})` : "";
+    return `${made.length > 1 ? `${name}: median` : "Median"} ${told[0]} ${view.units} in ${view.labels[first]} (nine in ten members from ${told[1]} to ${told[2]})${end}.`;
   }).join(" ");
 }
 

@@ -1,7 +1,7 @@
 // The page: one question, its answer, and what is drawn beside it. Everything comes from /v1 of the same server.
 
 import { showCard, showLinks, skillText } from "./card.js";
-import { exceedanceChart, plumeChart, plumeSummary, reliabilityChart, short, tableOf, percent } from "./charts.js";
+import { exceedanceChart, plain, plumeChart, plumeSummary, reliabilityChart, short, tableOf, percent } from "./charts.js";
 import { layersOf } from "./layers.js";
 import { FieldMap } from "./map.js";
 import { Members } from "./members.js";
@@ -246,7 +246,7 @@ function watchDrag(svg) {
 function askThreshold() {
   // The dragged threshold becomes the question's, where the question has one that can be written so.
   const parts = fits();
-  if (parts && state.view.exceedance.operator) askBlanks({ ...parts, threshold: `${short(state.threshold)} ${state.view.exceedance.units}` });
+  if (parts && state.view.exceedance.operator) askBlanks({ ...parts, threshold: `${plain(state.threshold)} ${state.view.exceedance.units}` });
 }
 
 function askAbout(latitude, longitude) {
@@ -294,6 +294,7 @@ function showSkill() {
   const tables = shown.filter(([, skill]) => skill.reliability).map(([name, skill]) => [name, skill.reliability]);
   if (tables.length) reliabilityChart(byId("reliability"), tables);
   const rows = shown.flatMap(([name, skill]) => (skill.past || []).map((row) => [row.init_time, ...(name ? [name] : []), percent(row.share), row.happened ? "yes" : "no"]));
+  byId("past").parentElement.hidden = !rows.length;
   tableOf(byId("past"), ["forecast of", ...(state.comparison ? ["question"] : []), "members said", "came true"], rows);
 }
 
