@@ -180,6 +180,12 @@ def test_values_are_exceeded_as_often_as_asked():
     assert share.to_json()["probability"]["raw"] == pytest.approx(0.25, abs=0.011)
 
 
+def test_the_interval_of_a_rare_value_of_pooled_years_holds_it():
+    ensemble = forecast(members=30, leads=120)
+    found = ask("value of tas.mean(over=west).max(time=each JJA 2004..2013) exceeded with 2 %", ensemble).to_json()
+    assert found["value"]["low"] < found["value"]["value"] < found["value"]["high"]
+
+
 def test_values_too_rare_for_the_members_are_refused():
     error = refusal("value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 1 %")
     assert error.code == "too_few_members"
