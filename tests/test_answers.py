@@ -186,6 +186,18 @@ def test_the_interval_of_a_rare_value_of_pooled_years_holds_it():
     assert found["value"]["low"] < found["value"]["value"] < found["value"]["high"]
 
 
+@pytest.mark.parametrize("south", [-15, -14.3, -13.1, -11.7, -9.9])
+def test_a_whole_area_is_all_of_it_and_its_share_is_in_percent(south):
+    where = f"over=box(lat={south}..21, lon=91..169)"
+    for verb, share in (("all", ">= 100 %"), ("any", "> 0 %")):
+        plain = ask(f"(tas > 0 K).{verb}({where}).any(time=lead 1)").to_json()["members"]
+        assert ask(f"(tas > 0 K).frac({where}).max(time=lead 1) {share}").to_json()["members"] == plain
+    found = ask(f"dist of (tas > 0 K).frac({where}).max(time=lead 1)").to_json()
+    assert found["distribution"]["units"] == "%"
+    assert set(found["distribution"]["quantiles"].values()) == {100.0}
+    assert found["headline"]["text"].startswith("Median 100.00 %")
+
+
 def test_values_too_rare_for_the_members_are_refused():
     error = refusal("value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 1 %")
     assert error.code == "too_few_members"

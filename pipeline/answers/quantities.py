@@ -96,7 +96,7 @@ def in_data_units(threshold: Absolute, quantity: Measure) -> float:
     if quantity.steps is not None:
         return _steps(threshold, quantity.steps)
     if quantity.units == "%":
-        return threshold.value / 100
+        return threshold.value
     is_plain = _is_dimensionless(quantity.units)
     if not threshold.unit:
         if is_plain:
