@@ -2,6 +2,7 @@
 
 import json
 
+import cftime
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +10,7 @@ import xarray as xr
 from pipeline.answers.answer import answer
 from pipeline.answers.explain import explain
 from pipeline.events import QuestionError
-from tests.asking import catalogue, forecast, record, with_scenarios
+from tests.asking import catalogue, forecast, in_pentads, record, with_scenarios
 
 WARM = "tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC"
 
@@ -196,6 +197,21 @@ def test_a_whole_area_is_all_of_it_and_its_share_is_in_percent(south):
     assert found["distribution"]["units"] == "%"
     assert set(found["distribution"]["quantiles"].values()) == {100.0}
     assert found["headline"]["text"].startswith("Median 100.00 %")
+
+
+def test_days_are_days_where_a_step_is_five_of_them():
+    start = cftime.datetime(2003, 1, 1, calendar="noleap")
+    ensemble = in_pentads(forecast(members=40, leads=12, seed=4), start)
+    usual = in_pentads(record(years=30), start.replace(year=1991))
+    warm = "(tas.mean(over=west) > 293.5 K).{}(time=all)"
+    for verb in ("count", "run"):
+        steps = ask(f"{warm.format(verb)} >= 2 steps", ensemble, usual).to_json()
+        assert 0 < steps["members"]["event"] < 40
+        for days in ("10 days", "7 days"):
+            assert ask(f"{warm.format(verb)} >= {days}", ensemble, usual).to_json()["members"] == steps["members"]
+    reads = ask(f"{warm.format('run')} >= 10 days", ensemble, usual).to_json()["question"]["reads_as"]
+    assert reads.endswith("is at least 10 days (2 steps of 5 days)?")
+    assert ask(f"dist of {warm.format('run')}", ensemble, usual).headline.endswith(" steps of 5 days.")
 
 
 def test_values_too_rare_for_the_members_are_refused():

@@ -209,8 +209,7 @@ def _distribution(inquiry: Inquiry, known: Array) -> Payload:
 
 
 def _units(inquiry: Inquiry) -> str:
-    quantity = measure(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline)
-    return quantity.steps or quantity.units
+    return measure(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline).written
 
 
 def _told(text: str, value: float | None) -> Payload:
