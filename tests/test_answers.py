@@ -214,10 +214,29 @@ def test_days_are_days_where_a_step_is_five_of_them():
     assert ask(f"dist of {warm.format('run')}", ensemble, usual).headline.endswith(" steps of 5 days.")
 
 
+def test_what_is_never_reached_is_not_said_to_come_after_the_forecast():
+    never = "(tas.mean(over=west) > 900 K).first(time=all)"
+    assert ask(f"{never} > 2004-06").to_json()["probability"]["raw"] == 1.0
+    error = refusal(f"{never} > 2035")
+    assert (error.code, error.try_) == ("beyond_horizon", ("2004-06",))
+
+
 def test_values_too_rare_for_the_members_are_refused():
     error = refusal("value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 1 %")
     assert error.code == "too_few_members"
     assert "A 1-in-100 value cannot be read from 40 samples" in error.text
+
+
+def test_what_a_refusal_of_a_rare_value_suggests_does():
+    value = "value of tas.mean(over=west).mean(time=DJF 2004) {}"
+    for rare, could in (("exceeded with 1 %", "exceeded with 12 %"), ("exceeded with 99 %", "exceeded with 88 %")):
+        assert refusal(value.format(rare)).try_ == (could,)
+        assert ask(value.format(could)).to_json()["value"]["value"] > 0
+    assert refusal(value.format("exceeded with 1 %"), forecast(members=4)).try_ == ()
+    error = refusal(
+        "level of tas.mean(over=west).max(time=each DJF 2004..2005) return 2 years", forecast(members=5, leads=20)
+    )
+    assert "of 2 years cannot be read from 10 samples; 20 are needed" in error.text
 
 
 def test_return_levels_are_counted_or_extrapolated_and_say_so():

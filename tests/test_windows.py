@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from pipeline.answers.trajectories import Record
-from pipeline.answers.windows import Timeline, date_range, record_timeline, resolve
+from pipeline.answers.windows import Timeline, record_timeline, resolve, steps_before
 from pipeline.events import QuestionError, parse_window
 from tests.asking import months
 
@@ -122,9 +122,17 @@ def test_a_decade_past_the_end_is_refused():
 
 def test_a_date_that_the_calendar_lacks_is_refused():
     with pytest.raises(QuestionError, match=r"The calendar of this store \(360_day\) has no 2050-03-31"):
-        date_range("2050-03-31", yearly())
+        steps_before("2050-03-31", yearly(), ended=True)
     with pytest.raises(QuestionError, match="noleap"):
-        date_range("2004-02-29", monthly())
+        steps_before("2004-02-29", monthly(), ended=True)
+
+
+def test_a_date_beyond_the_forecast_is_refused_where_it_would_count():
+    assert [steps_before("2004-09", monthly(), ended=ended) for ended in (False, True)] == [11, 12]
+    assert steps_before("2004-10", monthly(), ended=False) == 12
+    for date, ended in (("2004-10", True), ("2004-11", False), ("2004", True), ("2035", False)):
+        with pytest.raises(QuestionError, match=rf"{date} lies beyond .* ends at lead 12 \(2004-09\)"):
+            steps_before(date, monthly(), ended=ended)
 
 
 def test_a_range_the_wrong_way_round_is_refused():
@@ -164,3 +172,5 @@ def test_days_of_leap_years_find_their_place():
     record = Record.of(reference(labels, bounds), like=forecast, catalogue=None)
     places = record.positions(float(forecast.clock[72]))  # 1 March 2004
     assert [str(labels[place])[:10] for place in places] == ["1996-03-01", "1997-03-01"]
+    last_of_february = record.positions(float(forecast.clock[70]))  # 28 February, and 29 February as well: one a year
+    assert [str(labels[place])[:10] for place in last_of_february] == ["1996-02-28", "1997-02-28"]

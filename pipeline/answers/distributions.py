@@ -86,7 +86,7 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     members = values.shape[0]
     beyond = min(chance, 1 - chance)
     if beyond < 1 / (known.size + 1):
-        raise _too_few(1 / beyond, known.size)
+        raise _too_few(chance, known.size)
     found = float(np.quantile(known, 1 - chance, method="weibull"))
     trials = float(effective_trials(values <= found, ~np.isnan(values)))
     ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
@@ -116,12 +116,18 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
 
 def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
     """The value that is exceeded once in so many years on average."""
-    from pipeline.answers.extremes import return_level  # loads scipy.stats, which takes longer than any other answer
+    # They load scipy.stats, which takes longer than any other answer.
+    from pipeline.answers.extremes import fewest_samples, return_level
 
     years = int(inquiry.question.return_years or 0)
     found = return_level(values, years, level=level)
     if found is None:
-        raise _too_few(years, values.size)
+        samples, least = int((~np.isnan(values)).sum()), fewest_samples(years)
+        raise QuestionError(
+            "too_few_members",
+            f"A level with a return period of {years} years cannot be read from {samples} samples; {least} are needed. "
+            "Pool more years (each …), or ask for a shorter period.",
+        )
     units = _units(inquiry)
     how = "extrapolated by a fitted tail" if found.extrapolated else "counted"
     said, interval = _said(found.value, found.low, found.high, level)
@@ -222,12 +228,15 @@ def _said(value: float, low: float | None, high: float | None, level: float) -> 
     return said, f"{100 * level:g} % interval {' to '.join(ends)}"
 
 
-def _too_few(years: float, samples: int) -> QuestionError:
+def _too_few(chance: float, samples: int) -> QuestionError:
+    """The refusal of a value that is exceeded too rarely, or too often, for so many samples."""
+    years, commoner = 1 / min(chance, 1 - chance), FEW_BEYOND / samples
+    could = f"exceeded with {100 * (commoner if chance < 0.5 else 1 - commoner):.2g} %"
     return QuestionError(
         "too_few_members",
         f"A 1-in-{years:.0f} value cannot be read from {samples} samples: the rarest that they resolve is about 1 in "
         f"{samples}, and 5 cases would need {5 * years:.0f}. Try a commoner value, or pool years (each …).",
-        try_=(f"exceeded with {100 * 5 / samples:.2g} %",),
+        try_=(could,) if commoner <= 0.5 else (),
     )
 
 

@@ -32,7 +32,7 @@ from pipeline.answers.climate import Statistic, Usual
 from pipeline.answers.extent import steps_of
 from pipeline.answers.quantities import in_data_units, is_rate, measure
 from pipeline.answers.trajectories import Need, Trajectories
-from pipeline.answers.windows import date_range, resolve
+from pipeline.answers.windows import resolve, steps_before
 from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import (
@@ -116,9 +116,8 @@ def threshold_values(node: Comparison, threshold: Threshold, need: Need, at: Tra
             quantity = measure(node.source, at.catalogue, at.timeline)
             return np.full((1, 1, 1, 1, 1), in_data_units(threshold, quantity))
         case Day():
-            before, until = date_range(threshold.text, at.timeline)
-            last = node.operator in ("above", "at_most")
-            return np.full((1, 1, 1, 1, 1), float(until - 1 if last else before))
+            ended = node.operator in ("above", "at_most")
+            return np.full((1, 1, 1, 1, 1), float(steps_before(threshold.text, at.timeline, ended=ended) - ended))
         case _:
             statistic = statistic_of(node, threshold)
             return usual.statistic(node.source, need, at.timeline, statistic)

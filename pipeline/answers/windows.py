@@ -207,10 +207,25 @@ def resolve(window: Window, timeline: Timeline) -> Steps:
     return Steps(groups, (first + 1, last), timeline.ends(first, last))
 
 
-def date_range(text: str, timeline: Timeline) -> tuple[int, int]:
-    """How many steps are labelled before a date begins, and how many before it has ended."""
+def steps_before(text: str, timeline: Timeline, *, ended: bool) -> int:
+    """How many steps are labelled before a date begins or, where ``ended``, before it has ended.
+
+    Raises:
+        QuestionError: ``beyond_horizon``, where further steps would be that the forecast does not reach; or
+            ``no_such_date``.
+    """
     start, end = _ends_of(text, timeline)
-    return int(np.searchsorted(timeline.keys, start)), int(np.searchsorted(timeline.keys, end, side="right"))
+    last = end if ended else start - 1
+    if _shifted(timeline, timeline.size - 1, 1) <= last:
+        final = timeline.name(timeline.size - 1)
+        raise QuestionError(
+            "beyond_horizon",
+            f"{text} lies beyond this forecast, which ends at lead {timeline.size} ({final}): what happens in between "
+            "is not known.",
+            where=text,
+            try_=(final,),
+        )
+    return int(np.searchsorted(timeline.keys, last, side="right"))
 
 
 def _dated(start: int, end: int, timeline: Timeline, name: str) -> tuple[int, int]:
