@@ -1,6 +1,7 @@
 """The language: four spellings of one tree, what each step takes, and what is refused with which sentence."""
 
 import string
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -434,3 +435,18 @@ def test_ids_depend_on_the_question_alone():
     text = "prob tas.mean(over=r).mean(time=2050) > 1 K"
     assert question_id(parse(text)) == question_id(parse(text.replace(" ", "  ").replace("1 K", "1.0 K")))
     assert question_id(parse(text)) != question_id(parse(text.replace("2050", "2051")))
+
+
+def test_a_question_is_not_kept_once_it_is_read():
+    def read(number):
+        ring = ", ".join(f"{number + latitude / 1000} {latitude % 7}" for latitude in range(2_000))
+        parse(f"prob tas.mean(over=polygon({ring})).mean(time=lead 1) > 280 K")
+
+    read(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 6):
+            read(number)
+        assert tracemalloc.get_traced_memory()[0] < 200_000  # one polygon of so many vertices takes 250,000
+    finally:
+        tracemalloc.stop()

@@ -160,6 +160,11 @@ def test_a_file_without_a_polygon_is_refused(issued, tmp_path, text, words):
         ask(issued, WARM.format(f"polygon({path})"))
 
 
+def test_a_coordinate_too_large_for_a_number_is_refused():
+    with pytest.raises(QuestionError, match="this is no GeoJSON of polygons"):
+        polygon_of({"type": "Polygon", "coordinates": [[[10**400, 0], *SQUARE]]})
+
+
 def test_a_polygon_off_the_grid_is_not_spelt_out(issued):
     text = WARM.format("polygon(40 10, 40 20, 50 20)")
     with pytest.raises(QuestionError, match=r"^The polygon of 3 vertices lies outside the grid \(lat -6\.\.6"):

@@ -112,6 +112,11 @@ def test_a_ring_around_a_pole_holds_the_pole():
     assert south.rows[0] == 0
 
 
+def test_a_ring_that_winds_round_the_globe_is_refused():
+    with pytest.raises(QuestionError, match="winds round the globe more than 2 times"):
+        found(f"polygon({', '.join(f'{10 * (step % 2)} {170 * step % 360 - 180}' for step in range(12))})")
+
+
 def test_overlap_agrees_with_counting_points():
     rng = np.random.default_rng(0)
     longitude, latitude = np.arange(0.0, 60, 10), np.arange(0.0, 50, 10)
