@@ -227,6 +227,51 @@ def test_values_too_rare_for_the_members_are_refused():
     assert "A 1-in-100 value cannot be read from 40 samples" in error.text
 
 
+def without(ensemble, name, members):
+    """An ensemble that lacks some members' January."""
+    ensemble[name].values[:, 3, :members] = np.nan
+    return ensemble
+
+
+@pytest.mark.parametrize("asks", ["prob {} > 5.1 degC", "dist of {}", "value of {} exceeded with 30 %"])
+def test_unknown_members_are_told_and_too_many_are_refused_in_every_question(asks):
+    text = asks.format("tas.mean(over=west).mean(time=DJF 2004)")
+    few, many = (without(forecast(members=40, seed=4), "tas", count) for count in (4, 12))
+    assert {"code": "members_unknown", "text": "10% of the members are unknown for want of data."} in ask(
+        text, few
+    ).to_json()["warnings"]
+    assert refusal(text, many).code == "members_unknown"
+
+
+@pytest.mark.parametrize("asks", ["prob {} > 5.1 degC", "dist of {}", "value of {} exceeded with 30 %"])
+def test_a_condition_that_is_unknown_leaves_a_member_unknown(asks):
+    given = " given pr.mean(over=west).mean(time=lead 4) > 0 mm/day"
+    text = asks.format("tas.mean(over=west).mean(time=DJF 2004)") + given
+    few, many = (without(forecast(members=40, seed=4), "pr", count) for count in (4, 25))
+    found = ask(text, few).to_json()
+    assert "members_unknown" in [warning["code"] for warning in found["warnings"]]
+    if "members" in found:
+        assert (found["members"]["unknown"], found["members"]["excluded"]) == (4, 0)
+    if "value" in found:
+        assert found["value"]["members"] == 36
+    assert refusal(text, many).code == "members_unknown"
+
+
+def test_few_members_that_meet_a_condition_are_told_for_distributions_too():
+    wet = "pr.mean(over=west).sum(time=DJF 2004) > 180 mm"
+    found = ask(f"dist of tas.mean(over=west).mean(time=DJF 2004) given {wet}").to_json()
+    assert "given_few" in [warning["code"] for warning in found["warnings"]]
+
+
+def test_a_record_with_gaps_leaves_a_threshold_without_its_reference():
+    usual = record(years=30)
+    usual["tas"].values[::12] = np.nan
+    found = ask(WARM, reference=usual).to_json()
+    assert found["base_rate"] is None
+    assert found["base_rate_reason"] == "The reference record does not say whether this event happened."
+    assert found["distribution"] is None
+
+
 def test_what_a_refusal_of_a_rare_value_suggests_does():
     value = "value of tas.mean(over=west).mean(time=DJF 2004) {}"
     for rare, could in (("exceeded with 1 %", "exceeded with 12 %"), ("exceeded with 99 %", "exceeded with 88 %")):

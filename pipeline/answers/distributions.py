@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.answers.headline import amounts, percent, share_of_members
 from pipeline.answers.intervals import effective_trials, quantile_interval
-from pipeline.answers.probability import Inquiry, given_members
+from pipeline.answers.probability import Inquiry, among_given, check_known, thin_warnings
 from pipeline.answers.quantities import measure
 from pipeline.answers.thresholds import quantiles
 from pipeline.answers.windows import resolve
@@ -40,13 +40,13 @@ def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.
     Raises:
         QuestionError: ``too_few_members``, or ``members_unknown``.
     """
-    question = inquiry.question
-    node = question.subject
-    values = inquiry.values(node).known()[..., 0, 0]
-    if question.given is not None:
-        values = np.where(given_members(inquiry), values, np.nan)
+    values = inquiry.values(inquiry.question.subject).known()[..., 0, 0]
+    known, considered = among_given(inquiry, ~np.isnan(values))
+    check_known(known[considered])
+    values = np.where(known, values, np.nan)
     parts = [_one(inquiry, values[index], level) for index in range(values.shape[0])]
-    warnings = [warning for part in parts for warning in part.pop("warnings")]
+    warnings = thin_warnings(inquiry, known, considered)
+    warnings += [warning for part in parts for warning in part.pop("warnings")]
     for scenario, part in zip(inquiry.scenarios, parts, strict=False):
         part["scenario"] = scenario
     members = _members(inquiry, values)
@@ -62,10 +62,6 @@ def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.
 def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
     """The answer under one scenario; ``values`` are ``(member, sample)``."""
     known = values[~np.isnan(values)]
-    if known.size < 2:
-        raise QuestionError(
-            "members_unknown", "No two members are known: the data that this question needs are missing."
-        )
     question = inquiry.question
     if kind_of(question.subject).quantity == "date":
         return _passage(inquiry, known, level)
@@ -83,7 +79,7 @@ def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
 def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Payload:
     """The value that is exceeded with a given chance."""
     chance = float(inquiry.question.exceeded or 50.0) / 100
-    members = values.shape[0]
+    members = int((~np.isnan(values)).any(axis=1).sum())
     beyond = min(chance, 1 - chance)
     if beyond < 1 / (known.size + 1):
         raise _too_few(chance, known.size)
