@@ -19,9 +19,12 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from pipeline.answers.issued import ask
 from pipeline.ensembles import EnsembleWriter
+from pipeline.errors import TercileError
 from pipeline.events import Question, QuestionError, parse, question_text, question_url, to_steps
 from pipeline.service import Limits
+from pipeline.service.desk import Desk
 from pipeline.service.formats import MEDIA
+from pipeline.service.jobs import Jobs
 from tests.issued_system import build, record, write_ensemble
 from tests.questions import Asker
 from tests.serving import serving
@@ -361,6 +364,26 @@ def test_a_map_too_large_to_wait_for_becomes_a_job(workspace):
         refused = client.post("/v1/ask", json={"question": MAP})
         assert (refused.status_code, refused.json()["code"]) == (413, "too_big")
         assert client.get("/v1/jobs/nothing").json()["code"] == "unknown_job"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("/secret"), TercileError("/secret")])
+def test_a_job_that_fails_is_in_the_log_and_names_no_folder(error, caplog):
+    def work(progress):
+        raise error
+
+    jobs = Jobs()
+    job = jobs.start("one", work)
+    jobs._worker.shutdown()
+    assert (job.state, job.text) == ("failed", "The service failed at this job; its log says why.")
+    assert [(record.levelname, record.exc_info[1]) for record in caplog.records] == [("ERROR", error)]
+
+
+def test_an_answer_is_another_once_the_next_forecast_is_overdue(workspace, monkeypatch):
+    desk, settings = Desk(workspace, Limits()), {"as_of": None, "form": "json"}
+    fresh = desk.tag(parse(WARM), **settings)
+    assert desk.tag(parse(WARM), **settings) == fresh
+    monkeypatch.setattr("pipeline.service.desk.overdue", lambda ensemble: "Newest forecast is 41 days old.")
+    assert desk.tag(parse(WARM), **settings) != fresh
 
 
 def test_the_skill_of_every_cell_is_a_job_and_that_of_the_cells_own_question(client, workspace):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fastapi.responses import Response
 
 from pipeline.answers.answer import Answer
+from pipeline.answers.freshness import overdue
 from pipeline.answers.issued import Issued, Skill, open_issued
 from pipeline.errors import TercileError
 from pipeline.events import question_id
@@ -99,8 +100,8 @@ class Desk:
 
     def tag(self, *questions: Question, as_of: datetime | None, **settings: Any) -> str:
         """An entity tag of an answer, or of two side by side: changes when anything that they depend on does."""
-        asked = [question_id(question) for question in questions]
-        key = json.dumps([asked, self.issued(as_of).snapshots, settings], sort_keys=True)
+        asked, issued = [question_id(question) for question in questions], self.issued(as_of)
+        key = json.dumps([asked, issued.snapshots, overdue(issued.ensemble), settings], sort_keys=True)
         return f'W/"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
 
     def keep(self, tag: str, response: Response) -> None:
@@ -148,6 +149,8 @@ class Desk:
                 issued.ask(question, level=level, partial=partial, skill="now")
             except TercileError as error:
                 log.info("no skill of %s: %s", question_id(question), error)
+            except Exception:
+                log.exception("the replay of %s failed", question_id(question))
             finally:
                 self._replaying.discard(key)
 
