@@ -50,6 +50,7 @@ def daily(start="2003-12-20", count=120):
         ("MAM", (6, 8), ("2004-03-01", "2004-05-31")),
         ("NDJ 2004", (2, 4), ("2003-11-01", "2004-01-31")),
         ("July 2004", (10, 10), ("2004-07-01", "2004-07-31")),
+        ("2003-12-01..2004-02-28", (3, 5), ("2003-12-01", "2004-02-28")),
         ("all", (1, 12), ("2003-10-01", "2004-09-30")),
     ],
 )
@@ -99,6 +100,9 @@ def test_days_and_leap_days():
         ("2003-05", "before_init", "2003-05 was before this forecast began (2003-10-01)"),
         ("SON 2003", "before_init", "was before this forecast began"),
         ("2004-01-05", "window_too_fine", "2004-01-05 is finer than this store, whose steps are one month long."),
+        ("2004-01-01..2004-01-28", "window_too_fine", "2004-01-01..2004-01-28 is finer than this store"),
+        ("2004-01-02..2004-02-28", "window_too_fine", "is finer than this store"),
+        ("0000", "before_init", "0000 was before this forecast began"),
         ("SON", "beyond_horizon", "No SON lies wholly inside this forecast."),
     ],
 )
@@ -133,6 +137,17 @@ def test_a_date_beyond_the_forecast_is_refused_where_it_would_count():
     for date, ended in (("2004-10", True), ("2004-11", False), ("2004", True), ("2035", False)):
         with pytest.raises(QuestionError, match=rf"{date} lies beyond .* ends at lead 12 \(2004-09\)"):
             steps_before(date, monthly(), ended=ended)
+
+
+def test_a_date_within_a_step_is_too_fine_to_compare_with():
+    assert [steps_before("2004-01-31", monthly(), ended=True), steps_before("2004-02-01", monthly(), ended=False)] == [
+        4,
+        4,
+    ]
+    for date, ended in (("2004-01-20", True), ("2004-01-30", True), ("2004-02-10", False)):
+        with pytest.raises(QuestionError, match=rf"{date} is finer than this store, whose steps are one month long"):
+            steps_before(date, monthly(), ended=ended)
+    assert steps_before("2003-12-25", daily(), ended=True) == 6
 
 
 def test_a_range_the_wrong_way_round_is_refused():
