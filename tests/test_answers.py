@@ -272,6 +272,16 @@ def test_a_record_with_gaps_leaves_a_threshold_without_its_reference():
     assert found["distribution"] is None
 
 
+def test_a_running_sum_of_a_rate_is_an_amount_as_that_of_a_window_is():
+    rain, ensemble = "pr.mean(over=west)", forecast(members=40, seed=4)
+    window = ask(f"dist of {rain}.sum(time=DJF 2004)", ensemble)
+    running = ask(f"dist of {rain}.roll(sum=3 months).max(time=2004-02)", ensemble)
+    np.testing.assert_allclose(running.members["value"], window.members["value"])
+    assert running.to_json()["distribution"]["units"] == window.to_json()["distribution"]["units"]
+    amounts = ask(f"prob {rain}.roll(sum=3 months).max(time=2004-02) > 180 mm", ensemble).to_json()
+    assert 0 < amounts["members"]["event"] < 40
+
+
 def test_what_a_refusal_of_a_rare_value_suggests_does():
     value = "value of tas.mean(over=west).mean(time=DJF 2004) {}"
     for rare, could in (("exceeded with 1 %", "exceeded with 12 %"), ("exceeded with 99 %", "exceeded with 88 %")):

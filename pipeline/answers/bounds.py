@@ -164,7 +164,7 @@ def over_steps(
     return values.apply(reduced)
 
 
-def rolling(values: Bounds, verb: str, length: int, seconds: Array) -> Bounds:
+def rolling(values: Bounds, verb: str, length: int, seconds: Array, *, is_rate: bool) -> Bounds:
     """A trailing window over ``length`` steps; unknown until there are so many."""
     steps = values.low.shape[STEP]
     whole = [(end - length + 1, end + 1) for end in range(length - 1, steps)]
@@ -173,7 +173,7 @@ def rolling(values: Bounds, verb: str, length: int, seconds: Array) -> Bounds:
     low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
     if not whole:
         return Bounds(low, high)
-    rolled = over_steps(values, verb, whole, seconds, is_rate=False)
+    rolled = over_steps(values, verb, whole, seconds, is_rate=is_rate)
     if missing == 0:
         return rolled
     return Bounds(np.concatenate([low, rolled.low], axis=STEP), np.concatenate([high, rolled.high], axis=STEP))

@@ -139,7 +139,8 @@ def _rolled(node: Rolling, need: Need, at: Trajectories, usual: Usual) -> Bounds
     length = steps_of(node.length, at.timeline)
     start = max(0, need.start - length + 1)
     values = evaluate(node.source, Need(need.cells, start, need.stop), at, usual)
-    rolled = rolling(values, node.verb, length, at.timeline.seconds[start : need.stop])
+    seconds = at.timeline.seconds[start : need.stop]
+    rolled = rolling(values, node.verb, length, seconds, is_rate=_becomes_amount(node, at))
     return rolled.steps(need.start - start, need.stop - start)
 
 
@@ -165,9 +166,13 @@ def _over_window(node: Reduction, window: Window, need: Need, at: Trajectories, 
     groups = at.groups(window)
     start, stop = groups[0][0], groups[-1][1]
     values = evaluate(node.source, Need(need.cells, start, stop), at, usual)
-    becomes_amount = node.verb == "sum" and is_rate(measure(node.source, at.catalogue, at.timeline).units)
     own = [(first - start, last - start) for first, last in groups]
-    return over_steps(values, node.verb, own, at.timeline.seconds[start:stop], is_rate=becomes_amount)
+    return over_steps(values, node.verb, own, at.timeline.seconds[start:stop], is_rate=_becomes_amount(node, at))
+
+
+def _becomes_amount(node: Reduction | Rolling, at: Trajectories) -> bool:
+    """Whether a rate is added up over time."""
+    return node.verb == "sum" and is_rate(measure(node.source, at.catalogue, at.timeline).units)
 
 
 def _followed(node: Then, need: Need, at: Trajectories, usual: Usual) -> Bounds:

@@ -83,9 +83,9 @@ def measure(node: Expression, catalogue: Catalogue, timeline: Timeline) -> Measu
             return replace(measure(node.source, catalogue, timeline), is_difference=True)
         case Reduction():
             return _reduced(node, measure(node.source, catalogue, timeline), timeline)
-        case Rolling() | First():
-            return measure(node.source, catalogue, timeline)
-        case Comparison():
+        case Rolling() if node.verb == "sum":
+            return _amount(measure(node.source, catalogue, timeline))
+        case Rolling() | First() | Comparison():
             return measure(node.source, catalogue, timeline)
         case _:
             return Measure("condition", "1")
@@ -128,9 +128,12 @@ def _reduced(node: Reduction, source: Measure, timeline: Timeline) -> Measure:
         return Measure(source.name, "%")
     if node.verb == "sum" and isinstance(node.axis, Region):
         return replace(source, units=_product(source.units, "m2"))
-    if node.verb == "sum" and source.steps is None and is_rate(source.units):
-        return replace(source, units=_product(source.units, "s"))
-    return source
+    return _amount(source) if node.verb == "sum" else source
+
+
+def _amount(source: Measure) -> Measure:
+    """The measure of a total over time: a rate becomes an amount."""
+    return replace(source, units=_product(source.units, "s")) if is_rate(source.units) else source
 
 
 def _product(first: str, second: str) -> str:
