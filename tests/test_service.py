@@ -363,6 +363,8 @@ def test_a_map_too_large_to_wait_for_becomes_a_job(workspace):
         assert finished(client, reply).json()["field"]["dims"] == ["latitude", "longitude"]
         refused = client.post("/v1/ask", json={"question": MAP})
         assert (refused.status_code, refused.json()["code"]) == (413, "too_big")
+        answered, row = client.post("/v1/ask", json=[{"question": WARM}, {"question": MAP}]).json()
+        assert (answered["schema"], row["problem"]["code"]) == ("answer/1", "too_big")
         assert client.get("/v1/jobs/nothing").json()["code"] == "unknown_job"
 
 

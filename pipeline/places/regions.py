@@ -109,7 +109,7 @@ def country_names() -> dict[str, Area]:
     found = {}
     for country in _shipped("countries"):
         area = Area(country["name"], "1", _polygons(country))
-        found[_identifier(country["name"])] = area
+        found[identifier_of(country["name"])] = area
         if country["id"]:
             found[f"iso{country['id']}"] = area
     return found
@@ -283,7 +283,7 @@ def _polygons(area: Mapping[str, Any]) -> tuple[tuple[Ring, ...], ...]:
     )
 
 
-def _identifier(name: str) -> str:
+def identifier_of(name: str) -> str:
     """A name as questions can write it: small letters, digits and underscores."""
     letters = "".join(letter if letter.isalnum() else " " for letter in name.lower().replace("'", ""))
     return "_".join(letters.split())

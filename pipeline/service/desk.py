@@ -90,7 +90,7 @@ class Desk:
         return self._answered(issued, first, **settings), self._answered(issued, second, **settings)
 
     def _answered(self, issued: Issued, question: Question, *, level: float, partial: bool, skill: Skill) -> Answer:
-        why = self.too_large(question, skill)
+        why = self.too_large(issued, question, skill)
         if why:
             raise ServiceError(413, "too_big", f"{why} Ask with GET, which starts a job.")
         found = issued.ask(question, level=level, partial=partial, skill=skill)
@@ -121,11 +121,10 @@ class Desk:
     def _one_less(self, _: object) -> None:
         self._waiting -= 1
 
-    def too_large(self, question: Question, skill: Skill) -> str | None:
+    def too_large(self, issued: Issued, question: Question, skill: Skill) -> str | None:
         """Why a question is no answer to wait for, if so; only maps read more than their own cells."""
         if question.ask != "map":
             return None
-        issued = self.issued()
         sizes = issued.ensemble.sizes
         each = sizes["latitude"] * sizes["longitude"] * sizes["lead_time"] * sizes["member"]
         compared = issued.hindcasts if model_references(*question.parts) else None
