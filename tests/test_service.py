@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from pipeline.answers.issued import ask
+from pipeline.answers.issued import _opened, ask
 from pipeline.ensembles import EnsembleWriter
 from pipeline.errors import TercileError
 from pipeline.events import Question, QuestionError, parse, question_text, question_url, to_steps
@@ -386,6 +386,16 @@ def test_an_answer_is_another_once_the_next_forecast_is_overdue(workspace, monke
     assert desk.tag(parse(WARM), **settings) == fresh
     monkeypatch.setattr("pipeline.service.desk.overdue", lambda ensemble: "Newest forecast is 41 days old.")
     assert desk.tag(parse(WARM), **settings) != fresh
+
+
+def test_what_another_version_worked_out_is_worked_out_again(workspace, monkeypatch):
+    desk, settings = Desk(workspace, Limits()), {"as_of": None, "form": "json"}
+    held = desk.tag(parse(WARM), **settings), desk.issued().snapshots
+    _opened.cache_clear()
+    monkeypatch.setattr("pipeline.answers.issued.version", lambda name: "99.0")
+    assert desk.tag(parse(WARM), **settings) != held[0]
+    assert desk.issued().snapshots == {**held[1], "software": "99.0"}
+    _opened.cache_clear()
 
 
 def test_the_skill_of_every_cell_is_a_job_and_that_of_the_cells_own_question(client, workspace):
