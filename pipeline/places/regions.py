@@ -246,8 +246,8 @@ def _hull(columns: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 def _box_ring(box: Box) -> Ring:
     """A box as a ring whose steps in longitude are short enough to be read the right way round."""
-    east = box.east if box.east > box.west else box.east + 360.0
-    steps = [box.west + (east - box.west) * part / 4 for part in range(5)]
+    width = (box.east - box.west) % 360.0 or 360.0
+    steps = [box.west + width * part / 4 for part in range(5)]
     return (*((box.north, longitude) for longitude in steps), *((box.south, longitude) for longitude in steps[::-1]))
 
 
