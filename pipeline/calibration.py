@@ -265,6 +265,7 @@ def departures(
     *,
     member_axis: int,
     transform: str,
+    stored: NDArray[np.bool_] | bool = True,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The anomaly of the ensemble mean, and how far each member lies from it, in deviations of the background.
 
@@ -274,9 +275,10 @@ def departures(
         deviation: Likewise.
         member_axis: The axis of members.
         transform: Of the variable: ``none``, ``sqrt`` or ``log``.
+        stored: Which members there are, while a run still goes on: the mean is theirs.
     """
     apart = (forward(members, transform) - expected) / deviation
-    mean = apart.mean(axis=member_axis, keepdims=True, dtype=np.float64).astype(apart.dtype)
+    mean = apart.mean(axis=member_axis, keepdims=True, dtype=np.float64, where=stored).astype(apart.dtype)
     apart -= mean
     return mean, apart
 

@@ -67,11 +67,18 @@ def readers_of(drawn: xr.Dataset, background: tuple[xr.Dataset, xr.Dataset], lea
     from pipeline.calibration import season_numbers  # loads scipy.stats
 
     expected, deviation = background
-    season = season_numbers(drawn)
+    season, stored = season_numbers(drawn), stored_by_member(drawn)
     return {
-        str(name): LastRead(drawn[name], expected[name], deviation[name], coefficients, season=season)
+        str(name): LastRead(drawn[name], expected[name], deviation[name], coefficients, season=season, stored=stored)
         for name, coefficients in learnt.data_vars.items()
     }
+
+
+def stored_by_member(ensemble: xr.Dataset) -> xr.DataArray:
+    """Which members are stored, ``([scenario], [init_time], member)``: those of the pieces that are done."""
+    done = ensemble["done"].astype(bool)
+    values = np.repeat(done.values, ensemble.attrs["block"], axis=-1)[..., : ensemble.sizes["member"]]
+    return xr.DataArray(values, dims=[*done.dims[:-1], "member"])
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,12 @@ class LastRead:
         coefficients: xr.DataArray,
         *,
         season: xr.DataArray,
+        stored: xr.DataArray,
     ) -> None:
         self.members, self.expected, self.deviation, self.season = members, expected, deviation, season
+        shared = {dim: 1 for dim in members.dims if dim not in stored.dims}
+        counted = stored | ~stored.any("member")  # of a start without any member all are missing
+        self.stored = counted.expand_dims(shared).transpose(*members.dims)
         self.coefficients = coefficients
         self.transform = str(coefficients.attrs["transform"])
         self._kept: tuple[tuple[object, _Part], ...] = ()
@@ -144,7 +155,10 @@ class LastRead:
         with dask.config.set(scheduler="synchronous"):
             members, coefficients = self.members.isel(wanted).values, _of(learnt, wanted, shared="lead_time")
             expected, deviation = (np.expand_dims(_of(part, wanted), at) for part in (self.expected, self.deviation))
-        mean, apart = departures(members, expected, deviation, member_axis=at, transform=self.transform)
+        stored = _of(self.stored, {dim: part for dim, part in wanted.items() if self.stored.sizes[dim] > 1})
+        mean, apart = departures(
+            members, expected, deviation, member_axis=at, transform=self.transform, stored=bool(stored.all()) or stored
+        )
         return _Part(mean, apart, expected, deviation, coefficients, season - first)
 
 
@@ -172,11 +186,8 @@ class _Calibrated(BackendArray):
         coefficients = part.coefficients[:, rows[:, np.newaxis], learnt, part.season][:, :, :, np.newaxis]
         background = part.expected, part.deviation
         made = stretched(part.mean, part.apart, *background, coefficients, transform=self.drawn.transform)
-        at = tuple(
-            chosen if dim == "member" else 0 if isinstance(chosen, int | np.integer) else slice(None)
-            for dim, chosen in wanted.items()
-        )
-        return np.asarray(made[at])
+        made = made[tuple(kept[dim] if dim == "member" else slice(None) for dim in wanted)]
+        return np.asarray(made[tuple(0 if isinstance(chosen, int | np.integer) else slice(None) for chosen in key)])
 
 
 def _of(array: xr.DataArray, wanted: Mapping[Any, Any], *, shared: str = "") -> NDArray[Any]:

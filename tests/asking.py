@@ -1,5 +1,7 @@
 """A small monthly forecast and its reference record, to ask questions of."""
 
+from datetime import timedelta
+
 import cftime
 import numpy as np
 import xarray as xr
@@ -103,3 +105,17 @@ def with_scenarios(ensembles, names):
             ATTRS[name],
         )
     return data.assign_coords(scenario=list(names))
+
+
+def in_pentads(data, first):
+    """The same numbers of a forecast or a record on steps of five days that follow each other from a date."""
+    dim = "lead_time" if "lead_time" in data.dims else "time"
+    ends = np.array([first + 5 * number * timedelta(days=1) for number in range(data.sizes[dim] + 1)])
+    bounds = np.stack([ends[:-1], ends[1:]], axis=1)
+    if dim == "time":
+        return data.assign_coords(time=ends[:-1], time_bnds=(("time", "bnds"), bounds))
+    held = ("init_time", "lead_time")
+    data = data.assign_coords(
+        init_time=ends[:1], valid_time=(held, ends[None, :-1]), valid_time_bnds=((*held, "bnds"), bounds[None])
+    )
+    return data.assign_coords(lead_time=("lead_time", data["lead_time"].values, {"units": "days", "step": 5}))

@@ -294,7 +294,8 @@ def reduced(verb, values, weights):
         return VERBS[verb](values)
     if verb == "sum":
         return sum(values)
-    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+    mean = sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+    return round(100 * mean, 9) if verb == "frac" else mean
 
 
 def longest(values):

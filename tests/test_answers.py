@@ -2,6 +2,7 @@
 
 import json
 
+import cftime
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +10,7 @@ import xarray as xr
 from pipeline.answers.answer import answer
 from pipeline.answers.explain import explain
 from pipeline.events import QuestionError
-from tests.asking import catalogue, forecast, record, with_scenarios
+from tests.asking import catalogue, forecast, in_pentads, record, with_scenarios
 
 WARM = "tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC"
 
@@ -180,10 +181,117 @@ def test_values_are_exceeded_as_often_as_asked():
     assert share.to_json()["probability"]["raw"] == pytest.approx(0.25, abs=0.011)
 
 
+def test_the_interval_of_a_rare_value_of_pooled_years_holds_it():
+    ensemble = forecast(members=30, leads=120)
+    found = ask("value of tas.mean(over=west).max(time=each JJA 2004..2013) exceeded with 2 %", ensemble).to_json()
+    assert found["value"]["low"] < found["value"]["value"] < found["value"]["high"]
+
+
+@pytest.mark.parametrize("south", [-15, -14.3, -13.1, -11.7, -9.9])
+def test_a_whole_area_is_all_of_it_and_its_share_is_in_percent(south):
+    where = f"over=box(lat={south}..21, lon=91..169)"
+    for verb, share in (("all", ">= 100 %"), ("any", "> 0 %")):
+        plain = ask(f"(tas > 0 K).{verb}({where}).any(time=lead 1)").to_json()["members"]
+        assert ask(f"(tas > 0 K).frac({where}).max(time=lead 1) {share}").to_json()["members"] == plain
+    found = ask(f"dist of (tas > 0 K).frac({where}).max(time=lead 1)").to_json()
+    assert found["distribution"]["units"] == "%"
+    assert set(found["distribution"]["quantiles"].values()) == {100.0}
+    assert found["headline"]["text"].startswith("Median 100.00 %")
+
+
+def test_days_are_days_where_a_step_is_five_of_them():
+    start = cftime.datetime(2003, 1, 1, calendar="noleap")
+    ensemble = in_pentads(forecast(members=40, leads=12, seed=4), start)
+    usual = in_pentads(record(years=30), start.replace(year=1991))
+    warm = "(tas.mean(over=west) > 293.5 K).{}(time=all)"
+    for verb in ("count", "run"):
+        steps = ask(f"{warm.format(verb)} >= 2 steps", ensemble, usual).to_json()
+        assert 0 < steps["members"]["event"] < 40
+        for days in ("10 days", "7 days"):
+            assert ask(f"{warm.format(verb)} >= {days}", ensemble, usual).to_json()["members"] == steps["members"]
+    reads = ask(f"{warm.format('run')} >= 10 days", ensemble, usual).to_json()["question"]["reads_as"]
+    assert reads.endswith("is at least 10 days (2 steps of 5 days)?")
+    assert ask(f"dist of {warm.format('run')}", ensemble, usual).headline.endswith(" steps of 5 days.")
+
+
+def test_what_is_never_reached_is_not_said_to_come_after_the_forecast():
+    never = "(tas.mean(over=west) > 900 K).first(time=all)"
+    assert ask(f"{never} > 2004-06").to_json()["probability"]["raw"] == 1.0
+    error = refusal(f"{never} > 2035")
+    assert (error.code, error.try_) == ("beyond_horizon", ("2004-06",))
+
+
 def test_values_too_rare_for_the_members_are_refused():
     error = refusal("value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 1 %")
     assert error.code == "too_few_members"
     assert "A 1-in-100 value cannot be read from 40 samples" in error.text
+
+
+def without(ensemble, name, members):
+    """An ensemble that lacks some members' January."""
+    ensemble[name].values[:, 3, :members] = np.nan
+    return ensemble
+
+
+@pytest.mark.parametrize("asks", ["prob {} > 5.1 degC", "dist of {}", "value of {} exceeded with 30 %"])
+def test_unknown_members_are_told_and_too_many_are_refused_in_every_question(asks):
+    text = asks.format("tas.mean(over=west).mean(time=DJF 2004)")
+    few, many = (without(forecast(members=40, seed=4), "tas", count) for count in (4, 12))
+    assert {"code": "members_unknown", "text": "10% of the members are unknown for want of data."} in ask(
+        text, few
+    ).to_json()["warnings"]
+    assert refusal(text, many).code == "members_unknown"
+
+
+@pytest.mark.parametrize("asks", ["prob {} > 5.1 degC", "dist of {}", "value of {} exceeded with 30 %"])
+def test_a_condition_that_is_unknown_leaves_a_member_unknown(asks):
+    given = " given pr.mean(over=west).mean(time=lead 4) > 0 mm/day"
+    text = asks.format("tas.mean(over=west).mean(time=DJF 2004)") + given
+    few, many = (without(forecast(members=40, seed=4), "pr", count) for count in (4, 25))
+    found = ask(text, few).to_json()
+    assert "members_unknown" in [warning["code"] for warning in found["warnings"]]
+    if "members" in found:
+        assert (found["members"]["unknown"], found["members"]["excluded"]) == (4, 0)
+    if "value" in found:
+        assert found["value"]["members"] == 36
+    assert refusal(text, many).code == "members_unknown"
+
+
+def test_few_members_that_meet_a_condition_are_told_for_distributions_too():
+    wet = "pr.mean(over=west).sum(time=DJF 2004) > 180 mm"
+    found = ask(f"dist of tas.mean(over=west).mean(time=DJF 2004) given {wet}").to_json()
+    assert "given_few" in [warning["code"] for warning in found["warnings"]]
+
+
+def test_a_record_with_gaps_leaves_a_threshold_without_its_reference():
+    usual = record(years=30)
+    usual["tas"].values[::12] = np.nan
+    found = ask(WARM, reference=usual).to_json()
+    assert found["base_rate"] is None
+    assert found["base_rate_reason"] == "The reference record does not say whether this event happened."
+    assert found["distribution"] is None
+
+
+def test_a_running_sum_of_a_rate_is_an_amount_as_that_of_a_window_is():
+    rain, ensemble = "pr.mean(over=west)", forecast(members=40, seed=4)
+    window = ask(f"dist of {rain}.sum(time=DJF 2004)", ensemble)
+    running = ask(f"dist of {rain}.roll(sum=3 months).max(time=2004-02)", ensemble)
+    np.testing.assert_allclose(running.members["value"], window.members["value"])
+    assert running.to_json()["distribution"]["units"] == window.to_json()["distribution"]["units"]
+    amounts = ask(f"prob {rain}.roll(sum=3 months).max(time=2004-02) > 180 mm", ensemble).to_json()
+    assert 0 < amounts["members"]["event"] < 40
+
+
+def test_what_a_refusal_of_a_rare_value_suggests_does():
+    value = "value of tas.mean(over=west).mean(time=DJF 2004) {}"
+    for rare, could in (("exceeded with 1 %", "exceeded with 12 %"), ("exceeded with 99 %", "exceeded with 88 %")):
+        assert refusal(value.format(rare)).try_ == (could,)
+        assert ask(value.format(could)).to_json()["value"]["value"] > 0
+    assert refusal(value.format("exceeded with 1 %"), forecast(members=4)).try_ == ()
+    error = refusal(
+        "level of tas.mean(over=west).max(time=each DJF 2004..2005) return 2 years", forecast(members=5, leads=20)
+    )
+    assert "of 2 years cannot be read from 10 samples; 20 are needed" in error.text
 
 
 def test_return_levels_are_counted_or_extrapolated_and_say_so():

@@ -117,3 +117,17 @@ def test_places_without_trials_stay_without():
     found = trials_with_fit(np.array([0.3, np.nan]), np.array([20.0, 0.0]), shares)
     assert 0 < found[0] < 20
     assert found[1] == 0
+
+
+def test_members_of_a_run_that_still_goes_on_are_calibrated_about_their_own_mean(tmp_path):
+    workspace = build(tmp_path / "w", hindcast_months=(), block=2, stored=18)
+    calibrate(workspace, tau=0.5)
+    found = ask(workspace, "dist of sst.anom.mean(over=point(0, 204)).mean(time=lead 1)")
+    assert [warning["code"] for warning in found.to_json()["warnings"]] == ["members_incomplete"]
+    issued = open_issued(workspace)
+    raw = issued.raw["sst"].isel(init_time=0, lead_time=0).sel(latitude=0, longitude=204).values[:18].astype(float)
+    expected = raw.mean() + 0.5 * (raw - raw.mean())
+    calibrated = issued.ensemble["sst"].isel(init_time=0, lead_time=0, member=np.arange(18))
+    assert calibrated.sel(latitude=0, longitude=204).values == pytest.approx(expected, abs=1e-4)
+    spread = found.members["value"].values
+    assert spread - spread.mean() == pytest.approx(0.5 * (raw - raw.mean()), abs=1e-4)

@@ -148,3 +148,13 @@ def test_el_nino_and_the_cycle_left_are_measured_where_the_grid_and_the_steps_ha
     assert all(rows[name]["place"] < 0.05 if place else 0 <= rows[name]["place"] <= 1 for name in names)
     assert -1 < rows["correlation of Niño 3.4 with the step before"]["observed"] < 1
     assert rows["variance of Niño 3.4"]["units"] == "K²"
+
+
+def test_two_variables_are_joined_in_the_starts_and_cells_that_both_have():
+    ensemble, truth, normal = run(inits=3, leads=12, size=6, names=("tas", "pr"))
+    truth["pr"] = truth["pr"].copy()
+    truth["pr"][0] = np.nan
+    truth["pr"][:, :, :3] = np.nan
+    rows, _ = rows_of(ensemble, truth, normal)
+    joint = rows["upper tenth together with pr"]
+    assert (joint["observed"], joint["median"], joint["starts"]) == (1.0, 1.0, 2)

@@ -35,6 +35,12 @@ def test_features_become_areas_by_acronym_and_title():
     assert found["n_pac"].polygons[0][0][0] == (-6.0, 192.0)
 
 
+def test_names_are_written_as_those_of_countries_are():
+    found = areas_of_geojson(collection(feature([SQUARE], name="Österreich"), feature([SQUARE], name="Côte d'Ivoire")))
+    assert list(found) == ["österreich", "côte_divoire"]
+    assert parse(f"prob sst.mean(over={next(iter(found))}).mean(time=lead 1) > 1 K")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -42,6 +48,7 @@ def test_features_become_areas_by_acronym_and_title():
         ('{"type": "Feature"}', "this is no FeatureCollection of polygons"),
         (collection(feature([SQUARE])), "feature 1 has no name; give it one of the properties id, acronym, name"),
         (collection(feature([0, 1], kind="Point", name="here")), "'here' is a Point; a Polygon or MultiPolygon"),
+        (collection(feature([SQUARE], name="a b"), feature([SQUARE], name="A.B")), "2 features are called 'a_b'"),
         (collection(feature([SQUARE * 30_000], name="long")), "149999 vertices are more than the 100000 allowed"),
     ],
 )
@@ -158,6 +165,11 @@ def test_a_file_without_a_polygon_is_refused(issued, tmp_path, text, words):
         path.write_text(text)
     with pytest.raises(QuestionError, match=words):
         ask(issued, WARM.format(f"polygon({path})"))
+
+
+def test_a_coordinate_too_large_for_a_number_is_refused():
+    with pytest.raises(QuestionError, match="this is no GeoJSON of polygons"):
+        polygon_of({"type": "Polygon", "coordinates": [[[10**400, 0], *SQUARE]]})
 
 
 def test_a_polygon_off_the_grid_is_not_spelt_out(issued):

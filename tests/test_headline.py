@@ -49,6 +49,13 @@ def test_without_skill_the_usual_odds_come_first():
     )
 
 
+def test_few_windows_without_the_event_bound_the_usual_odds_in_words_that_say_something():
+    few = BaseRate(proportion_interval(0.0, 1.6), 0, 53, 1.6, 90.0)
+    text = said(4, 20, few, calibration={"state": "uncalibrated"})["text"]
+    assert "; usual odds at most 85 % (never in 53 overlapping windows of 90 years)" in text
+    assert "; usual odds fewer than 1 in 10 (never in 30 years)" in said(4, 20, rate(0))["text"]
+
+
 def test_without_calibration_it_is_not_called_a_probability():
     found = said(32, 50, rate(10), calibration={"state": "uncalibrated"})
     assert found["source"] == "members"

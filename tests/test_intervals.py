@@ -141,6 +141,19 @@ def test_quantile_interval_covers_at_least_as_it_says():
     assert 0.89 <= inside / 1500 <= 0.96
 
 
+@pytest.mark.parametrize("common", [0.0, 0.3])
+def test_an_interval_of_pooled_years_covers_a_rare_value(common):
+    rng = np.random.default_rng(4)
+    truth, inside = stats.norm.isf(0.03), 0
+    for _ in range(400):
+        own = np.sqrt(1 - common) * rng.normal(size=(30, 30))
+        values = np.sqrt(common) * rng.normal(size=(30, 1)) + own
+        trials = float(effective_trials(values <= np.quantile(values, 0.97), np.ones_like(values, dtype=bool)))
+        low, high = quantile_interval(values.ravel(), 0.97, trials=trials)
+        inside += low <= truth <= high
+    assert 0.85 <= inside / 400 <= 0.97
+
+
 def test_an_extreme_quantile_of_few_values_is_unbounded():
     assert quantile_interval(np.arange(10.0), 0.95).high is None
 

@@ -37,6 +37,7 @@ def box_area_km2(south, north, width):
         ("box(lat=-5..5, lon=160..-150)", -5, 5, 50),
         ("box(lat=-90..90, lon=-180..180)", -90, 90, 360),
         ("box(lat=10..20, lon=0..360)", 10, 20, 360),
+        ("box(lat=10..20, lon=200..-100)", 10, 20, 60),
         ("nino34", -5, 5, 50),
         ("nino4", -5, 5, 50),
         ("globe", -90, 90, 360),
@@ -110,6 +111,11 @@ def test_a_ring_around_a_pole_holds_the_pole():
     assert north.area == south.area == pytest.approx(box_area_km2(70, 90, 360))
     assert north.rows[-1] == LATITUDE.size - 1
     assert south.rows[0] == 0
+
+
+def test_a_ring_that_winds_round_the_globe_is_refused():
+    with pytest.raises(QuestionError, match="winds round the globe more than 2 times"):
+        found(f"polygon({', '.join(f'{10 * (step % 2)} {170 * step % 360 - 180}' for step in range(12))})")
 
 
 def test_overlap_agrees_with_counting_points():

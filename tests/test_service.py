@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from pipeline.answers.issued import ask
+from pipeline.answers.issued import _opened, ask
 from pipeline.ensembles import EnsembleWriter
+from pipeline.errors import TercileError
 from pipeline.events import Question, QuestionError, parse, question_text, question_url, to_steps
 from pipeline.service import Limits
+from pipeline.service.desk import Desk
 from pipeline.service.formats import MEDIA
+from pipeline.service.jobs import Jobs
 from tests.issued_system import build, record, write_ensemble
 from tests.questions import Asker
 from tests.serving import serving
@@ -360,7 +363,39 @@ def test_a_map_too_large_to_wait_for_becomes_a_job(workspace):
         assert finished(client, reply).json()["field"]["dims"] == ["latitude", "longitude"]
         refused = client.post("/v1/ask", json={"question": MAP})
         assert (refused.status_code, refused.json()["code"]) == (413, "too_big")
+        answered, row = client.post("/v1/ask", json=[{"question": WARM}, {"question": MAP}]).json()
+        assert (answered["schema"], row["problem"]["code"]) == ("answer/1", "too_big")
         assert client.get("/v1/jobs/nothing").json()["code"] == "unknown_job"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("/secret"), TercileError("/secret")])
+def test_a_job_that_fails_is_in_the_log_and_names_no_folder(error, caplog):
+    def work(progress):
+        raise error
+
+    jobs = Jobs()
+    job = jobs.start("one", work)
+    jobs._worker.shutdown()
+    assert (job.state, job.text) == ("failed", "The service failed at this job; its log says why.")
+    assert [(record.levelname, record.exc_info[1]) for record in caplog.records] == [("ERROR", error)]
+
+
+def test_an_answer_is_another_once_the_next_forecast_is_overdue(workspace, monkeypatch):
+    desk, settings = Desk(workspace, Limits()), {"as_of": None, "form": "json"}
+    fresh = desk.tag(parse(WARM), **settings)
+    assert desk.tag(parse(WARM), **settings) == fresh
+    monkeypatch.setattr("pipeline.service.desk.overdue", lambda ensemble: "Newest forecast is 41 days old.")
+    assert desk.tag(parse(WARM), **settings) != fresh
+
+
+def test_what_another_version_worked_out_is_worked_out_again(workspace, monkeypatch):
+    desk, settings = Desk(workspace, Limits()), {"as_of": None, "form": "json"}
+    held = desk.tag(parse(WARM), **settings), desk.issued().snapshots
+    _opened.cache_clear()
+    monkeypatch.setattr("pipeline.answers.issued.version", lambda name: "99.0")
+    assert desk.tag(parse(WARM), **settings) != held[0]
+    assert desk.issued().snapshots == {**held[1], "software": "99.0"}
+    _opened.cache_clear()
 
 
 def test_the_skill_of_every_cell_is_a_job_and_that_of_the_cells_own_question(client, workspace):

@@ -12,8 +12,8 @@ WEST = "prob tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC"
 SOUTH = WEST.replace("west", "box(lat=-10..0, lon=100..120)")
 
 
-def asked(text, ensemble):
-    return answer(text, ensemble=ensemble, reference=record(), catalogue=catalogue(ensemble))
+def asked(text, ensemble, **options):
+    return answer(text, ensemble=ensemble, reference=record(), catalogue=catalogue(ensemble), **options)
 
 
 def compared(first, second, ensemble):
@@ -83,6 +83,12 @@ def test_only_single_chances_are_compared(other):
     with pytest.raises(QuestionError) as error:
         compared(f"{WEST} scenario high", other, both)
     assert error.value.code == "not_comparable"
+
+
+def test_intervals_of_two_levels_are_not_compared():
+    ensemble = forecast(members=30)
+    with pytest.raises(QuestionError, match="Intervals of 90 % and of 50 % are not compared"):
+        asked(WEST, ensemble).compare(asked(SOUTH, ensemble, level=0.5))
 
 
 def test_members_that_one_count_leaves_out_loosen_the_pairs():

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from pipeline.answers.trajectories import Record
-from pipeline.answers.windows import Timeline, date_range, record_timeline, resolve
+from pipeline.answers.windows import Timeline, record_timeline, resolve, steps_before
 from pipeline.events import QuestionError, parse_window
 from tests.asking import months
 
@@ -50,6 +50,7 @@ def daily(start="2003-12-20", count=120):
         ("MAM", (6, 8), ("2004-03-01", "2004-05-31")),
         ("NDJ 2004", (2, 4), ("2003-11-01", "2004-01-31")),
         ("July 2004", (10, 10), ("2004-07-01", "2004-07-31")),
+        ("2003-12-01..2004-02-28", (3, 5), ("2003-12-01", "2004-02-28")),
         ("all", (1, 12), ("2003-10-01", "2004-09-30")),
     ],
 )
@@ -99,6 +100,9 @@ def test_days_and_leap_days():
         ("2003-05", "before_init", "2003-05 was before this forecast began (2003-10-01)"),
         ("SON 2003", "before_init", "was before this forecast began"),
         ("2004-01-05", "window_too_fine", "2004-01-05 is finer than this store, whose steps are one month long."),
+        ("2004-01-01..2004-01-28", "window_too_fine", "2004-01-01..2004-01-28 is finer than this store"),
+        ("2004-01-02..2004-02-28", "window_too_fine", "is finer than this store"),
+        ("0000", "before_init", "0000 was before this forecast began"),
         ("SON", "beyond_horizon", "No SON lies wholly inside this forecast."),
     ],
 )
@@ -122,9 +126,28 @@ def test_a_decade_past_the_end_is_refused():
 
 def test_a_date_that_the_calendar_lacks_is_refused():
     with pytest.raises(QuestionError, match=r"The calendar of this store \(360_day\) has no 2050-03-31"):
-        date_range("2050-03-31", yearly())
+        steps_before("2050-03-31", yearly(), ended=True)
     with pytest.raises(QuestionError, match="noleap"):
-        date_range("2004-02-29", monthly())
+        steps_before("2004-02-29", monthly(), ended=True)
+
+
+def test_a_date_beyond_the_forecast_is_refused_where_it_would_count():
+    assert [steps_before("2004-09", monthly(), ended=ended) for ended in (False, True)] == [11, 12]
+    assert steps_before("2004-10", monthly(), ended=False) == 12
+    for date, ended in (("2004-10", True), ("2004-11", False), ("2004", True), ("2035", False)):
+        with pytest.raises(QuestionError, match=rf"{date} lies beyond .* ends at lead 12 \(2004-09\)"):
+            steps_before(date, monthly(), ended=ended)
+
+
+def test_a_date_within_a_step_is_too_fine_to_compare_with():
+    assert [steps_before("2004-01-31", monthly(), ended=True), steps_before("2004-02-01", monthly(), ended=False)] == [
+        4,
+        4,
+    ]
+    for date, ended in (("2004-01-20", True), ("2004-01-30", True), ("2004-02-10", False)):
+        with pytest.raises(QuestionError, match=rf"{date} is finer than this store, whose steps are one month long"):
+            steps_before(date, monthly(), ended=ended)
+    assert steps_before("2003-12-25", daily(), ended=True) == 6
 
 
 def test_a_range_the_wrong_way_round_is_refused():
@@ -164,3 +187,5 @@ def test_days_of_leap_years_find_their_place():
     record = Record.of(reference(labels, bounds), like=forecast, catalogue=None)
     places = record.positions(float(forecast.clock[72]))  # 1 March 2004
     assert [str(labels[place])[:10] for place in places] == ["1996-03-01", "1997-03-01"]
+    last_of_february = record.positions(float(forecast.clock[70]))  # 28 February, and 29 February as well: one a year
+    assert [str(labels[place])[:10] for place in last_of_february] == ["1996-02-28", "1997-02-28"]

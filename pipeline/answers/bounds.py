@@ -21,6 +21,8 @@ Array = NDArray[Any]
 
 MEMBER, STEP, LATITUDE, LONGITUDE = 1, 2, 3, 4
 
+PERCENT_DIGITS = 9  # so that all of an area is 100 %, and three of ten equal cells are 30 %
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -116,7 +118,7 @@ def over_cells(values: Bounds, verb: str, weights: Array) -> tuple[Bounds, float
 
     Args:
         values: Numbers or conditions on the cells of a region.
-        verb: mean, max, min, sum, any, all or frac.
+        verb: mean, max, min, sum, any, all or frac, which is in percent.
         weights: Area of each cell within the region, ``(latitude, longitude)``.
 
     Returns:
@@ -131,7 +133,7 @@ def over_cells(values: Bounds, verb: str, weights: Array) -> tuple[Bounds, float
         return _nothing(values), 0.0
     reducers: dict[str, Callable[[Array], Array]] = {
         "mean": lambda cells: np.asarray(cells, dtype=np.float64) @ (area / area.sum()),
-        "frac": lambda cells: np.asarray(cells, dtype=np.float64) @ (area / area.sum()),
+        "frac": lambda cells: np.round(100 * (np.asarray(cells, dtype=np.float64) @ area) / area.sum(), PERCENT_DIGITS),
         "sum": lambda cells: np.asarray(cells, dtype=np.float64) @ (area * 1e6),
         "max": lambda cells: cells.max(axis=-1),
         "min": lambda cells: cells.min(axis=-1),
@@ -162,7 +164,7 @@ def over_steps(
     return values.apply(reduced)
 
 
-def rolling(values: Bounds, verb: str, length: int, seconds: Array) -> Bounds:
+def rolling(values: Bounds, verb: str, length: int, seconds: Array, *, is_rate: bool) -> Bounds:
     """A trailing window over ``length`` steps; unknown until there are so many."""
     steps = values.low.shape[STEP]
     whole = [(end - length + 1, end + 1) for end in range(length - 1, steps)]
@@ -171,7 +173,7 @@ def rolling(values: Bounds, verb: str, length: int, seconds: Array) -> Bounds:
     low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
     if not whole:
         return Bounds(low, high)
-    rolled = over_steps(values, verb, whole, seconds, is_rate=False)
+    rolled = over_steps(values, verb, whole, seconds, is_rate=is_rate)
     if missing == 0:
         return rolled
     return Bounds(np.concatenate([low, rolled.low], axis=STEP), np.concatenate([high, rolled.high], axis=STEP))

@@ -112,11 +112,14 @@ def compare(first: Answer, second: Answer) -> Payload:
         QuestionError: ``not_comparable``.
     """
     payloads = [_one_chance(each) for each in (first, second)]
+    level, other_level = (payload["interval"]["level"] for payload in payloads)
+    if level != other_level:
+        text = f"Intervals of {100 * level:g} % and of {100 * other_level:g} % are not compared; ask both at one level."
+        raise QuestionError("not_comparable", text, where="level")
     one, other = (_estimate(payload) for payload in payloads)
     names = _names(*payloads)
     is_paired = all(payloads[0]["provenance"].get(key) == payloads[1]["provenance"].get(key) for key in SAME_FORECAST)
     shares = (_shares(first), _shares(second)) if is_paired else None
-    level = payloads[0]["interval"]["level"]
     found = contrast(one, other, shares=shares, level=level, against=f"in '{names[1]}'")
     said = [f"{name}: {of_members(chance.value).lower()}" for name, chance in zip(names, (one, other), strict=True)]
     return {

@@ -9,8 +9,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.answers.headline import amounts, percent, share_of_members
-from pipeline.answers.intervals import quantile_interval
-from pipeline.answers.probability import Inquiry, given_members
+from pipeline.answers.intervals import effective_trials, quantile_interval
+from pipeline.answers.probability import Inquiry, among_given, check_known, thin_warnings
 from pipeline.answers.quantities import measure
 from pipeline.answers.thresholds import quantiles
 from pipeline.answers.windows import resolve
@@ -40,13 +40,13 @@ def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.
     Raises:
         QuestionError: ``too_few_members``, or ``members_unknown``.
     """
-    question = inquiry.question
-    node = question.subject
-    values = inquiry.values(node).known()[..., 0, 0]
-    if question.given is not None:
-        values = np.where(given_members(inquiry), values, np.nan)
+    values = inquiry.values(inquiry.question.subject).known()[..., 0, 0]
+    known, considered = among_given(inquiry, ~np.isnan(values))
+    check_known(known[considered])
+    values = np.where(known, values, np.nan)
     parts = [_one(inquiry, values[index], level) for index in range(values.shape[0])]
-    warnings = [warning for part in parts for warning in part.pop("warnings")]
+    warnings = thin_warnings(inquiry, known, considered)
+    warnings += [warning for part in parts for warning in part.pop("warnings")]
     for scenario, part in zip(inquiry.scenarios, parts, strict=False):
         part["scenario"] = scenario
     members = _members(inquiry, values)
@@ -62,10 +62,6 @@ def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.
 def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
     """The answer under one scenario; ``values`` are ``(member, sample)``."""
     known = values[~np.isnan(values)]
-    if known.size < 2:
-        raise QuestionError(
-            "members_unknown", "No two members are known: the data that this question needs are missing."
-        )
     question = inquiry.question
     if kind_of(question.subject).quantity == "date":
         return _passage(inquiry, known, level)
@@ -83,13 +79,13 @@ def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
 def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Payload:
     """The value that is exceeded with a given chance."""
     chance = float(inquiry.question.exceeded or 50.0) / 100
-    members = values.shape[0]
+    members = int((~np.isnan(values)).any(axis=1).sum())
     beyond = min(chance, 1 - chance)
     if beyond < 1 / (known.size + 1):
-        raise _too_few(1 / beyond, known.size)
+        raise _too_few(chance, known.size)
     found = float(np.quantile(known, 1 - chance, method="weibull"))
-    independent = known if values.shape[1] == 1 else _member_quantiles(values, 1 - chance)
-    ends = quantile_interval(independent, 1 - chance if values.shape[1] == 1 else 0.5, level=level)
+    trials = float(effective_trials(values <= found, ~np.isnan(values)))
+    ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
     units = _units(inquiry)
     said, interval = _said(found, ends.low, ends.high, level)
     text = f"{said} {units} is exceeded by {percent(chance)} of members ({interval})."
@@ -106,7 +102,7 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
             "units": units,
             "exceeded": chance,
             "level": level,
-            "method": "order statistics" if values.shape[1] == 1 else "order statistics of members' own quantiles",
+            "method": "order statistics" if values.shape[1] == 1 else "order statistics of independent samples",
             "members": members,
         },
         **_distribution(inquiry, known),
@@ -116,12 +112,18 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
 
 def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
     """The value that is exceeded once in so many years on average."""
-    from pipeline.answers.extremes import return_level  # loads scipy.stats, which takes longer than any other answer
+    # They load scipy.stats, which takes longer than any other answer.
+    from pipeline.answers.extremes import fewest_samples, return_level
 
     years = int(inquiry.question.return_years or 0)
     found = return_level(values, years, level=level)
     if found is None:
-        raise _too_few(years, values.size)
+        samples, least = int((~np.isnan(values)).sum()), fewest_samples(years)
+        raise QuestionError(
+            "too_few_members",
+            f"A level with a return period of {years} years cannot be read from {samples} samples; {least} are needed. "
+            "Pool more years (each …), or ask for a shorter period.",
+        )
     units = _units(inquiry)
     how = "extrapolated by a fitted tail" if found.extrapolated else "counted"
     said, interval = _said(found.value, found.low, found.high, level)
@@ -209,8 +211,7 @@ def _distribution(inquiry: Inquiry, known: Array) -> Payload:
 
 
 def _units(inquiry: Inquiry) -> str:
-    quantity = measure(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline)
-    return quantity.steps or quantity.units
+    return measure(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline).written
 
 
 def _told(text: str, value: float | None) -> Payload:
@@ -223,17 +224,15 @@ def _said(value: float, low: float | None, high: float | None, level: float) -> 
     return said, f"{100 * level:g} % interval {' to '.join(ends)}"
 
 
-def _member_quantiles(values: Array, chance: float) -> Array:
-    """Each member's own quantile over its pooled years."""
-    return np.asarray(np.nanquantile(values, chance, axis=1))
-
-
-def _too_few(years: float, samples: int) -> QuestionError:
+def _too_few(chance: float, samples: int) -> QuestionError:
+    """The refusal of a value that is exceeded too rarely, or too often, for so many samples."""
+    years, commoner = 1 / min(chance, 1 - chance), FEW_BEYOND / samples
+    could = f"exceeded with {100 * (commoner if chance < 0.5 else 1 - commoner):.2g} %"
     return QuestionError(
         "too_few_members",
         f"A 1-in-{years:.0f} value cannot be read from {samples} samples: the rarest that they resolve is about 1 in "
         f"{samples}, and 5 cases would need {5 * years:.0f}. Try a commoner value, or pool years (each …).",
-        try_=(f"exceeded with {100 * 5 / samples:.2g} %",),
+        try_=(could,) if commoner <= 0.5 else (),
     )
 
 

@@ -32,7 +32,7 @@ from pipeline.answers.climate import Statistic, Usual
 from pipeline.answers.extent import steps_of
 from pipeline.answers.quantities import in_data_units, is_rate, measure
 from pipeline.answers.trajectories import Need, Trajectories
-from pipeline.answers.windows import date_range, resolve
+from pipeline.answers.windows import resolve, steps_before
 from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import (
@@ -116,9 +116,8 @@ def threshold_values(node: Comparison, threshold: Threshold, need: Need, at: Tra
             quantity = measure(node.source, at.catalogue, at.timeline)
             return np.full((1, 1, 1, 1, 1), in_data_units(threshold, quantity))
         case Day():
-            before, until = date_range(threshold.text, at.timeline)
-            last = node.operator in ("above", "at_most")
-            return np.full((1, 1, 1, 1, 1), float(until - 1 if last else before))
+            ended = node.operator in ("above", "at_most")
+            return np.full((1, 1, 1, 1, 1), float(steps_before(threshold.text, at.timeline, ended=ended) - ended))
         case _:
             statistic = statistic_of(node, threshold)
             return usual.statistic(node.source, need, at.timeline, statistic)
@@ -140,7 +139,8 @@ def _rolled(node: Rolling, need: Need, at: Trajectories, usual: Usual) -> Bounds
     length = steps_of(node.length, at.timeline)
     start = max(0, need.start - length + 1)
     values = evaluate(node.source, Need(need.cells, start, need.stop), at, usual)
-    rolled = rolling(values, node.verb, length, at.timeline.seconds[start : need.stop])
+    seconds = at.timeline.seconds[start : need.stop]
+    rolled = rolling(values, node.verb, length, seconds, is_rate=_becomes_amount(node, at))
     return rolled.steps(need.start - start, need.stop - start)
 
 
@@ -166,9 +166,13 @@ def _over_window(node: Reduction, window: Window, need: Need, at: Trajectories, 
     groups = at.groups(window)
     start, stop = groups[0][0], groups[-1][1]
     values = evaluate(node.source, Need(need.cells, start, stop), at, usual)
-    becomes_amount = node.verb == "sum" and is_rate(measure(node.source, at.catalogue, at.timeline).units)
     own = [(first - start, last - start) for first, last in groups]
-    return over_steps(values, node.verb, own, at.timeline.seconds[start:stop], is_rate=becomes_amount)
+    return over_steps(values, node.verb, own, at.timeline.seconds[start:stop], is_rate=_becomes_amount(node, at))
+
+
+def _becomes_amount(node: Reduction | Rolling, at: Trajectories) -> bool:
+    """Whether a rate is added up over time."""
+    return node.verb == "sum" and is_rate(measure(node.source, at.catalogue, at.timeline).units)
 
 
 def _followed(node: Then, need: Need, at: Trajectories, usual: Usual) -> Bounds:

@@ -226,12 +226,12 @@ class _Reading:
         reference = self.inquiry.members.catalogue.reference
         is_relative = isinstance(threshold, Percentile | Sigma | Record)
         self.note_threshold(node, threshold, quantity, low, high, reference=reference if is_relative else None)
-        unit = quantity.units
+        unit = quantity.written
         shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, by place and season"
         match threshold:
             case Absolute() if not threshold.unit or threshold.unit in (quantity.units, "%"):
                 return threshold_text(threshold)
-            case Absolute() if quantity.steps is not None:
+            case Absolute() if quantity.steps is not None and quantity.length == 1:
                 return threshold_text(threshold)
             case Day() | Absolute() if kind_of(node.source).quantity == "date":
                 return threshold_text(threshold)

@@ -12,6 +12,7 @@ Array = NDArray[np.float64]
 
 CASES = 5  # how many exceedances a counted level needs
 FURTHEST = 4  # how many times the number of samples a return period may be
+FEWEST = 20  # samples, for any level
 RESAMPLES = 500
 FITS = 60
 
@@ -36,6 +37,11 @@ class Level(NamedTuple):
     fit: float | None
 
 
+def fewest_samples(years: int) -> int:
+    """Samples that a level with this return period needs."""
+    return max(FEWEST, -(-years // FURTHEST))
+
+
 def return_level(values: Array, years: int, *, level: float = 0.9) -> Level | None:
     """The value that one sample in ``years`` exceeds, with an interval by resampling whole members.
 
@@ -45,10 +51,10 @@ def return_level(values: Array, years: int, *, level: float = 0.9) -> Level | No
         level: Coverage.
 
     Returns:
-        The level, or None where the samples cannot carry it: fewer than a quarter of the return period.
+        The level, or None where the samples cannot carry it, by :func:`fewest_samples`.
     """
     samples = int((~np.isnan(values)).sum())
-    if samples * FURTHEST < years or samples < 20:
+    if samples < fewest_samples(years):
         return None
     rng = np.random.default_rng(0)
     members = values.shape[0]

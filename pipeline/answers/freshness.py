@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.direct import stored_by_member
 from pipeline.events.errors import PARTIAL, QuestionError
 from pipeline.periods import seconds
 
@@ -38,10 +39,8 @@ def stored_members(ensemble: xr.Dataset, *, partial: bool) -> tuple[xr.Dataset, 
     """
     if "done" not in ensemble:
         return ensemble, None
-    done = ensemble["done"]
-    blocks = done.all([dim for dim in done.dims if dim != "block"]).values
-    total = ensemble.sizes["member"]
-    stored = np.repeat(blocks, ensemble.attrs["block"])[:total]
+    by_member = stored_by_member(ensemble)
+    stored, total = by_member.all([dim for dim in by_member.dims if dim != "member"]).values, by_member.sizes["member"]
     if stored.all():
         return ensemble, None
     text = f"{stored.sum()} of {total} members are stored; run still going."

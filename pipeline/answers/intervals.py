@@ -134,14 +134,15 @@ def ratio_interval(first: Estimate, second: Estimate, *, correlation: float = 0.
     return Interval(float(low), float(high))
 
 
-def quantile_interval(values: ArrayLike, chance: float, *, level: float = 0.9) -> Interval:
+def quantile_interval(values: ArrayLike, chance: float, *, trials: float | None = None, level: float = 0.9) -> Interval:
     """Interval of a quantile from order statistics, without any assumption on the distribution.
 
     An end is None where the sample is too small to bound it.
 
     Args:
-        values: Independent values, ``(n,)``.
+        values: ``(n,)``.
         chance: The chance of not exceeding the quantile, 0 to 1.
+        trials: How many independent values they are worth; by default as many as there are.
         level: Coverage, at least.
 
     Source:
@@ -149,7 +150,9 @@ def quantile_interval(values: ArrayLike, chance: float, *, level: float = 0.9) -
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     tail = (1 - level) / 2
-    cumulative = special.bdtr(np.arange(ordered.size + 1.0), ordered.size, chance)
+    independent = ordered.size if trials is None else trials
+    below_each = np.arange(ordered.size) * independent / ordered.size  # rank r of n is rank r m / n of m
+    cumulative = np.append(special.betaincc(below_each + 1, independent - below_each, chance), 1.0)
     below = int(np.searchsorted(cumulative, tail))
     above = int(np.searchsorted(cumulative, 1 - tail)) + 1
     low = float(ordered[below - 1]) if below >= 1 else None

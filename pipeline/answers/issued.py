@@ -41,7 +41,7 @@ class Issued:
 
     Attributes:
         workspace: Where.
-        snapshots: Ids of the states of the stores.
+        snapshots: Ids of the states of the stores, and the version of the software: what an answer depends on.
         issue: What the products say of the model that issues.
         ensemble: Its members, lazy; calibrated ones where a calibration has been learnt.
         raw: The members as they were drawn, where ``ensemble`` is calibrated.
@@ -248,7 +248,8 @@ def _opened(workspace: PinnedWorkspace, regions: str) -> Issued:
     learnt = open_calibration(workspace, model=issue["model"], fingerprint=issue["fingerprint"])
     ensemble, *refits = [drawn] if learnt is None else _calibrated(workspace, issue, "forecast", drawn)
     own = areas_of_geojson((workspace.root / GEOJSON).read_text()) if regions else {}
-    snapshots = {**dict(workspace.states), **({"regions": regions} if regions else {})}
+    own_regions = {"regions": regions} if regions else {}
+    snapshots = {**dict(workspace.states), **own_regions, "software": version("tercile")}
     as_of = committed(Workspace(workspace.root), workspace.states)
     catalogue = _catalogue(issue, ensemble, snapshots, as_of, _state(learnt), own)
     raw = None if learnt is None else drawn

@@ -31,8 +31,8 @@ from pipeline.events.write import window_text
 
 Array = NDArray[Any]
 
-MOST_UNKNOWN = 0.2
-LEAST_GIVEN = 10
+MUCH_UNKNOWN, MOST_UNKNOWN = 0.05, 0.2
+LEAST_GIVEN, FEW_GIVEN = 10, 30
 FEWEST_BASE_CASES = 5
 
 
@@ -220,26 +220,42 @@ def count(inquiry: Inquiry, *, level: float = 0.9) -> list[Tally]:
     Raises:
         QuestionError: ``members_unknown`` or ``given_too_rare``.
     """
-    question = inquiry.question
-    event = inquiry.values(question.subject)
+    event = inquiry.values(inquiry.question.subject)
     low, known = event.low[..., 0, 0], ~event.unknown[..., 0, 0]
-    considered = np.ones_like(known) if question.given is None else given_members(inquiry) & np.ones_like(known)
-    _check_common(known & considered, inquiry)
-    _check_known(known[considered])
-    return [tally(*arrays, level=level) for arrays in zip(low, known & considered, considered, strict=True)]
+    known, considered = among_given(inquiry, known)
+    _check_common(known, inquiry)
+    check_known(known[considered])
+    return [tally(*arrays, level=level) for arrays in zip(low, known, considered, strict=True)]
 
 
-def given_members(inquiry: Inquiry) -> NDArray[np.bool_]:
-    """Which members meet the ``given`` condition, ``(scenario, member, 1)``.
+def among_given(inquiry: Inquiry, known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which samples count under the ``given`` condition and are known, and which count or may count.
+
+    Args:
+        inquiry: The question before its data.
+        known: Whether what is asked is known, ``(scenario, member, sample)``.
 
     Raises:
         QuestionError: ``given_too_rare``.
     """
     if inquiry.question.given is None:
-        raise ValueError("question: it has no 'given' clause")
-    condition = inquiry.values(inquiry.question.given).low[..., 0, 0]
-    _check_given(condition)
-    return condition
+        return known, np.ones_like(known)
+    condition = inquiry.values(inquiry.question.given)
+    met, may_be_met = condition.low[..., 0, 0], condition.high[..., 0, 0]
+    _check_given(met)
+    return known & met, np.ones_like(known) & may_be_met
+
+
+def thin_warnings(inquiry: Inquiry, known: NDArray[np.bool_], considered: NDArray[np.bool_]) -> list[dict[str, str]]:
+    """That few members meet the condition, or that many are unknown; arrays are ``(scenario, member, sample)``."""
+    found = []
+    fewest = int(known.any(axis=2).sum(axis=1).min())
+    if inquiry.question.given is not None and fewest < FEW_GIVEN:
+        found.append({"code": "given_few", "text": f"Only {fewest} members meet the condition."})
+    unknown = 1 - float((known.sum(axis=(1, 2)) / considered.sum(axis=(1, 2))).min())
+    if unknown > MUCH_UNKNOWN:
+        found.append({"code": "members_unknown", "text": f"{unknown:.0%} of the members are unknown for want of data."})
+    return found
 
 
 def nothing_known() -> QuestionError:
@@ -358,7 +374,12 @@ def _window(inquiry: Inquiry) -> str:
     return f"{inquiry.timeline.name(start)}..{inquiry.timeline.name(stop - 1)}"
 
 
-def _check_known(known: NDArray[np.bool_]) -> None:
+def check_known(known: NDArray[np.bool_]) -> None:
+    """Refuse where too many of the samples that count are unknown.
+
+    Raises:
+        QuestionError: ``members_unknown``.
+    """
     unknown = 1 - float(known.mean())
     if unknown > MOST_UNKNOWN:
         raise QuestionError(

@@ -53,6 +53,7 @@ class Measure:
         is_difference: Whether it is a difference from a reference.
         is_water: Whether 1 mm of it weighs 1 kg m-2.
         steps: The unit of time it counts, for ``count`` and ``run``.
+        length: How many of these one step is long.
     """
 
     name: str
@@ -60,6 +61,14 @@ class Measure:
     is_difference: bool = False
     is_water: bool = False
     steps: str | None = None
+    length: int = 1
+
+    @property
+    def written(self) -> str:
+        """The unit as answers write it beside a number: ``K``, ``months``, ``steps of 5 days``."""
+        if self.steps is None:
+            return self.units
+        return self.steps if self.length == 1 else f"steps of {self.length} {self.steps}"
 
 
 def measure(node: Expression, catalogue: Catalogue, timeline: Timeline) -> Measure:
@@ -74,9 +83,9 @@ def measure(node: Expression, catalogue: Catalogue, timeline: Timeline) -> Measu
             return replace(measure(node.source, catalogue, timeline), is_difference=True)
         case Reduction():
             return _reduced(node, measure(node.source, catalogue, timeline), timeline)
-        case Rolling() | First():
-            return measure(node.source, catalogue, timeline)
-        case Comparison():
+        case Rolling() if node.verb == "sum":
+            return _amount(measure(node.source, catalogue, timeline))
+        case Rolling() | First() | Comparison():
             return measure(node.source, catalogue, timeline)
         case _:
             return Measure("condition", "1")
@@ -94,9 +103,9 @@ def in_data_units(threshold: Absolute, quantity: Measure) -> float:
         QuestionError: ``unit_missing`` or ``unit_wrong``.
     """
     if quantity.steps is not None:
-        return _steps(threshold, quantity.steps)
+        return _steps(threshold, quantity.steps, quantity.length)
     if quantity.units == "%":
-        return threshold.value / 100
+        return threshold.value
     is_plain = _is_dimensionless(quantity.units)
     if not threshold.unit:
         if is_plain:
@@ -114,14 +123,17 @@ def in_data_units(threshold: Absolute, quantity: Measure) -> float:
 def _reduced(node: Reduction, source: Measure, timeline: Timeline) -> Measure:
     """The measure after a reduction."""
     if node.verb in ("count", "run"):
-        return Measure(source.name, "1", steps=timeline.unit)
+        return Measure(source.name, "1", steps=timeline.unit, length=timeline.step)
     if node.verb == "frac":
         return Measure(source.name, "%")
     if node.verb == "sum" and isinstance(node.axis, Region):
         return replace(source, units=_product(source.units, "m2"))
-    if node.verb == "sum" and source.steps is None and is_rate(source.units):
-        return replace(source, units=_product(source.units, "s"))
-    return source
+    return _amount(source) if node.verb == "sum" else source
+
+
+def _amount(source: Measure) -> Measure:
+    """The measure of a total over time: a rate becomes an amount."""
+    return replace(source, units=_product(source.units, "s")) if is_rate(source.units) else source
 
 
 def _product(first: str, second: str) -> str:
@@ -129,10 +141,12 @@ def _product(first: str, second: str) -> str:
     return f"{UNITS.Unit(first) * UNITS.Unit(second):cf}"
 
 
-def _steps(threshold: Absolute, unit: str) -> float:
-    """A number of steps; its unit must be the store's."""
-    if threshold.unit in ("", unit, unit[:-1], "steps", "step"):
+def _steps(threshold: Absolute, unit: str, length: int) -> float:
+    """A number of steps, each ``length`` of the store's unit, which is the only one that a threshold may have."""
+    if threshold.unit in ("", "steps", "step"):
         return threshold.value
+    if threshold.unit in (unit, unit[:-1]):
+        return threshold.value / length
     raise QuestionError(
         "unit_wrong",
         f"'{threshold.value:g} {threshold.unit}': counts and runs are in steps of this store, which are {unit}.",

@@ -11,15 +11,12 @@ import xarray as xr
 from pipeline.answers.comparison import contrast, gap_text, of_members
 from pipeline.answers.headline import headline
 from pipeline.answers.intervals import Estimate, ratio_interval
-from pipeline.answers.probability import BaseRate, Inquiry, Tally, base_rate, count, widened
+from pipeline.answers.probability import BaseRate, Inquiry, Tally, base_rate, count, thin_warnings, widened
 from pipeline.answers.thresholds import margin_of
 from pipeline.events.errors import QuestionError
 from pipeline.events.tree import Point
 
 Payload = dict[str, Any]
-
-MUCH_UNKNOWN = 0.05
-FEW_GIVEN = 30
 
 
 def answer_shares(
@@ -192,13 +189,8 @@ def _warnings(inquiry: Inquiry, tallies: list[Tally], base: BaseRate | None) -> 
         found.append(_warning("calibration_stale", "The calibration is out of date, so it was not used."))
     elif calibration != "calibrated":
         found.append(_warning("uncalibrated", "The share of members was not calibrated on past forecasts."))
-    unknown = max(tally.unknown / max(1, tally.unknown + tally.counted) for tally in tallies)
-    if inquiry.question.given is not None:
-        fewest = min(int(tally.known.any(axis=1).sum()) for tally in tallies)
-        if fewest < FEW_GIVEN:
-            found.append(_warning("given_few", f"Only {fewest} members meet the condition."))
-    if unknown > MUCH_UNKNOWN:
-        found.append(_warning("members_unknown", f"{unknown:.0%} of the members are unknown for want of data."))
+    known, considered = (np.stack([getattr(tally, name) for tally in tallies]) for name in ("known", "considered"))
+    found.extend(thin_warnings(inquiry, known, considered))
     if base is not None and base.independent < 10:
         what = "years" if base.years <= 1 else f"windows of {base.years:.0f} years"
         text = f"The base rate rests on {base.independent:.3g} independent {what}."

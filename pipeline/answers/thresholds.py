@@ -143,7 +143,10 @@ class Margin:
 
 
 def margin_of(inquiry: Inquiry) -> Margin:
-    """The number behind an event that is one comparison with one threshold; empty for any other event."""
+    """The number behind an event that is one comparison with one threshold.
+
+    Empty for any other event, and where the reference has no value of it.
+    """
     node = inquiry.question.subject
     if not isinstance(node, Comparison) or len(node.thresholds) != 1:
         return Margin()
@@ -157,8 +160,11 @@ def margin_of(inquiry: Inquiry) -> Margin:
         usual = inquiry.climate.sample(node.source, None).values.ravel()
     except QuestionError:
         return Margin()
+    usual = usual[~np.isnan(usual)]
+    if not usual.size:
+        return Margin()
     units = quantity.units + DIFFERENCE * quantity.is_difference
-    return Margin(node, quantity.name, values, threshold, usual[~np.isnan(usual)], units)
+    return Margin(node, quantity.name, values, threshold, usual, units)
 
 
 def quantiles(values: Array) -> dict[str, float]:

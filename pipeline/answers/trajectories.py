@@ -163,10 +163,12 @@ class Record:
         length = self.timeline.year_length
         apart = np.abs((self.timeline.clock - clock + length / 2) % length - length / 2)
         near = apart < min(self.timeline.step_days, length) / 2
+        of_step = self.timeline.keys // 10_000
         if years is not None:
-            of_step = self.timeline.keys // 10_000
             near &= (of_step >= years[0]) & (of_step <= years[1])
-        return np.flatnonzero(near)
+        places = np.flatnonzero(near)
+        own = np.stack([of_step[places], self.timeline.clock[places]])
+        return places[np.unique(own, axis=1, return_index=True)[1]]  # of 28 and 29 February the first
 
     def whole(self) -> Trajectories:
         """The record as one trajectory."""

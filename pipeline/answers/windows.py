@@ -207,10 +207,27 @@ def resolve(window: Window, timeline: Timeline) -> Steps:
     return Steps(groups, (first + 1, last), timeline.ends(first, last))
 
 
-def date_range(text: str, timeline: Timeline) -> tuple[int, int]:
-    """How many steps are labelled before a date begins, and how many before it has ended."""
+def steps_before(text: str, timeline: Timeline, *, ended: bool) -> int:
+    """How many steps are labelled before a date begins or, where ``ended``, before it has ended.
+
+    Raises:
+        QuestionError: ``beyond_horizon``, where further steps would be that the forecast does not reach;
+            ``window_too_fine``, for a date within a step; or ``no_such_date``.
+    """
     start, end = _ends_of(text, timeline)
-    return int(np.searchsorted(timeline.keys, start)), int(np.searchsorted(timeline.keys, end, side="right"))
+    if not (_ends_step(end, timeline) if ended else _begins_step(start, timeline)):
+        raise _too_fine(text, timeline)
+    last = end if ended else start - 1
+    if _shifted(timeline, timeline.size - 1, 1) <= last:
+        final = timeline.name(timeline.size - 1)
+        raise QuestionError(
+            "beyond_horizon",
+            f"{text} lies beyond this forecast, which ends at lead {timeline.size} ({final}): what happens in between "
+            "is not known.",
+            where=text,
+            try_=(final,),
+        )
+    return int(np.searchsorted(timeline.keys, last, side="right"))
 
 
 def _dated(start: int, end: int, timeline: Timeline, name: str) -> tuple[int, int]:
@@ -229,16 +246,39 @@ def _dated(start: int, end: int, timeline: Timeline, name: str) -> tuple[int, in
 
 def _check_cadence(start: int, end: int, timeline: Timeline, name: str) -> None:
     """A window must be made of whole steps: a month of a yearly store is not there to be read."""
-    whole_years = start % 10_000 <= 101 and end % 10_000 >= 1_230
-    whole_months = start % 100 <= 1 and end % 100 >= 28
-    coarse = (timeline.unit == "years" and not whole_years) or (timeline.unit == "months" and not whole_months)
-    if coarse:
-        length = f"{timeline.step} {timeline.unit}" if timeline.step > 1 else f"one {timeline.unit[:-1]}"
-        raise QuestionError(
-            "window_too_fine",
-            f"{name} is finer than this store, whose steps are {length} long.",
-            where=name,
-        )
+    if not (_begins_step(start, timeline) and _ends_step(end, timeline)):
+        raise _too_fine(name, timeline)
+
+
+def _begins_step(key: int, timeline: Timeline) -> bool:
+    """Whether no year, or month, of a store of such steps is cut where this day begins."""
+    match timeline.unit:
+        case "years":
+            return key % 10_000 <= 101
+        case "months":
+            return key % 100 <= 1
+        case _:
+            return True
+
+
+def _ends_step(key: int, timeline: Timeline) -> bool:
+    """Whether no year, or month, of a store of such steps is cut where this day ends."""
+    year, month, day = key // 10_000, key // 100 % 100, key % 100
+    first = cftime.datetime(max(year, 1), month, 1, calendar=timeline.calendar)  # some calendars lack a year 0
+    is_last_day = bool(day >= first.daysinmonth)
+    match timeline.unit:
+        case "years":
+            return is_last_day and month == 12
+        case "months":
+            return is_last_day
+        case _:
+            return True
+
+
+def _too_fine(name: str, timeline: Timeline) -> QuestionError:
+    length = f"{timeline.step} {timeline.unit}" if timeline.step > 1 else f"one {timeline.unit[:-1]}"
+    text = f"{name} is finer than this store, whose steps are {length} long."
+    return QuestionError("window_too_fine", text, where=name)
 
 
 def _shifted(timeline: Timeline, index: int, direction: int) -> int:

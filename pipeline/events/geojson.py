@@ -25,7 +25,7 @@ def polygon_of(plain: Mapping[str, Any], *, where: str = "over") -> Polygon:
     """
     try:
         parts = tuple(part for geometry in _geometries(plain) for part in polygons_of(geometry))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _refused(where, f"this is no GeoJSON of polygons ({error!r})") from error
     return _checked(parts, where)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 from pipeline.events.errors import QuestionError
@@ -51,7 +50,6 @@ class Kind:
     each: Each | None = None
 
 
-@lru_cache(maxsize=4096)
 def kind_of(node: Expression) -> Kind:
     """The kind of an expression.
 

@@ -225,12 +225,15 @@ class Phrases:
         self.expect("=")
         begin = self.now
         south, north = self.range_of(self.latitude)
-        if south > north:
-            raise self.error("the southern edge first", begin)
+        if south >= north:
+            raise self.error("the southern edge first, and then another", begin)
         self.expect(",")
         self.expect("lon")
         self.expect("=")
+        begin = self.now
         west, east = self.range_of(self.longitude)
+        if not (0 < east - west <= 360 or 0 < west - east < 360):
+            raise self.error("two edges, no more than the whole circle apart", begin)
         return Box(south, north, west, east)
 
     def polygon(self) -> Region:

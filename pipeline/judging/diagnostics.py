@@ -40,6 +40,8 @@ _NINO34 = {"latitude": (-5.0, 5.0), "longitude": (190.0, 240.0)}
 _FEWEST_MONTHS = 4  # of the year, that a cycle needs
 
 Diagnostics = dict[str, xr.DataArray]
+Pair = tuple[xr.DataArray, xr.DataArray]
+"""Members and truth of one start."""
 
 
 def diagnose(
@@ -61,12 +63,12 @@ def diagnose(
     rows: dict[str, list[Row]] = {name: [] for name in truth}
     spectra = []
     for label in _labels(few[list(truth)]):
-        pairs = {name: list(_anomalies(few[name], truth[name], normal[name], label)) for name in truth}
+        pairs = {name: dict(_anomalies(few[name], truth[name], normal[name], label)) for name in truth}
         for name, pair in pairs.items():
             if not pair:
                 continue
             units = str(forecast[name].attrs.get("units", ""))
-            measured = _average([(_measure(members), _measure(observed)) for members, observed in pair])
+            measured = _average([(_measure(members), _measure(observed)) for members, observed in pair.values()])
             spectrum = place_among(*measured.pop("spectrum"))
             about = {"variable": name, **label}
             spectra.append(
@@ -76,7 +78,7 @@ def diagnose(
                 _row(what, _units(what, units), *both, starts=len(pair), label=label) for what, both in measured.items()
             ]
         for first, second in combinations([name for name, pair in pairs.items() if pair], 2):
-            rows[first].append(_joint(first, second, pairs, label))
+            rows[first] += _joint(second, pairs[first], pairs[second], label)
     return {name: found for name, found in rows.items() if found}, _joined(spectra)
 
 
@@ -89,8 +91,8 @@ def _labels(dataset: xr.Dataset) -> list[dict[str, object]]:
 
 def _anomalies(
     forecast: xr.DataArray, truth: xr.DataArray, normal: xr.DataArray, label: dict[str, object]
-) -> Iterator[tuple[xr.DataArray, xr.DataArray]]:
-    """Members ``(lead_time, member, latitude, longitude)`` and truth of some starts, over the leads that are judged."""
+) -> Iterator[tuple[int, Pair]]:
+    """Some starts: members ``(lead_time, member, latitude, longitude)`` and truth, over the leads that are judged."""
     forecast, truth, normal = (
         part.sel({dim: one for dim, one in label.items() if dim in part.dims}, drop=True)
         for part in (forecast, truth, normal)
@@ -107,7 +109,7 @@ def _anomalies(
             observed, members = (part.assign_coords(valid_time=time) for part in (observed, members))
         valid = observed.notnull().all("lead_time") & members.notnull().all(("lead_time", "member"))
         if valid.any():
-            yield members.where(valid).astype("float32"), observed.where(valid).astype("float32")
+            yield int(start), (members.where(valid).astype("float32"), observed.where(valid).astype("float32"))
 
 
 def _measure(anomaly: xr.DataArray) -> Diagnostics:
@@ -185,27 +187,21 @@ def _average(pairs: list[tuple[Diagnostics, Diagnostics]]) -> dict[str, tuple[xr
     }
 
 
-def _joint(
-    first: str,
-    second: str,
-    pairs: Mapping[str, list[tuple[xr.DataArray, xr.DataArray]]],
-    label: dict[str, object],
-) -> Row:
-    """How often both variables are in their own upper tenth together."""
+def _joint(second: str, one: Mapping[int, Pair], other: Mapping[int, Pair], label: dict[str, object]) -> list[Row]:
+    """How often both variables are in their own upper tenth together, in the starts and cells that both have."""
     both = []
-    for one, other in zip(pairs[first], pairs[second], strict=False):
+    for start in (start for start in one if start in other):
         parts = [
-            joint_exceedance(_filled(a), _filled(b), level=0.9, dims=["lead_time", *SPACE])
-            for a, b in zip(one, other, strict=True)
+            [_stacked(a.where(b.notnull())), _stacked(b.where(a.notnull()))]
+            for a, b in zip(one[start], other[start], strict=True)
         ]
-        both.append(({"joint": parts[0]}, {"joint": parts[1]}))
+        if all(part.size for pair in parts for part in pair):
+            found = [joint_exceedance(*pair, level=0.9, dims=["lead_time", "cell"]) for pair in parts]
+            both.append(({"joint": found[0]}, {"joint": found[1]}))
+    if not both:
+        return []
     what = f"upper tenth together with {second}"
-    return _row(what, "1", *_average(both)["joint"], starts=len(both), label=label)
-
-
-def _filled(anomaly: xr.DataArray) -> xr.DataArray:
-    """Masked cells as the middle of all, which no upper tenth holds."""
-    return anomaly.fillna(anomaly.min(["lead_time", *SPACE]))
+    return [_row(what, "1", *_average(both)["joint"], starts=len(both), label=label)]
 
 
 def _row(

@@ -5,12 +5,12 @@ A workspace takes them from ``regions.geojson`` in its folder. Coordinates are l
 """
 
 import json
-import re
+from collections import Counter
 from typing import Any
 
 from pipeline.errors import TercileError
 from pipeline.events.geojson import polygons_of
-from pipeline.places.regions import Area
+from pipeline.places.regions import Area, identifier_of
 
 FILE = "regions.geojson"
 NAMES = ("id", "acronym", "name")
@@ -26,15 +26,20 @@ def areas_of_geojson(text: str) -> dict[str, Area]:
         text: A FeatureCollection of polygons and multi-polygons.
 
     Raises:
-        TercileError: No GeoJSON of polygons, a feature without a name, or more than 100,000 vertices.
+        TercileError: No GeoJSON of polygons, a feature without a name or with another's, or more than 100,000
+            vertices.
     """
     try:
         features = json.loads(text)["features"]
-        found = dict(_area(feature, place) for place, feature in enumerate(features, start=1))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        named = [_area(feature, place) for place, feature in enumerate(features, start=1)]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, TercileError):
             raise
         raise TercileError(f"{FILE}: this is no FeatureCollection of polygons ({error!r}).") from error
+    found = dict(named)
+    name, count = next(iter(Counter(name for name, _ in named).most_common(1)), ("", 0))
+    if count > 1:
+        raise TercileError(f"{FILE}: {count} features are called '{name}'; make them one MultiPolygon, or rename them.")
     vertices = sum(len(ring) for area in found.values() for polygon in area.polygons for ring in polygon)
     if vertices > MAX_VERTICES:
         raise TercileError(f"{FILE}: {vertices} vertices are more than the {MAX_VERTICES} allowed; simplify it.")
@@ -51,5 +56,4 @@ def _area(feature: dict[str, Any], place: int) -> tuple[str, Area]:
         polygons = polygons_of(feature["geometry"])
     except ValueError as error:
         raise TercileError(f"{FILE}: '{named[0]}' is {error}.") from error
-    identifier = re.sub(r"[^a-z0-9]+", "_", named[0].lower()).strip("_")
-    return identifier, Area(named[-1], "1", polygons)
+    return identifier_of(named[0]), Area(named[-1], "1", polygons)

@@ -13,7 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.events.errors import QuestionError
 from pipeline.grid import EARTH_RADIUS_KM
+
+TURNS = 2  # of the globe that a ring may span: each is a sweep over the grid
 
 Array = NDArray[np.float64]
 
@@ -30,6 +33,9 @@ def polygon_overlap(
 
     Returns:
         Overlap in km², ``(rows, columns)``, and the area of the whole polygon in km².
+
+    Raises:
+        QuestionError: ``parse``, for a ring that winds round the globe.
     """
     total = 0.0
     overlap = np.zeros((latitude_edges.size - 1, longitude_edges.size - 1))
@@ -65,6 +71,8 @@ def cell_areas(latitude_edges: Array, longitude_edges: Array) -> Array:
 def _ring_overlap(ring: Array, latitude_edges: Array, longitude_edges: Array) -> tuple[Array, float]:
     """Overlap of one ring with each cell and its whole area, on the unit sphere."""
     latitude, longitude = _unwrapped(ring)
+    if np.ptp(longitude) > 360 * TURNS:
+        raise QuestionError("parse", f"A ring of a polygon winds round the globe more than {TURNS} times.")
     area = float(np.sum(_mean_sine(latitude[:-1], latitude[1:]) * np.radians(np.diff(longitude))))
     overlap = np.zeros((latitude_edges.size - 1, longitude_edges.size - 1))
     first = int(np.floor((longitude_edges[0] - longitude.max()) / 360))

@@ -109,7 +109,7 @@ def country_names() -> dict[str, Area]:
     found = {}
     for country in _shipped("countries"):
         area = Area(country["name"], "1", _polygons(country))
-        found[_identifier(country["name"])] = area
+        found[identifier_of(country["name"])] = area
         if country["id"]:
             found[f"iso{country['id']}"] = area
     return found
@@ -246,8 +246,8 @@ def _hull(columns: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 def _box_ring(box: Box) -> Ring:
     """A box as a ring whose steps in longitude are short enough to be read the right way round."""
-    east = box.east if box.east > box.west else box.east + 360.0
-    steps = [box.west + (east - box.west) * part / 4 for part in range(5)]
+    width = (box.east - box.west) % 360.0 or 360.0
+    steps = [box.west + width * part / 4 for part in range(5)]
     return (*((box.north, longitude) for longitude in steps), *((box.south, longitude) for longitude in steps[::-1]))
 
 
@@ -283,7 +283,7 @@ def _polygons(area: Mapping[str, Any]) -> tuple[tuple[Ring, ...], ...]:
     )
 
 
-def _identifier(name: str) -> str:
+def identifier_of(name: str) -> str:
     """A name as questions can write it: small letters, digits and underscores."""
     letters = "".join(letter if letter.isalnum() else " " for letter in name.lower().replace("'", ""))
     return "_".join(letters.split())

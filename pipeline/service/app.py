@@ -141,7 +141,7 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         known = _known(desk, request, tag)
         if known is not None:
             return known
-        why = await desk.run(lambda: desk.too_large(question, settings["skill"]))
+        why = await desk.run(lambda: desk.too_large(desk.issued(settings["as_of"]), question, settings["skill"]))
         if why:
             return _started(desk, question, form, settings, tag=tag, why=why)
 
@@ -285,7 +285,7 @@ def _one(desk: Desk, asked: Asked, *, is_batch: bool) -> dict[str, Any]:
     try:
         question = from_steps(asked.question)
         return desk.answer(question, level=asked.level / 100, partial=asked.partial, skill=asked.skill).to_json()
-    except QuestionError as error:
+    except (QuestionError, ServiceError) as error:
         if not is_batch:
             raise
         return {"problem": error.to_dict()}

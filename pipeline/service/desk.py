@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fastapi.responses import Response
 
 from pipeline.answers.answer import Answer
+from pipeline.answers.freshness import overdue
 from pipeline.answers.issued import Issued, Skill, open_issued
 from pipeline.errors import TercileError
 from pipeline.events import question_id
@@ -89,7 +90,7 @@ class Desk:
         return self._answered(issued, first, **settings), self._answered(issued, second, **settings)
 
     def _answered(self, issued: Issued, question: Question, *, level: float, partial: bool, skill: Skill) -> Answer:
-        why = self.too_large(question, skill)
+        why = self.too_large(issued, question, skill)
         if why:
             raise ServiceError(413, "too_big", f"{why} Ask with GET, which starts a job.")
         found = issued.ask(question, level=level, partial=partial, skill=skill)
@@ -99,8 +100,8 @@ class Desk:
 
     def tag(self, *questions: Question, as_of: datetime | None, **settings: Any) -> str:
         """An entity tag of an answer, or of two side by side: changes when anything that they depend on does."""
-        asked = [question_id(question) for question in questions]
-        key = json.dumps([asked, self.issued(as_of).snapshots, settings], sort_keys=True)
+        asked, issued = [question_id(question) for question in questions], self.issued(as_of)
+        key = json.dumps([asked, issued.snapshots, overdue(issued.ensemble), settings], sort_keys=True)
         return f'W/"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
 
     def keep(self, tag: str, response: Response) -> None:
@@ -120,11 +121,10 @@ class Desk:
     def _one_less(self, _: object) -> None:
         self._waiting -= 1
 
-    def too_large(self, question: Question, skill: Skill) -> str | None:
+    def too_large(self, issued: Issued, question: Question, skill: Skill) -> str | None:
         """Why a question is no answer to wait for, if so; only maps read more than their own cells."""
         if question.ask != "map":
             return None
-        issued = self.issued()
         sizes = issued.ensemble.sizes
         each = sizes["latitude"] * sizes["longitude"] * sizes["lead_time"] * sizes["member"]
         compared = issued.hindcasts if model_references(*question.parts) else None
@@ -148,6 +148,8 @@ class Desk:
                 issued.ask(question, level=level, partial=partial, skill="now")
             except TercileError as error:
                 log.info("no skill of %s: %s", question_id(question), error)
+            except Exception:
+                log.exception("the replay of %s failed", question_id(question))
             finally:
                 self._replaying.discard(key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,10 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from pipeline.errors import TercileError
+from pipeline.events import QuestionError
 from pipeline.service.problems import ServiceError
+
+log = logging.getLogger(__name__)
 
 Work = Callable[[Callable[[float], None]], Response]
 
@@ -91,8 +94,8 @@ class Jobs:
         try:
             job.result = work(progress)
             job.state, job.progress = "done", 1.0
-        except (ServiceError, TercileError) as error:
+        except (ServiceError, QuestionError) as error:
             job.state, job.text = "failed", str(error)
-        except Exception:
+        except Exception:  # its message may name folders of this machine, which are no client's business
             job.state, job.text = "failed", "The service failed at this job; its log says why."
-            raise
+            log.exception("job %s failed", job.id)

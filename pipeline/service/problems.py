@@ -40,6 +40,10 @@ class ServiceError(Exception):
         super().__init__(text)
         self.status, self.code, self.text, self.headers = status, code, text, headers
 
+    def to_dict(self) -> dict[str, Any]:
+        """The error as a problem document's members."""
+        return {"code": self.code, "text": self.text, "where": None, "did_you_mean": None, "try": []}
+
 
 def problem(
     status: int, code: str, text: str, *, headers: Mapping[str, str] | None = None, **fields: Any

@@ -26,7 +26,6 @@ from pipeline.answers.issued import _opened, ask, explain_question
 from pipeline.archive import ingest
 from pipeline.direct import open_direct
 from pipeline.ensembles import EnsembleWriter, Layout, write_piece
-from pipeline.events import kinds
 from pipeline.periods import Cadence
 from pipeline.pinned import _repository, committed
 from pipeline.products import publish_calibration, publish_issue, publish_reference
@@ -157,7 +156,7 @@ def _issue(names):
 
 def cold():
     """Empty the caches of this process."""
-    for cache in (_opened, _repository, committed, kinds.kind_of):
+    for cache in (_opened, _repository, committed):
         cache.cache_clear()
 
 
