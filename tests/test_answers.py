@@ -318,6 +318,21 @@ def test_a_first_passage_keeps_those_who_never_get_there():
     assert "  reached     all never\n" in never.text
 
 
+def test_runs_that_an_edge_of_the_window_cuts_are_counted():
+    answer = ask("prob (tas.mean(over=west) > p50).run(time=lead 2..7) >= 3 months")
+    warm = answer.inquiry.values(answer.inquiry.question.subject.source.source)
+    cut = 0
+    for member in warm.low[0, :, 1:7, 0, 0]:
+        spells = "".join("x" if step else " " for step in member).split(" ")
+        longest = max(map(len, spells))
+        cut += longest > 0 and longest in (len(spells[0]), len(spells[-1]))
+    assert 0 < cut < 40
+    assert answer.to_json()["members"]["spell_touches_edge"] == cut
+    assert f"  runs        cut by an edge of the window in {cut} members\n" in answer.text
+    anywhere = ask("prob (tas > p50).run(time=lead 2..7).max(over=west) >= 3 months").to_json()
+    assert "spell_touches_edge" not in anywhere["members"]
+
+
 def test_maps_and_series_are_the_same_count_everywhere():
     field = ask("map of tas.mean(time=DJF 2004) > p66.7").members
     assert field["probability"].dims == ("latitude", "longitude")

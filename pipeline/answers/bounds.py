@@ -223,7 +223,7 @@ def _over_time(values: Array, verb: str, seconds: Array, is_rate: bool) -> Array
         case "count":
             return _total(values)
         case "run":
-            return _longest(values)
+            return longest(values)
         case "max" | "any":
             return np.asarray(values.max(axis=STEP, keepdims=True))
         case _:
@@ -249,14 +249,14 @@ def _total(values: Array) -> Array:
     return np.asarray(np.sum(values, axis=STEP, keepdims=True, dtype=np.float64))
 
 
-def _longest(condition: Array) -> Array:
-    """Length of the longest run of true steps."""
+def longest(condition: Array) -> Array:
+    """Length of the longest run of true steps; time keeps one place."""
     shape = (*condition.shape[:STEP], 1, *condition.shape[LATITUDE:])
-    now = longest = np.zeros(shape)
+    now = most = np.zeros(shape)
     for step in range(condition.shape[STEP]):
         now = (now + 1) * condition[:, :, step : step + 1]
-        longest = np.maximum(longest, now)
-    return longest
+        most = np.maximum(most, now)
+    return most
 
 
 def _first(condition: Array, length: int) -> Array:

@@ -110,6 +110,8 @@ def _part_facts(part: Mapping[str, Any]) -> list[tuple[str, str]]:
         counted = f"{members['event']} yes, {members['not']} no, {members['unknown']} unknown"
         left_out = f", {members['excluded']} without the condition" if members["excluded"] else ""
         facts.append(("members", f"{counted}{left_out} ({members['total']}{pooled})"))
+        if members.get("spell_touches_edge"):
+            facts.append(("runs", f"cut by an edge of the window in {members['spell_touches_edge']} members"))
     base = part.get("base_rate")
     if base is not None and "events" in base:
         facts.append(("base rate", f"{base['events']} of {base['years']} in {base['source']} ({_ends(base)})"))

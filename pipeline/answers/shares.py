@@ -12,6 +12,7 @@ from pipeline.answers.comparison import contrast, gap_text, of_members
 from pipeline.answers.headline import headline
 from pipeline.answers.intervals import Estimate, ratio_interval
 from pipeline.answers.probability import BaseRate, Inquiry, Tally, base_rate, count, thin_warnings, widened
+from pipeline.answers.spells import members_at_edge
 from pipeline.answers.thresholds import margin_of
 from pipeline.events.errors import QuestionError
 from pipeline.events.tree import Point
@@ -41,7 +42,7 @@ def answer_shares(
     ]
     earlier = None if raw is None else count(raw, level=level)
     base, why_no_base = _base(inquiry, level)
-    margin = margin_of(inquiry)
+    margin, at_edge = margin_of(inquiry), members_at_edge(inquiry)
     warnings = _warnings(inquiry, tallies, base) + _skill_warnings(skill) + margin.warnings(tallies, skill)
     answers = []
     for index, tally in enumerate(tallies):
@@ -53,6 +54,8 @@ def answer_shares(
             part["interval"] |= {"method": how, "covers": "members and calibration fit"}
         part["distribution"] = margin.distribution(index)
         part["members"]["ties"] = margin.ties(index)
+        if at_edge is not None:
+            part["members"]["spell_touches_edge"] = at_edge[index]
         if why_no_base:
             part["base_rate_reason"] = why_no_base
         answers.append(part)
