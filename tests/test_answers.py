@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from pipeline.answers.answer import answer
 from pipeline.answers.explain import explain
+from pipeline.answers.extremes import return_level
 from pipeline.events import QuestionError
 from tests.asking import catalogue, forecast, record, with_scenarios
 
@@ -180,6 +182,15 @@ def test_values_are_exceeded_as_often_as_asked():
     assert share.to_json()["probability"]["raw"] == pytest.approx(0.25, abs=0.011)
 
 
+def test_a_value_of_pooled_years_lies_in_its_own_interval():
+    text = "value of tas.mean(over=west).mean(time=each DJF 2004..2012) exceeded with {} %"
+    for chance in (2, 50, 98):
+        value = ask(text.format(chance), forecast(members=30, leads=120)).to_json()["value"]
+        low, high = (end if value[name] is None else value[name] for name, end in (("low", -np.inf), ("high", np.inf)))
+        assert low < value["value"] < high
+        assert 30 <= value["effective"] <= 30 * 9
+
+
 def test_values_too_rare_for_the_members_are_refused():
     error = refusal("value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 1 %")
     assert error.code == "too_few_members"
@@ -194,6 +205,17 @@ def test_return_levels_are_counted_or_extrapolated_and_say_so():
     assert ten["value"] < hundred["value"]
     assert hundred["low"] < hundred["value"] < hundred["high"]
     assert refusal(level.format(5000), ensemble).code == "too_few_members"
+
+
+@pytest.mark.parametrize(("place", "scale"), [(5, 1.2), (101_000, 300), (4e-5, 1e-5)])  # mm, Pa, kg m-2 s-1
+def test_an_extrapolated_level_is_the_same_in_any_units(place, scale):
+    values = stats.genextreme.rvs(-0.1, size=(20, 20), random_state=np.random.default_rng(1))
+    unit, found = return_level(values, 200), return_level(place + scale * values, 200)
+    assert (found.low, found.value, found.high) == pytest.approx(
+        [place + scale * end for end in (unit.low, unit.value, unit.high)], rel=1e-3
+    )
+    assert unit.low < stats.genextreme.isf(1 / 200, -0.1) < unit.high
+    assert found.fit > 0.05
 
 
 def test_a_first_passage_keeps_those_who_never_get_there():
