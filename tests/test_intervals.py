@@ -141,6 +141,29 @@ def test_quantile_interval_covers_at_least_as_it_says():
     assert 0.89 <= inside / 1500 <= 0.96
 
 
+def test_the_interval_of_a_quantile_of_pooled_years_holds_it_and_covers():
+    """Twenty members of twenty years, half of whose variance a member's years share."""
+    rng = np.random.default_rng(4)
+    truth, inside = stats.norm.ppf(0.97, scale=np.sqrt(2)), 0
+    for _ in range(400):
+        values = rng.normal(size=(20, 1)) + rng.normal(size=(20, 20))
+        found = np.quantile(values, 0.97, method="weibull")
+        trials = int(effective_trials(values > found, np.full(values.shape, True)))
+        low, high = quantile_interval(values.ravel(), 0.97, trials=trials)
+        high = np.inf if high is None else high
+        assert (low or -np.inf) <= found <= high
+        inside += (low or -np.inf) <= truth <= high
+    assert 0.86 <= inside / 400
+
+
+def test_fewer_trials_widen_the_interval_of_a_quantile():
+    values = np.random.default_rng(5).normal(size=400)
+    all_of_them, few = quantile_interval(values, 0.5), quantile_interval(values, 0.5, trials=40)
+    assert quantile_interval(values, 0.5, trials=400) == all_of_them
+    assert all(np.isclose(values, end, atol=1e-12).any() for end in all_of_them)
+    assert few.low < all_of_them.low < all_of_them.high < few.high
+
+
 def test_an_extreme_quantile_of_few_values_is_unbounded():
     assert quantile_interval(np.arange(10.0), 0.95).high is None
 

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.answers.headline import amounts, percent, share_of_members
-from pipeline.answers.intervals import quantile_interval
+from pipeline.answers.intervals import effective_trials, quantile_interval
 from pipeline.answers.probability import Inquiry, given_members
 from pipeline.answers.quantities import measure
 from pipeline.answers.thresholds import quantiles
@@ -88,8 +88,8 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     if beyond < 1 / (known.size + 1):
         raise _too_few(1 / beyond, known.size)
     found = float(np.quantile(known, 1 - chance, method="weibull"))
-    independent = known if values.shape[1] == 1 else _member_quantiles(values, 1 - chance)
-    ends = quantile_interval(independent, 1 - chance if values.shape[1] == 1 else 0.5, level=level)
+    trials = effective_trials(values > found, ~np.isnan(values))
+    ends = quantile_interval(known, 1 - chance, trials=int(trials), level=level)
     units = _units(inquiry)
     said, interval = _said(found, ends.low, ends.high, level)
     text = f"{said} {units} is exceeded by {percent(chance)} of members ({interval})."
@@ -106,7 +106,8 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
             "units": units,
             "exceeded": chance,
             "level": level,
-            "method": "order statistics" if values.shape[1] == 1 else "order statistics of members' own quantiles",
+            "method": "order statistics",
+            "effective": float(trials),
             "members": members,
         },
         **_distribution(inquiry, known),
@@ -221,11 +222,6 @@ def _said(value: float, low: float | None, high: float | None, level: float) -> 
     """A value and its interval in words."""
     said, *ends = amounts([value, low, high])
     return said, f"{100 * level:g} % interval {' to '.join(ends)}"
-
-
-def _member_quantiles(values: Array, chance: float) -> Array:
-    """Each member's own quantile over its pooled years."""
-    return np.asarray(np.nanquantile(values, chance, axis=1))
 
 
 def _too_few(years: float, samples: int) -> QuestionError:

@@ -134,27 +134,32 @@ def ratio_interval(first: Estimate, second: Estimate, *, correlation: float = 0.
     return Interval(float(low), float(high))
 
 
-def quantile_interval(values: ArrayLike, chance: float, *, level: float = 0.9) -> Interval:
+def quantile_interval(values: ArrayLike, chance: float, *, trials: int | None = None, level: float = 0.9) -> Interval:
     """Interval of a quantile from order statistics, without any assumption on the distribution.
 
     An end is None where the sample is too small to bound it.
 
     Args:
-        values: Independent values, ``(n,)``.
+        values: Values, ``(n,)``.
         chance: The chance of not exceeding the quantile, 0 to 1.
+        trials: How many independent values they are worth; all of them by default.
         level: Coverage, at least.
 
     Source:
-        David and Nagaraja (2003), Order Statistics, section 7.1.
+        David and Nagaraja (2003), Order Statistics, section 7.1; for values that hang together Woodruff (1952),
+        doi:10.1080/01621459.1952.10483443.
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    known = np.asarray(values, dtype=np.float64)
+    count = known.size if trials is None else trials
     tail = (1 - level) / 2
-    cumulative = special.bdtr(np.arange(ordered.size + 1.0), ordered.size, chance)
+    cumulative = special.bdtr(np.arange(count + 1.0), count, chance)
     below = int(np.searchsorted(cumulative, tail))
     above = int(np.searchsorted(cumulative, 1 - tail)) + 1
-    low = float(ordered[below - 1]) if below >= 1 else None
-    high = float(ordered[above - 1]) if above <= ordered.size else None
-    return Interval(low, high)
+
+    def ranked(rank: int) -> float | None:
+        return float(np.quantile(known, rank / (count + 1), method="weibull")) if 1 <= rank <= count else None
+
+    return Interval(ranked(below), ranked(above))
 
 
 def effective_trials(event: NDArray[np.bool_], known: NDArray[np.bool_]) -> Floats:
