@@ -172,7 +172,9 @@ def _usual(base: BaseRate | None) -> str:
     if base is None:
         return ""
     if base.events == 0:
-        return f"; usual odds fewer than 1 in {int(1 / base.chance.high)} (never in {_windows(base)})"
+        odds = int(1 / base.chance.high)
+        most = f"fewer than 1 in {odds}" if odds > 1 else f"at most {percent(base.chance.high)}"
+        return f"; usual odds {most} (never in {_windows(base)})"
     if base.events == base.windows:
         return f"; usual odds more than {percent(base.chance.low)} (always in {_windows(base)})"
     return f"; usual odds {percent(base.chance.value)}"
