@@ -8,6 +8,7 @@ import xarray as xr
 from scipy import stats
 
 from pipeline.answers.answer import answer
+from pipeline.answers.card import wrapped
 from pipeline.answers.explain import explain
 from pipeline.answers.extremes import return_level
 from pipeline.events import QuestionError
@@ -189,6 +190,29 @@ def test_a_value_of_pooled_years_lies_in_its_own_interval():
         low, high = (end if value[name] is None else value[name] for name, end in (("low", -np.inf), ("high", np.inf)))
         assert low < value["value"] < high
         assert 30 <= value["effective"] <= 30 * 9
+
+
+def test_warnings_under_two_scenarios_say_under_which():
+    text = "value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 10 % scenario high vs low"
+    payload = ask(text, projection(members=20)).to_json()
+    assert [warning["text"] for warning in payload["warnings"]] == [
+        f"Under {scenario}: Only 2 of 20 samples lie beyond this value." for scenario in ("high", "low")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", [WARM, "dist of tas.mean(over=west).mean(time=DJF 2004)", "map of tas.mean(time=DJF 2004) > 5 degC"]
+)
+def test_no_projection_has_past_forecasts(text):
+    payload = ask(f"{text} scenario high", projection()).to_json()
+    assert payload["skill"]["verdict"] == "not_applicable"
+
+
+def test_lines_of_a_card_keep_a_number_and_its_sign_together():
+    for width in range(60):
+        assert not any(
+            line.lstrip().startswith("%") for line in wrapped("x" * width + " odds 27 %, at 5 %").split("\n")
+        )
 
 
 def test_values_too_rare_for_the_members_are_refused():

@@ -46,12 +46,16 @@ def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.
     if question.given is not None:
         values = np.where(given_members(inquiry), values, np.nan)
     parts = [_one(inquiry, values[index], level) for index in range(values.shape[0])]
-    warnings = [warning for part in parts for warning in part.pop("warnings")]
     for scenario, part in zip(inquiry.scenarios, parts, strict=False):
         part["scenario"] = scenario
     members = _members(inquiry, values)
     if len(parts) == 1:
-        return {**parts[0], "warnings": warnings}, members
+        return parts[0], members
+    warnings = [
+        {**warning, "text": f"Under {part['scenario']}: {warning['text']}"}
+        for part in parts
+        for warning in part.pop("warnings")
+    ]
     text = " ".join(
         f"Under {scenario}: {part['headline']['text']}" for scenario, part in zip(inquiry.scenarios, parts, strict=True)
     )
