@@ -213,9 +213,10 @@ def trials_with_fit(share: Floats, trials: Floats, refitted: Floats) -> Floats:
 
 
 def paired_correlation(first: Floats, second: Floats) -> Floats:
-    """Correlation of the shares of two counts; 0 where members never vary.
+    """Correlation of the shares of two counts, as an interval of their difference needs it; 0 where members never vary.
 
-    Members that only one of them counts have nothing to pair, and make the counts hang together less.
+    Half a sample is taken off a positive one: that all of 20 members agree does not say that all futures do. Members that
+    only one of them counts have nothing to pair, and make the counts hang together less.
 
     Args:
         first: Each member's share of samples with the event, ``(member, ...)``, NaN where unknown.
@@ -223,6 +224,10 @@ def paired_correlation(first: Floats, second: Floats) -> Floats:
 
     Returns:
         The correlation at each place.
+
+    Source:
+        Newcombe (1998), Improved confidence intervals for the difference between binomial proportions based on paired
+        data, Statistics in Medicine 17, 2635-2650, method 10.
     """
     counted = ~np.isnan(first), ~np.isnan(second)
     both = counted[0] & counted[1]
@@ -231,7 +236,10 @@ def paired_correlation(first: Floats, second: Floats) -> Floats:
     one, other = (_deviations(shares, both, pairs) for shares in (first, second))
     with np.errstate(invalid="ignore", divide="ignore"):
         common = pairs / np.sqrt(counted[0].sum(axis=0) * counted[1].sum(axis=0))
-        found = np.sum(one * other, axis=0) / np.sqrt(np.sum(one**2, axis=0) * np.sum(other**2, axis=0))
+        scale = np.sqrt(np.sum(one**2, axis=0) * np.sum(other**2, axis=0))
+        found = np.sum(one * other, axis=0) / scale
+        half = 0.5 * scale / (_single(first, both, pairs) * _single(second, both, pairs))
+    found = np.where(found > 0, np.maximum(0.0, found - half), found)
     return np.where(varies, common * np.clip(found, -1, 1), 0.0)
 
 
@@ -240,10 +248,19 @@ def _varies(shares: Floats, used: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(np.where(used, shares, -np.inf).max(axis=0) > np.where(used, shares, np.inf).min(axis=0))
 
 
+def _mean(shares: Floats, used: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
+    return np.asarray(np.where(used, shares, 0.0).sum(axis=0) / np.maximum(count, 1))
+
+
 def _deviations(shares: Floats, used: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
     """Those members' shares less their mean, and nothing for the others."""
-    mean = np.where(used, shares, 0.0).sum(axis=0) / np.maximum(count, 1)
-    return np.where(used, shares - mean, 0.0)
+    return np.where(used, shares - _mean(shares, used, count), 0.0)
+
+
+def _single(shares: Floats, used: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
+    """The sum of squared deviations, were each member one sample: what pooled years make smaller."""
+    mean = _mean(shares, used, count)
+    return count * mean * (1 - mean)
 
 
 def _added(one: Floats, other: Floats, correlation: ArrayLike) -> Floats:
