@@ -464,7 +464,7 @@ def test_where_motion_is_not_wanted_members_are_stepped_through(page, address):
 
 def test_the_coast_of_a_continent_is_drawn_on_a_map_of_a_part_of_it(page):
     """Of Iberia, whose line begins far east, in a count of longitudes from 0 and from -180."""
-    drawn = """Promise.all([import('/explorer/map.js'), fetch('/explorer/coastline.json').then((reply) => reply.json())])
+    drawn = """Promise.all([import('/explorer/map.js'), fetch('/explorer/coastline.json').then((it) => it.json())])
       .then(([{ FieldMap }, { lines }]) => [-10, 350].map((west) => {
         const seen = [], pen = { beginPath() {}, stroke() {}, lineTo: (x, y) => seen.push([x, y]) };
         FieldMap.prototype.coast.call({ lines }, pen, (x) => x - west, (y) => 45 - y, 15);

@@ -292,6 +292,14 @@ def test_exceedance_curve_is_the_share_of_values_above():
     assert (axes.get_xlabel(), axes.get_title(loc="left")) == ("change (K)", "chance of exceeding (%)")
 
 
+def test_small_numbers_below_a_curve_do_not_run_into_each_other():
+    at, chance = exceedance_curve(np.linspace(2e-5, 1.7e-4, 200))
+    figure = exceedance_curves({"": (at, chance)}, base=(at, chance), quantity="precipitation (kg m-2 s-1)")
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
 def test_lead_chart_keeps_values_intervals_and_neutral_line():
     values = {"linear": np.array([[0.1, 0.2], [0.0, 0.1], [0.2, 0.3]])}
     figure = lead_chart(

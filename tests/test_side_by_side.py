@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.answers.answer import answer
+from pipeline.answers.comparison import comparison_text
 from pipeline.answers.intervals import difference_interval, paired_correlation, proportion_interval, ratio_interval
 from pipeline.events.errors import QuestionError
 from tests.asking import catalogue, forecast, record, with_scenarios
@@ -62,6 +63,13 @@ def test_one_lead_of_two_forecasts_is_not_one_time():
     found = compared(f"{text}2003-10-01", f"{text}2004-10-01", forecast(members=30, starts=2))
     assert [warning["code"] for warning in found["warnings"]] == ["windows_differ"]
     assert "fc-2004-10-01 is about 2004-10-01 to 2004-10-31" in found["warnings"][0]["text"]
+
+
+def test_two_scenarios_are_named_once():
+    both = with_scenarios([forecast(members=30, seed=1), forecast(members=30, seed=2)], ["high", "low"])
+    said = comparison_text(compared(f"{WEST} scenario high", f"{WEST} scenario low", both)).splitlines()
+    assert said[0].startswith("high: ")
+    assert not any("Under" in line for line in said)
 
 
 def test_questions_that_differ_otherwise_are_first_and_second():

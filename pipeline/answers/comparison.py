@@ -77,7 +77,10 @@ def comparison_text(found: Payload) -> str:
     """
     ratio = found["probability_ratio"]
     lines = [
-        *(f"{name}: {one['headline']['text']}" for name, one in zip(found["names"], found["answers"], strict=True)),
+        *(
+            f"{name}: {one['headline']['text'].removeprefix(f'Under {name}: ')}"
+            for name, one in zip(found["names"], found["answers"], strict=True)
+        ),
         f"  difference  {gap_text(found['difference'])}",
         f"  ratio       {'. '.join(filter(None, (ratio_text(ratio), ratio.get('value_reason'))))}",
         f"  method      {found['difference']['method']}",

@@ -215,8 +215,8 @@ def trials_with_fit(share: Floats, trials: Floats, refitted: Floats) -> Floats:
 def paired_correlation(first: Floats, second: Floats) -> Floats:
     """Correlation of the shares of two counts, as an interval of their difference needs it; 0 where members never vary.
 
-    Half a sample is taken off a positive one: that all of 20 members agree does not say that all futures do. Members that
-    only one of them counts have nothing to pair, and make the counts hang together less.
+    Half a sample is taken off a positive one: that all of 20 members agree does not say that all futures do. Members
+    that only one of them counts have nothing to pair, and make the counts hang together less.
 
     Args:
         first: Each member's share of samples with the event, ``(member, ...)``, NaN where unknown.
