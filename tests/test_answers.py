@@ -353,6 +353,16 @@ def test_thresholds_far_out_warn(threshold, code):
     assert codes == ({code} if code else set())
 
 
+def test_a_warming_that_all_members_pass_is_no_wrong_unit():
+    """Far beyond the reference, and among the members of both scenarios."""
+    text = "tas.anom.mean(over=west).mean(time=2003-10..2005-09) > 12 K scenario high vs low"
+    payload = ask(text, projection(leads=24, warming=24.0)).to_json()
+    assert [part["probability"]["raw"] for part in payload["scenarios"]] == [1.0, 0.0]
+    (said,) = (warning["text"] for warning in payload["warnings"] if warning["code"] == "threshold_never_seen")
+    assert "12 K lies beyond all 28 overlapping reference windows of 2 years (highest " in said
+    assert "40 of 80 samples have the event" in said
+
+
 def test_ties_are_counted():
     ensemble = forecast(members=10)
     ensemble["tas"][0, :, :3] = 278.25
