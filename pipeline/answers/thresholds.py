@@ -104,8 +104,8 @@ class Margin:
         reached = sum(tally.events for tally in tallies)
         counted = sum(tally.counted for tally in tallies)
         text = (
-            f"{written} lies beyond all {self._record(self.usual.size)} ({seen}); {reached} of {counted} samples have the event. "
-            f"{_record_so_far_out(skill)}"
+            f"{written} lies beyond all {self._record(self.usual.size)} ({seen}); {reached} of {counted} samples "
+            f"have the event. {_record_so_far_out(skill)}"
         )
         return [{"code": "threshold_never_seen", "text": text}]
 
