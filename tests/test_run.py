@@ -188,6 +188,13 @@ def test_years_and_places_outside_the_data_are_refused(tmp_path, experiment_file
         do(experiment_file, Workspace(tmp_path / "ws"), setting, stages=("ingest", "train"))
 
 
+def test_a_start_before_the_scenario_says_where_its_history_belongs(tmp_path, experiment_file):
+    settings = ["forecast.scenarios=[obs]", "forecast.init_times=['1980-01-01']"]
+    message = r"no period of 'obs' ends at 1980-01-01.*; ends go from 1990-02-01.*begins with its historical run"
+    with pytest.raises(TercileError, match=message):
+        do(experiment_file, Workspace(tmp_path / "ws"), *settings, stages=("ingest", "train", "forecast"))
+
+
 def test_realizations_that_are_not_there_are_refused(tmp_path):
     monthly_record(realizations=2).to_netcdf(tmp_path / "record.nc")
     path = tmp_path / "small.yaml"
