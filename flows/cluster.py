@@ -12,6 +12,8 @@ from flows.interrupts import deaf_children
 
 TOPIC = "tercile-progress"
 """Topic on which tasks report how far they are."""
+LOOPBACK = "127.0.0.1:0"
+"""Where Dask serves what it says of itself, which it does in any case: without an address, to every network."""
 
 
 @contextmanager
@@ -46,7 +48,9 @@ def _client(config: ClusterConfig) -> Iterator[Client]:
             n_workers=1 if threads else config.workers,
             threads_per_worker=config.workers if threads else 1,
             processes=not threads,
-            dashboard_address=None,
+            dashboard_address=LOOPBACK,
+            worker_dashboard_address=LOOPBACK,
+            scheduler_kwargs={"dashboard": False},
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         )

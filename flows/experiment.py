@@ -18,6 +18,7 @@ from models.config import AnyModelConfig
 from pipeline.background import BackgroundConfig, WarmingConfig
 from pipeline.errors import TercileError
 from pipeline.events.parse import parse, parse_region
+from pipeline.events.tree import Named
 from pipeline.intake.checks import GateConfig, check_settings
 from pipeline.names import VARIABLES, Variable, known_variable, nearest
 from pipeline.sources import Source
@@ -230,6 +231,8 @@ class Experiment(Part):
     @model_validator(mode="after")
     def _legible(self) -> Self:
         """Regions and questions can be read: a slip in one is told before anything runs, not after hours of it."""
+        for name in self.regions:
+            _check_region_name(name)
         _read_all("regions", self.regions, parse_region)
         _read_all("events", self.events, parse)
         return self
@@ -314,6 +317,18 @@ def ready_experiments() -> dict[str, str]:
         if item.name.endswith(".yaml"):
             found[item.name.removesuffix(".yaml")] = str(yaml.safe_load(item.read_text()).get("title", ""))
     return dict(sorted(found.items()))
+
+
+def _check_region_name(name: str) -> None:
+    """Refuse a name of a region that no question can say, or that scorecards have for the whole area."""
+    if name == "all":
+        raise ValueError("regions.all: scorecards call the whole area so; give this region another name")
+    try:
+        sayable = parse_region(name) == Named(name)
+    except TercileError:
+        sayable = False
+    if not sayable:
+        raise ValueError(f"regions.{name}: no question can say this name; write it as one word, as in north_sea")
 
 
 def _read_all(key: str, texts: Mapping[str, str], read: Callable[[str], object]) -> None:

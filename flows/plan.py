@@ -7,6 +7,7 @@ from typing import Any
 
 import zarr
 
+from flows.demands import check_demands
 from flows.experiment import Experiment
 from flows.starts import Starts, forecasts, hindcasts
 from flows.system import System, origins_of, source_hash
@@ -33,7 +34,7 @@ def pending_ingest(experiment: Experiment, workspace: Workspace) -> list[str]:
 def pending_train(experiment: Experiment, workspace: Workspace) -> list[str]:
     """Models without a card for today's configuration and training data."""
     system = System(experiment, workspace)
-    system.check_split()
+    check_demands(system)
     return [name for name in experiment.models if not has_card(system.model_folder(name))]
 
 

@@ -193,8 +193,10 @@ def _per_year(system: System) -> float:
 
 def _asked(system: System) -> np.ndarray:
     """Ends of the last input periods of all forecasts."""
-    ends = system.periods(system.experiment.lead_group).ends[:, 1]
-    asked = system.experiment.forecast.init_times
+    group, asked = system.experiment.lead_group, system.experiment.forecast.init_times
+    ends = system.periods(group).ends[:, 1]
+    history = " A scenario's source begins with its historical run." if system.experiment.forecast.scenarios else ""
+    there = f"ends go from {ends[0]} to {ends[-1]}.{history}"
     if asked == "latest":
         return ends[-1:]
     if isinstance(asked, InitTimes):
@@ -204,14 +206,10 @@ def _asked(system: System) -> np.ndarray:
         wanted = {_date(text, ends[0].calendar) for text in asked}
         missing = sorted(wanted - set(ends))
         if missing:
-            raise TercileError(
-                f"forecast: no period of the archive ends at {missing[0]}; ends go from {ends[0]} to {ends[-1]}."
-            )
+            raise TercileError(f"forecast: no period of '{group}' ends at {missing[0]}; {there}")
         found = ends[np.isin(ends, list(wanted))]
     if not len(found):
-        raise TercileError(
-            f"forecast: no period ends within the asked initial times; ends go from {ends[0]} to {ends[-1]}."
-        )
+        raise TercileError(f"forecast: no period of '{group}' ends within the asked initial times; {there}")
     return found
 
 

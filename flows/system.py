@@ -76,19 +76,6 @@ class System:
             self._periods[group] = Periods.of(self.groups[group])
         return self._periods[group]
 
-    def check_split(self) -> None:
-        """Each span of the split, and the reference, lie within their group's record.
-
-        Raises:
-            TercileError: It does not.
-        """
-        split = self.experiment.split
-        spans = [("split", span) for span in (*split.train, *split.validate_, *split.test)]
-        for key, span in [*spans, ("reference", self.experiment.reference)]:
-            year = years(self.groups[span.group]["time"])
-            if span.years[0] < year[0] or span.years[1] > year[-1]:
-                raise TercileError(f"{key}: {span} lies outside the data of '{span.group}', {year[0]}–{year[-1]}.")
-
     # Forcing
 
     def fit_covariates(self, group: str) -> np.ndarray:

@@ -6,9 +6,12 @@ import cftime
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from pipeline.answers.answer import answer
+from pipeline.answers.card import wrapped
 from pipeline.answers.explain import explain
+from pipeline.answers.extremes import return_level
 from pipeline.events import QuestionError
 from tests.asking import catalogue, forecast, in_pentads, record, with_scenarios
 
@@ -181,12 +184,6 @@ def test_values_are_exceeded_as_often_as_asked():
     assert share.to_json()["probability"]["raw"] == pytest.approx(0.25, abs=0.011)
 
 
-def test_the_interval_of_a_rare_value_of_pooled_years_holds_it():
-    ensemble = forecast(members=30, leads=120)
-    found = ask("value of tas.mean(over=west).max(time=each JJA 2004..2013) exceeded with 2 %", ensemble).to_json()
-    assert found["value"]["low"] < found["value"]["value"] < found["value"]["high"]
-
-
 @pytest.mark.parametrize("south", [-15, -14.3, -13.1, -11.7, -9.9])
 def test_a_whole_area_is_all_of_it_and_its_share_is_in_percent(south):
     where = f"over=box(lat={south}..21, lon=91..169)"
@@ -219,6 +216,38 @@ def test_what_is_never_reached_is_not_said_to_come_after_the_forecast():
     assert ask(f"{never} > 2004-06").to_json()["probability"]["raw"] == 1.0
     error = refusal(f"{never} > 2035")
     assert (error.code, error.try_) == ("beyond_horizon", ("2004-06",))
+
+
+def test_a_value_of_pooled_years_lies_in_its_own_interval():
+    text = "value of tas.mean(over=west).mean(time=each DJF 2004..2012) exceeded with {} %"
+    for chance in (2, 50, 98):
+        value = ask(text.format(chance), forecast(members=30, leads=120)).to_json()["value"]
+        low, high = (end if value[name] is None else value[name] for name, end in (("low", -np.inf), ("high", np.inf)))
+        assert low < value["value"] < high
+        assert 30 <= value["effective"] <= 30 * 9
+
+
+def test_warnings_under_two_scenarios_say_under_which():
+    text = "value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 10 % scenario high vs low"
+    payload = ask(text, projection(members=20)).to_json()
+    assert [warning["text"] for warning in payload["warnings"]] == [
+        f"Under {scenario}: Only 2 of 20 samples lie beyond this value." for scenario in ("high", "low")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", [WARM, "dist of tas.mean(over=west).mean(time=DJF 2004)", "map of tas.mean(time=DJF 2004) > 5 degC"]
+)
+def test_no_projection_has_past_forecasts(text):
+    payload = ask(f"{text} scenario high", projection()).to_json()
+    assert payload["skill"]["verdict"] == "not_applicable"
+
+
+def test_lines_of_a_card_keep_a_number_and_its_sign_together():
+    for width in range(60):
+        assert not any(
+            line.lstrip().startswith("%") for line in wrapped("x" * width + " odds 27 %, at 5 %").split("\n")
+        )
 
 
 def test_values_too_rare_for_the_members_are_refused():
@@ -302,6 +331,17 @@ def test_return_levels_are_counted_or_extrapolated_and_say_so():
     assert ten["value"] < hundred["value"]
     assert hundred["low"] < hundred["value"] < hundred["high"]
     assert refusal(level.format(5000), ensemble).code == "too_few_members"
+
+
+@pytest.mark.parametrize(("place", "scale"), [(5, 1.2), (101_000, 300), (4e-5, 1e-5)])  # mm, Pa, kg m-2 s-1
+def test_an_extrapolated_level_is_the_same_in_any_units(place, scale):
+    values = stats.genextreme.rvs(-0.1, size=(20, 20), random_state=np.random.default_rng(1))
+    unit, found = return_level(values, 200), return_level(place + scale * values, 200)
+    assert (found.low, found.value, found.high) == pytest.approx(
+        [place + scale * end for end in (unit.low, unit.value, unit.high)], rel=1e-3
+    )
+    assert unit.low < stats.genextreme.isf(1 / 200, -0.1) < unit.high
+    assert found.fit > 0.05
 
 
 def test_a_first_passage_keeps_those_who_never_get_there():
@@ -428,6 +468,16 @@ def test_thresholds_far_out_warn(threshold, code):
     payload = ask(f"tas.mean(over=west).mean(time=DJF 2004) > {threshold}").to_json()
     codes = {warning["code"] for warning in payload["warnings"]} - {"uncalibrated", "skill_not_measured"}
     assert codes == ({code} if code else set())
+
+
+def test_a_warming_that_all_members_pass_is_no_wrong_unit():
+    """Far beyond the reference, and among the members of both scenarios."""
+    text = "tas.anom.mean(over=west).mean(time=2003-10..2005-09) > 12 K scenario high vs low"
+    payload = ask(text, projection(leads=24, warming=24.0)).to_json()
+    assert [part["probability"]["raw"] for part in payload["scenarios"]] == [1.0, 0.0]
+    (said,) = (warning["text"] for warning in payload["warnings"] if warning["code"] == "threshold_never_seen")
+    assert "12 K lies beyond all 28 overlapping reference windows of 2 years (highest " in said
+    assert "40 of 80 samples have the event" in said
 
 
 def test_ties_are_counted():

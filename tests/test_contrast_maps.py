@@ -77,6 +77,14 @@ def jeffreys(events, members, level):
     return stats.beta(events + 0.5, members - events + 0.5).ppf([tail, 1 - tail])
 
 
+def phi(first, second):
+    """Newcombe's (1998, paired data, method 10) of the table of members with both events, one of them, or neither."""
+    a, b, c, d = (((first == one) & (second == two)).sum() for one, two in ((1, 1), (1, 0), (0, 1), (0, 0)))
+    cross = a * d - b * c
+    cross = cross if cross < 0 else max(0.0, cross - first.size / 2)
+    return cross / np.sqrt(float((a + b) * (c + d) * (a + c) * (b + d)))
+
+
 @pytest.mark.parametrize(("members", "level", "seed"), [(3, 0.9, 0), (5, 0.8, 1), (50, 0.95, 2)])
 def test_agrees_with_a_plain_loop_over_cells(members, level, seed):
     parts = [forecast(members=members, seed=seed, warming=more) for more in (0.6, 0.0)]
@@ -88,7 +96,7 @@ def test_agrees_with_a_plain_loop_over_cells(members, level, seed):
         first, second = above[:, :, *place].astype(float)
         p, q = first.mean(), second.mean()
         (l1, u1), (l2, u2) = (jeffreys(round(side.sum()), members, level) for side in (first, second))
-        r = np.corrcoef(first, second)[0, 1] if 0 < p < 1 and 0 < q < 1 else 0.0
+        r = phi(first, second) if 0 < p < 1 and 0 < q < 1 else 0.0
         low = p - q - np.sqrt((p - l1) ** 2 - 2 * r * (p - l1) * (u2 - q) + (u2 - q) ** 2)
         high = p - q + np.sqrt((u1 - p) ** 2 - 2 * r * (u1 - p) * (q - l2) + (q - l2) ** 2)
         found = [float(field[name][place]) for name in CONTRAST]

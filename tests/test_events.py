@@ -327,6 +327,8 @@ REFUSED = [
     ),
     ("tas > p101", "parse", "a percentile between p0 and p100"),
     ("", "parse", "Expected a variable or '('"),
+    ("value tas.mean(over=r).mean(time=2050) exceeded with 10 %", "parse", "Expected 'of', found 'tas'"),
+    ("map prob tas.mean(time=2050) > 1 K", "parse", "Expected 'of', found 'prob'"),
     ("(" * 200, "parse", "at most 8 levels"),
     ("tas" + ".anom" * 70, "parse", "at most 64 steps"),
 ]

@@ -30,6 +30,8 @@ def test_short_forms_mean_the_long_ones(tmp_path):
     ("change", "message"),
     [
         ({"forcast": {}}, "forcast: no such key. Did you mean 'forecast'"),
+        ({"regions": {"north sea": "box(lat=44..48, lon=6..14)"}}, "regions.north sea: no question can say this name"),
+        ({"regions": {"all": "box(lat=44..48, lon=6..14)"}}, "regions.all: scorecards call the whole area so"),
         ({"regions": {"alps": "bax(lat=44..48, lon=6..14)"}}, "regions.alps: Expected point"),
         ({"points": {"denver": [-105, 40]}}, r"points.denver.0: .*greater than or equal to -90"),
         ({"events": {"warm": "prob sst.mena(time=lead 1) > 1 K"}}, "events.warm: "),

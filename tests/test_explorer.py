@@ -462,6 +462,18 @@ def test_where_motion_is_not_wanted_members_are_stepped_through(page, address):
         page.send("Emulation.setEmulatedMedia", features=[])
 
 
+def test_the_coast_of_a_continent_is_drawn_on_a_map_of_a_part_of_it(page):
+    """Of Iberia, whose line begins far east, in a count of longitudes from 0 and from -180."""
+    drawn = """Promise.all([import('/explorer/map.js'), fetch('/explorer/coastline.json').then((it) => it.json())])
+      .then(([{ FieldMap }, { lines }]) => [-10, 350].map((west) => {
+        const seen = [], pen = { beginPath() {}, stroke() {}, lineTo: (x, y) => seen.push([x, y]) };
+        FieldMap.prototype.coast.call({ lines }, pen, (x) => x - west, (y) => 45 - y, 15);
+        return seen.filter(([x, y]) => x >= 0 && x <= 15 && y >= 0 && y <= 10).length;
+      }))"""
+    first, second = page.js(drawn)
+    assert first == second > 20
+
+
 @pytest.mark.parametrize("matrix", [np.eye(3), DEUTERANOPIA], ids=["full", "deuteranopia"])
 def test_neighbouring_classes_of_the_map_differ_in_every_kind_of_vision(matrix):
     scales = re.findall(r"colours: \[([^\]]+)\]", (files("pipeline") / "data/explorer/map.js").read_text())

@@ -42,8 +42,10 @@ from pipeline.reporting.summaries import (
     at_place,
     base_band,
     by_season,
+    by_year,
     exceedance_curve,
     fan,
+    leads_in,
     subjects,
     window_change,
     window_exceedance,
@@ -290,6 +292,14 @@ def test_exceedance_curve_is_the_share_of_values_above():
     assert (axes.get_xlabel(), axes.get_title(loc="left")) == ("change (K)", "chance of exceeding (%)")
 
 
+def test_small_numbers_below_a_curve_do_not_run_into_each_other():
+    at, chance = exceedance_curve(np.linspace(2e-5, 1.7e-4, 200))
+    figure = exceedance_curves({"": (at, chance)}, base=(at, chance), quantity="precipitation (kg m-2 s-1)")
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
 def test_lead_chart_keeps_values_intervals_and_neutral_line():
     values = {"linear": np.array([[0.1, 0.2], [0.0, 0.1], [0.2, 0.3]])}
     figure = lead_chart(
@@ -474,3 +484,46 @@ def test_a_reference_outside_of_the_record_or_no_common_variable_is_refused():
         subjects(ensemble, record, reference=(1900, 1910))
     with pytest.raises(TercileError, match="share no variable"):
         subjects(ensemble, record.rename(tas="pr"), reference=(1980, 1999))
+
+
+def decades_of_months():
+    """Twenty years and a half of months from July on, warming by 0.1 K a year about a season, with its record."""
+    months = xr.date_range("1980-01-15", periods=12 * 42, freq="30D", calendar="360_day", use_cftime=True)
+    space = {"latitude": [10.0, 20.0], "longitude": [0.0, 10.0, 20.0]}
+    season = 280 + 5 * np.sin(2 * np.pi * np.arange(months.size) / 12) + 0.1 * (np.arange(months.size) // 12)
+    record = xr.DataArray(season[:, None, None] + np.zeros((1, 2, 3)), {"time": months, **space}, name="tas")
+    record.attrs = {"units": "K", "long_name": "near-surface air temperature"}
+    ahead = record.isel(time=slice(12 * 20 + 6, 12 * 41)).expand_dims(member=3, init_time=1).copy()
+    ensemble = ahead.rename(time="lead_time").rename("tas").to_dataset()
+    valid = ("init_time", "lead_time"), ahead["time"].values[None]
+    leads = ("lead_time", np.arange(1, ensemble.sizes["lead_time"] + 1), {"units": "months"})
+    return ensemble.assign_coords(lead_time=leads, valid_time=valid), record.to_dataset()
+
+
+def test_decades_of_months_are_drawn_by_whole_years():
+    (subject,) = subjects(*decades_of_months(), reference=(1981, 1990))
+    drawn = by_year(subject)
+    assert drawn.label == "yearly mean near-surface air temperature"
+    assert drawn.forecast["lead_time"].attrs == {"units": "years"}
+    assert drawn.forecast["valid_time"].dt.year.values.tolist() == list(range(2001, 2021))
+    mean = at_place(drawn.forecast, None).isel(member=0)
+    np.testing.assert_allclose(mean, 0.1 * (np.arange(2001, 2021) - 1985.5))
+    assert drawn.record.sizes["time"] == 42
+    assert leads_in(subject, drawn, (2, 3)) == (19, 42)  # 2002 and 2003, six months of 2000 before them
+
+
+def test_a_missing_month_makes_its_year_missing():
+    ensemble, record = decades_of_months()
+    ensemble["tas"][0, 0, 10] = np.nan
+    (subject,) = subjects(ensemble, record, reference=(1981, 1990))
+    missing = by_year(subject).forecast.isnull()
+    first = missing.isel(member=0, lead_time=0)
+    assert first.all()
+    assert int(missing.sum()) == first.size
+
+
+def test_few_months_are_drawn_as_they_are():
+    ensemble, record = decades_of_months()
+    (subject,) = subjects(ensemble.isel(lead_time=slice(0, 60)), record, reference=(1981, 1990))
+    assert by_year(subject) is subject
+    assert leads_in(subject, subject, (1, 3)) == (1, 3)

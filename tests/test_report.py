@@ -272,6 +272,12 @@ def test_answers_show_the_given_numbers(page):
         assert words in card, words
 
 
+def test_a_base_rate_of_what_never_happened_claims_no_bound():
+    never = part("A1B", 8) | {"base_rate": {"value": 0.0, "years": 30, "events": 0, "source": "A1B 1961–1990"}}
+    (card,) = answer_cards([ANSWER | {"scenarios": [never]}])
+    assert ("Base rate", "none (0 of 30 years, A1B 1961–1990)") in card.parts[0].facts
+
+
 def test_scorecard_cells_show_skill_interval_and_verdict(page):
     cells = [
         (attrs["class"], text) for attrs, text in page.all("td") if (attrs.get("class") or "").startswith("skill-")
@@ -513,6 +519,13 @@ def test_fair_skill_stands_in_where_ensembles_differ_in_size():
     }
     (score,) = read_scores({"models": {"linear": {"tas": [row]}}})
     assert score.skill == (0.2, 0.1, 0.3)
+
+
+def test_a_source_without_attribution_is_named_once():
+    page = Page(render(small_report(sources=[Source("ssp585", "", "")])))
+    origin = page.all("section", id="origin")[0][1]
+    assert origin.count("ssp585") == 1
+    assert "Here as" not in origin
 
 
 def test_sources_of_one_origin_are_named_together():

@@ -179,11 +179,29 @@ def test_test_years_touch_no_fit(finished, tmp_path):
     [
         ("split.test=[[1999, 2010]]", "split: obs 1999–2010 lies outside the data of 'obs', 1990–2001"),
         ("reference=[1980, 1995]", "reference: obs 1980–1995 lies outside the data of 'obs', 1990–2001"),
+        ("regions.far=box(lat=80..85, lon=0..10)", r"regions.far: box\(lat=80..85, lon=0..10\) lies outside the grid"),
+        ("points.pole=[89, 0]", r"points.pole: point\(89, 0\) lies outside the grid"),
     ],
 )
-def test_years_outside_the_data_are_refused(tmp_path, experiment_file, setting, message):
+def test_years_and_places_outside_the_data_are_refused(tmp_path, experiment_file, setting, message):
     with pytest.raises(TercileError, match=message):
         do(experiment_file, Workspace(tmp_path / "ws"), setting, stages=("ingest", "train"))
+
+
+def test_a_start_before_the_scenario_says_where_its_history_belongs(tmp_path, experiment_file):
+    settings = ["forecast.scenarios=[obs]", "forecast.init_times=['1980-01-01']"]
+    message = r"no period of 'obs' ends at 1980-01-01.*; ends go from 1990-02-01.*begins with its historical run"
+    with pytest.raises(TercileError, match=message):
+        do(experiment_file, Workspace(tmp_path / "ws"), *settings, stages=("ingest", "train", "forecast"))
+
+
+def test_realizations_that_are_not_there_are_refused(tmp_path):
+    monthly_record(realizations=2).to_netcdf(tmp_path / "record.nc")
+    path = tmp_path / "small.yaml"
+    path.write_text(experiment_text(tmp_path / "record.nc"))
+    test = "split.test=[{group: obs, years: [1999, 2001], realizations: [1, 7]}]"
+    with pytest.raises(TercileError, match=r"split: 'obs' has realizations \[.*\], not \[7\]"):
+        do(path, Workspace(tmp_path / "ws"), test, stages=("ingest", "train"))
 
 
 def test_the_archive_keeps_where_it_came_from(finished):

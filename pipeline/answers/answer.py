@@ -161,10 +161,10 @@ def answer(
 
 def _no_track_record(question: Question, catalogue: Catalogue) -> dict[str, Any]:
     """What can be said of skill when nobody measured it."""
-    if question.ask != "prob":
-        return {"verdict": "not_measured", "reason": "Skill is measured for one event at a time: ask 'prob'."}
     if catalogue.kind == "projection":
         return {"verdict": "not_applicable", "reason": "A scenario run has no past forecasts to be judged by."}
+    if question.ask != "prob":
+        return {"verdict": "not_measured", "reason": "Skill is measured for one event at a time: ask 'prob'."}
     return {"verdict": "not_measured", "reason": "No past forecasts are stored to replay this question on."}
 
 

@@ -19,15 +19,21 @@ _STYLE = (
 )
 
 
+def wrapped(text: str, *, first: str = "", rest: str = "") -> str:
+    """Lines of a card, after their indents; a number keeps its per cent sign beside it."""
+    whole = fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), WIDTH, initial_indent=first, subsequent_indent=rest)
+    return whole.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def card_text(payload: Mapping[str, Any]) -> str:
     """The card for a terminal: headline, number line, base rate, skill, warnings."""
-    lines = [fill(str(payload["headline"]["text"]), WIDTH), ""]
-    lines.append(fill(str(payload["question"]["reads_as"]), WIDTH, initial_indent="  ", subsequent_indent="  "))
+    lines = [wrapped(str(payload["headline"]["text"])), ""]
+    lines.append(wrapped(str(payload["question"]["reads_as"]), first="  ", rest="  "))
     lines.append("")
     for part in _parts(payload):
         lines.extend(_numbers(part))
     lines.extend(_row(name, text) for name, text in _facts(payload))
-    lines.extend(fill(f"! {warning['text']}", WIDTH, subsequent_indent="  ") for warning in payload["warnings"])
+    lines.extend(wrapped(f"! {warning['text']}", rest="  ") for warning in payload["warnings"])
     return "\n".join(lines)
 
 
@@ -176,4 +182,4 @@ def _skill(skill: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, text: str) -> str:
-    return fill(f"  {name:<12}{text}", WIDTH, subsequent_indent=" " * 14)
+    return wrapped(f"  {name:<12}{text}", rest=" " * 14)

@@ -7,13 +7,12 @@ off; where they still have something in common, such as the fit of a calibration
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.answers.card import WIDTH
+from pipeline.answers.card import wrapped
 from pipeline.answers.headline import factor, percent, points
 from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
 from pipeline.events.errors import QuestionError
@@ -78,13 +77,16 @@ def comparison_text(found: Payload) -> str:
     """
     ratio = found["probability_ratio"]
     lines = [
-        *(f"{name}: {one['headline']['text']}" for name, one in zip(found["names"], found["answers"], strict=True)),
+        *(
+            f"{name}: {one['headline']['text'].removeprefix(f'Under {name}: ')}"
+            for name, one in zip(found["names"], found["answers"], strict=True)
+        ),
         f"  difference  {gap_text(found['difference'])}",
         f"  ratio       {'. '.join(filter(None, (ratio_text(ratio), ratio.get('value_reason'))))}",
         f"  method      {found['difference']['method']}",
         *(f"! {f'{name}: ' if name else ''}{each['text']}" for name, each in warnings_of(found)),
     ]
-    return "\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in lines)
+    return "\n".join(wrapped(line, rest="  ") for line in lines)
 
 
 def warnings_of(found: Payload) -> list[tuple[str, dict[str, str]]]:

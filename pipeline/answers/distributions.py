@@ -45,13 +45,17 @@ def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.
     check_known(known[considered])
     values = np.where(known, values, np.nan)
     parts = [_one(inquiry, values[index], level) for index in range(values.shape[0])]
-    warnings = thin_warnings(inquiry, known, considered)
-    warnings += [warning for part in parts for warning in part.pop("warnings")]
     for scenario, part in zip(inquiry.scenarios, parts, strict=False):
         part["scenario"] = scenario
     members = _members(inquiry, values)
+    warnings = thin_warnings(inquiry, known, considered)
     if len(parts) == 1:
-        return {**parts[0], "warnings": warnings}, members
+        return {**parts[0], "warnings": [*warnings, *parts[0]["warnings"]]}, members
+    warnings += [
+        {**warning, "text": f"Under {part['scenario']}: {warning['text']}"}
+        for part in parts
+        for warning in part.pop("warnings")
+    ]
     text = " ".join(
         f"Under {scenario}: {part['headline']['text']}" for scenario, part in zip(inquiry.scenarios, parts, strict=True)
     )
@@ -84,7 +88,7 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     if beyond < 1 / (known.size + 1):
         raise _too_few(chance, known.size)
     found = float(np.quantile(known, 1 - chance, method="weibull"))
-    trials = float(effective_trials(values <= found, ~np.isnan(values)))
+    trials = int(effective_trials(values > found, ~np.isnan(values)))
     ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
     units = _units(inquiry)
     said, interval = _said(found, ends.low, ends.high, level)
@@ -102,7 +106,8 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
             "units": units,
             "exceeded": chance,
             "level": level,
-            "method": "order statistics" if values.shape[1] == 1 else "order statistics of independent samples",
+            "method": "order statistics",
+            "effective": trials,
             "members": members,
         },
         **_distribution(inquiry, known),

@@ -15,6 +15,8 @@ FURTHEST = 4  # how many times the number of samples a return period may be
 FEWEST = 20  # samples, for any level
 RESAMPLES = 500
 FITS = 60
+GUMBEL = (0.0, -np.euler_gamma * np.sqrt(6) / np.pi, np.sqrt(6) / np.pi)
+"""Shape, place and scale of the Gumbel law with mean 0 and variance 1: where the search for a tail begins."""
 
 
 class Level(NamedTuple):
@@ -62,12 +64,15 @@ def return_level(values: Array, years: int, *, level: float = 0.9) -> Level | No
         picks = rng.integers(0, members, size=(RESAMPLES, members))
         estimates = np.array([_counted(values[pick], years) for pick in picks])
         return Level(_counted(values, years), *_ends(estimates, level), False, "counted; resampled by member", None)
-    shape = stats.genextreme.fit(_known(values))
+    middle, spread = float(_known(values).mean()), float(_known(values).std()) or 1.0
+    standard = (values - middle) / spread  # the search stops at a step that is small next to one
+    shape = _tail(_known(standard), GUMBEL)
     picks = rng.integers(0, members, size=(FITS, members))
-    estimates = np.array([_fitted(values[pick], years, shape) for pick in picks])
-    fit = float(stats.kstest(_known(values), "genextreme", args=shape).pvalue)
-    value = float(stats.genextreme.isf(1 / years, *shape))
-    return Level(value, *_ends(estimates, level), True, "GEV by maximum likelihood; resampled by member", fit)
+    estimates = np.array([_fitted(standard[pick], years, shape) for pick in picks])
+    fit = float(stats.kstest(_known(standard), "genextreme", args=shape).pvalue)
+    found = np.array([stats.genextreme.isf(1 / years, *shape), *_ends(estimates, level)])
+    value, low, high = (middle + spread * found).tolist()
+    return Level(value, low, high, True, "GEV by maximum likelihood; resampled by member", fit)
 
 
 def mean_change(values: Array) -> tuple[float, bool]:
@@ -88,8 +93,13 @@ def _counted(values: Array, years: int) -> float:
 
 
 def _fitted(values: Array, years: int, start: tuple[float, ...]) -> float:
-    shape = stats.genextreme.fit(_known(values), start[0], loc=start[1], scale=start[2])
-    return float(stats.genextreme.isf(1 / years, *shape))
+    return float(stats.genextreme.isf(1 / years, *_tail(_known(values), start)))
+
+
+def _tail(values: Array, start: tuple[float, ...]) -> tuple[float, ...]:
+    """Shape, place and scale of the extreme value law that fits best."""
+    shape, place, scale = start
+    return tuple(stats.genextreme.fit(values, shape, loc=place, scale=scale))
 
 
 def _known(values: Array) -> Array:

@@ -134,30 +134,32 @@ def ratio_interval(first: Estimate, second: Estimate, *, correlation: float = 0.
     return Interval(float(low), float(high))
 
 
-def quantile_interval(values: ArrayLike, chance: float, *, trials: float | None = None, level: float = 0.9) -> Interval:
+def quantile_interval(values: ArrayLike, chance: float, *, trials: int | None = None, level: float = 0.9) -> Interval:
     """Interval of a quantile from order statistics, without any assumption on the distribution.
 
     An end is None where the sample is too small to bound it.
 
     Args:
-        values: ``(n,)``.
+        values: Values, ``(n,)``.
         chance: The chance of not exceeding the quantile, 0 to 1.
-        trials: How many independent values they are worth; by default as many as there are.
+        trials: How many independent values they are worth; all of them by default.
         level: Coverage, at least.
 
     Source:
-        David and Nagaraja (2003), Order Statistics, section 7.1.
+        David and Nagaraja (2003), Order Statistics, section 7.1; for values that hang together Woodruff (1952),
+        doi:10.1080/01621459.1952.10483443.
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    known = np.asarray(values, dtype=np.float64)
+    count = known.size if trials is None else trials
     tail = (1 - level) / 2
-    independent = ordered.size if trials is None else trials
-    below_each = np.arange(ordered.size) * independent / ordered.size  # rank r of n is rank r m / n of m
-    cumulative = np.append(special.betaincc(below_each + 1, independent - below_each, chance), 1.0)
+    cumulative = special.bdtr(np.arange(count + 1.0), count, chance)
     below = int(np.searchsorted(cumulative, tail))
     above = int(np.searchsorted(cumulative, 1 - tail)) + 1
-    low = float(ordered[below - 1]) if below >= 1 else None
-    high = float(ordered[above - 1]) if above <= ordered.size else None
-    return Interval(low, high)
+
+    def ranked(rank: int) -> float | None:
+        return float(np.quantile(known, rank / (count + 1), method="weibull")) if 1 <= rank <= count else None
+
+    return Interval(ranked(below), ranked(above))
 
 
 def effective_trials(event: NDArray[np.bool_], known: NDArray[np.bool_]) -> Floats:
@@ -211,9 +213,10 @@ def trials_with_fit(share: Floats, trials: Floats, refitted: Floats) -> Floats:
 
 
 def paired_correlation(first: Floats, second: Floats) -> Floats:
-    """Correlation of the shares of two counts; 0 where members never vary.
+    """Correlation of the shares of two counts, as an interval of their difference needs it; 0 where members never vary.
 
-    Members that only one of them counts have nothing to pair, and make the counts hang together less.
+    Half a sample is taken off a positive one: that all of 20 members agree does not say that all futures do. Members
+    that only one of them counts have nothing to pair, and make the counts hang together less.
 
     Args:
         first: Each member's share of samples with the event, ``(member, ...)``, NaN where unknown.
@@ -221,6 +224,10 @@ def paired_correlation(first: Floats, second: Floats) -> Floats:
 
     Returns:
         The correlation at each place.
+
+    Source:
+        Newcombe (1998), Improved confidence intervals for the difference between binomial proportions based on paired
+        data, Statistics in Medicine 17, 2635-2650, method 10.
     """
     counted = ~np.isnan(first), ~np.isnan(second)
     both = counted[0] & counted[1]
@@ -229,7 +236,10 @@ def paired_correlation(first: Floats, second: Floats) -> Floats:
     one, other = (_deviations(shares, both, pairs) for shares in (first, second))
     with np.errstate(invalid="ignore", divide="ignore"):
         common = pairs / np.sqrt(counted[0].sum(axis=0) * counted[1].sum(axis=0))
-        found = np.sum(one * other, axis=0) / np.sqrt(np.sum(one**2, axis=0) * np.sum(other**2, axis=0))
+        scale = np.sqrt(np.sum(one**2, axis=0) * np.sum(other**2, axis=0))
+        found = np.sum(one * other, axis=0) / scale
+        half = 0.5 * scale / (_single(first, both, pairs) * _single(second, both, pairs))
+    found = np.where(found > 0, np.maximum(0.0, found - half), found)
     return np.where(varies, common * np.clip(found, -1, 1), 0.0)
 
 
@@ -238,10 +248,19 @@ def _varies(shares: Floats, used: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(np.where(used, shares, -np.inf).max(axis=0) > np.where(used, shares, np.inf).min(axis=0))
 
 
+def _mean(shares: Floats, used: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
+    return np.asarray(np.where(used, shares, 0.0).sum(axis=0) / np.maximum(count, 1))
+
+
 def _deviations(shares: Floats, used: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
     """Those members' shares less their mean, and nothing for the others."""
-    mean = np.where(used, shares, 0.0).sum(axis=0) / np.maximum(count, 1)
-    return np.where(used, shares - mean, 0.0)
+    return np.where(used, shares - _mean(shares, used, count), 0.0)
+
+
+def _single(shares: Floats, used: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
+    """The sum of squared deviations, were each member one sample: what pooled years make smaller."""
+    mean = _mean(shares, used, count)
+    return count * mean * (1 - mean)
 
 
 def _added(one: Floats, other: Floats, correlation: ArrayLike) -> Floats:

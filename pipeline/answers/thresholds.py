@@ -38,7 +38,8 @@ class Margin:
         values: ``(scenario, member, sample)`` in ``units``, NaN where unknown.
         threshold: In ``units``.
         usual: The reference sample, ``(windows,)``.
-        units: Of all three.
+        years: Length of one of its windows in years.
+        units: Of values, threshold and reference.
     """
 
     comparison: Comparison | None = None
@@ -46,6 +47,7 @@ class Margin:
     values: Array | None = None
     threshold: float = np.nan
     usual: Array | None = None
+    years: float = 1.0
     units: str = ""
 
     def distribution(self, index: int) -> dict[str, Any] | None:
@@ -89,23 +91,28 @@ class Margin:
         lowest, highest = float(self.usual.min()), float(self.usual.max())
         if lowest <= self.threshold <= highest:
             return []
-        is_certain = all(tally.events in (0, tally.counted) for tally in tallies)
-        extreme, verb = (highest, "highest") if self.threshold > highest else (lowest, "lowest")
-        spreads_out = abs(self.threshold - extreme) / max(highest - lowest, 1e-12)
-        if is_certain and spreads_out > 1:
+        beyond = _distance(self.threshold, np.append(self.values, self.usual))
+        spreads_out = beyond / max(highest - lowest, 1e-12)
+        if spreads_out > 1:
             self._refuse_offset(threshold)
+        extreme, verb = (highest, "highest") if self.threshold > highest else (lowest, "lowest")
         written, seen = threshold_text(threshold), f"{verb} {self._written(extreme, threshold.unit)}"
-        if is_certain and spreads_out > 5:
+        if spreads_out > 5:
             side = "higher" if self.threshold > highest else "lower"
-            text = f"{written} is {side} than anything in {self.usual.size} reference years ({seen})."
+            text = f"{written} is {side} than anything in {self._record(self.usual.size)} ({seen})."
             return [{"code": "threshold_looks_wrong", "text": f"{text} {self._meant(threshold, lowest, highest)}"}]
         reached = sum(tally.events for tally in tallies)
         counted = sum(tally.counted for tally in tallies)
         text = (
-            f"{written} lies beyond all {self.usual.size} reference years ({seen}); {reached} of {counted} samples "
+            f"{written} lies beyond all {self._record(self.usual.size)} ({seen}); {reached} of {counted} samples "
             f"have the event. {_record_so_far_out(skill)}"
         )
         return [{"code": "threshold_never_seen", "text": text}]
+
+    def _record(self, count: int) -> str:
+        """What the reference sample is."""
+        windows = f"windows of {self.years:.0f} years"
+        return f"{count} reference years" if self.years <= 1 else f"{count} overlapping reference {windows}"
 
     def _written(self, value: float, unit: str) -> str:
         """A value of the data in the unit of the threshold, to compare at a glance."""
@@ -142,6 +149,11 @@ class Margin:
         )
 
 
+def _distance(threshold: float, values: Array) -> float:
+    """From a threshold to the nearest of some values on its way out; 0 where it lies among them."""
+    return max(0.0, threshold - float(np.nanmax(values)), float(np.nanmin(values)) - threshold)
+
+
 def margin_of(inquiry: Inquiry) -> Margin:
     """The number behind an event that is one comparison with one threshold.
 
@@ -157,14 +169,14 @@ def margin_of(inquiry: Inquiry) -> Margin:
     whole = Need(None, 0, inquiry.timeline.size)
     threshold = float(threshold_values(node, node.thresholds[0], whole, inquiry.members, inquiry.usual).ravel()[0])
     try:
-        usual = inquiry.climate.sample(node.source, None).values.ravel()
+        sample = inquiry.climate.sample(node.source, None)
     except QuestionError:
         return Margin()
-    usual = usual[~np.isnan(usual)]
+    usual = sample.values[~np.isnan(sample.values)]
     if not usual.size:
         return Margin()
     units = quantity.units + DIFFERENCE * quantity.is_difference
-    return Margin(node, quantity.name, values, threshold, usual, units)
+    return Margin(node, quantity.name, values, threshold, usual, sample.years, units)
 
 
 def quantiles(values: Array) -> dict[str, float]:

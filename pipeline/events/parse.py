@@ -123,9 +123,9 @@ class _Parser(Phrases):
 
     def question(self) -> Question:
         ask: Ask = "prob"
-        if self.now.text in _ASKS and self.ahead(1).text == "of":
+        if self.now.text in _ASKS and self.ahead(1).kind == "word":
             ask = _ASKS[self.take().text]
-            self.take()
+            self.expect("of")
         if ask in ("prob", "map", "series"):
             self.skip("prob")
         begin = self.now.column

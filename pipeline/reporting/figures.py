@@ -104,6 +104,7 @@ def exceedance_curves(curves: Mapping[str, Curve], *, base: Curve, quantity: str
         axes.plot(*curves[name], color=style.colour, lw=2, dashes=style.dash, label=name or "forecast")
     name_axes(axes, quantity, "chance of exceeding (%)")
     axes.set_ylim(-2, 102)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(FixedLocator(CHANCES))
     keys = [_reference_key(), *axes.get_legend_handles_labels()[0]]
     legend_below(axes, keys)

@@ -34,7 +34,7 @@ from pipeline.reporting.figures import latitude_text, longitude_text
 from pipeline.reporting.illustrations import Place
 from pipeline.reporting.palette import skill_classes, styles
 from pipeline.reporting.scoreboard import Score, calibrated_name, calibrated_scores, read_scores
-from pipeline.reporting.summaries import Subject, at_place, subjects
+from pipeline.reporting.summaries import Subject, at_place, by_year, leads_in, subjects
 from pipeline.reporting.verdicts import chance_sentence, issue_paragraph, verdict_sentences, warning_sentences
 from pipeline.reporting.wording import answer_cards, trust_sentences
 from pipeline.workspace import write_whole
@@ -77,7 +77,8 @@ class Report:
         cards: Model cards: ``name, kind, fingerprint, parameters, seconds, curve, notes``.
         warnings: Sentences on where not to trust it, as that the pathway is the run's own.
         points: Places beside the area mean, as latitude and longitude in degrees.
-        window: First and last lead of maps and curves; by default ten years in the middle, or three steps at the start.
+        window: First and last lead of maps and curves, in years where these are drawn by year; by default ten years in
+            the middle, or three steps at the start.
         because: Why the issuing model issues, as the end of a sentence.
         evidence: By model, what ``pipeline.judging.evidence.read_evidence`` gives: maps of skill, terciles, spectra.
         issued_evidence: The same of the issuing model's calibrated members, where it issues such.
@@ -206,16 +207,17 @@ def _figures(
     report: Report, by_model: Mapping[str, Sequence[Subject]], setting: Setting, scores: Sequence[Score], baseline: str
 ) -> dict[str, list[Illustration]]:
     issued, evidence = by_model[report.issuing], report.evidence
+    drawn = [by_year(subject) for subject in issued]
     spots = [
         (subject, setting, where, place)
-        for subject in issued
+        for subject in drawn
         for where, place in _places(report).items()
         if _has_data(subject, place)
     ]
     raw = [score for score in scores if score.model in setting.look]
     return {
         "fans": [illustrations.fan_of(*spot) for spot in spots],
-        "maps": [drawn for subject in issued for drawn in _maps(subject, setting)],
+        "maps": [figure for subject in drawn for figure in _maps(subject, setting)],
         "curves": [illustrations.curve_of(*spot) for spot in spots],
         "where": evidence_figures.skill_figures(evidence, issued, setting, reference=baseline),
         "skill": track_record.skill_charts(raw, setting, reference=baseline),
@@ -252,11 +254,11 @@ def _maps(subject: Subject, setting: Setting) -> list[Illustration]:
 
 
 def _setting(report: Report, issued: Sequence[Subject]) -> Setting:
-    subject = issued[0]
-    leads = subject.forecast.sizes["lead_time"]
+    subject, drawn = issued[0], by_year(issued[0])
+    leads = drawn.forecast.sizes["lead_time"]
     if report.window is not None:
         window = report.window
-    elif is_annual(subject) and leads >= 20:
+    elif is_annual(drawn) and leads >= 20:
         window = (leads // 2 + 1, leads // 2 + 10)
     else:
         window = (1, min(3, leads))
@@ -273,7 +275,7 @@ def _setting(report: Report, issued: Sequence[Subject]) -> Setting:
             issued,
             model=report.issuing,
             reference=str(report.scorecard.get("reference")),
-            leads=window,
+            leads=leads_in(subject, drawn, window),
         ),
         look=styles(list(dict.fromkeys([*report.scorecard.get("models", {}), *report.evidence, *report.ensembles]))),
     )

@@ -5,7 +5,7 @@ season's own cycle is neither a signal nor a spread. NaN propagates: a cell or a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from pipeline.seasons import by_season
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The levels of a fan, from low to high."""
+
+MANY_YEARS = 20
+"""Years of months from which on a forecast is drawn by year."""
 
 _DISPLAY = {"Pa": (0.01, "hPa"), "kg m-2 s-1": (86_400.0, "mm per day"), "m2 s-2": (1 / 9.80665, "gpm")}
 """Units people read, as a factor on an anomaly. Source of 9.80665 m s-2: CGPM 1901, standard gravity."""
@@ -78,6 +81,36 @@ def subjects(ensemble: xr.Dataset, record: xr.Dataset, *, reference: tuple[int, 
     ]
 
 
+def by_year(subject: Subject) -> Subject:
+    """Yearly means of a subject whose forecast has twenty or more years of months; any other as it is.
+
+    What decades bring shows in years and drowns in the weather of 240 and more months. The twelve months count alike;
+    one that is not whole is left out.
+    """
+    leads = subject.forecast["lead_time"]
+    if leads.attrs.get("units") != "months" or leads.size < 12 * MANY_YEARS:
+        return subject
+    forecast = _yearly(subject.forecast, "valid_time")
+    years = ("lead_time", np.arange(1, forecast.sizes["lead_time"] + 1), {"units": "years"})
+    return replace(
+        subject,
+        label=f"yearly mean {subject.label}",
+        forecast=forecast.assign_coords(lead_time=years),
+        record=_yearly(subject.record, "time"),
+        reference=_yearly(subject.reference, "time"),
+    )
+
+
+def leads_in(subject: Subject, drawn: Subject, window: tuple[int, int]) -> tuple[int, int]:
+    """First and last lead of a subject in a window of what is drawn of it."""
+    if drawn is subject:
+        return window
+    first, last = drawn.forecast["valid_time"].sel(lead_time=list(window)).dt.year.values
+    year = subject.forecast["valid_time"].dt.year.values
+    leads = subject.forecast["lead_time"].values[(first <= year) & (year <= last)]
+    return int(leads[0]), int(leads[-1])
+
+
 def at_place(field: xr.DataArray, place: tuple[float, float] | None) -> xr.DataArray:
     """Area mean, or the cell that holds a point given as latitude and longitude in degrees north and east."""
     if place is None:
@@ -130,6 +163,14 @@ def exceedance_curve(values: NDArray[np.floating]) -> tuple[NDArray[np.float64],
     """Values, and the chance in % that each is exceeded; at most 101 points, from certain to never."""
     chance = np.linspace(100, 0, min(101, max(2, values.size)))
     return np.quantile(values, 1 - chance / 100), chance
+
+
+def _yearly(months: xr.DataArray, time: str) -> xr.DataArray:
+    """Means of whole calendar years, each dated as its first month."""
+    dim = str(months[time].dims[0])
+    _, place, counts = np.unique(months[time].dt.year.values, return_inverse=True, return_counts=True)
+    whole = months.isel({dim: np.flatnonzero(counts[place] == 12)})
+    return whole.coarsen({dim: 12}, coord_func="min").reduce(np.mean)
 
 
 def _levels(

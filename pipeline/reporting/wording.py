@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.answers.headline import half_up, points
+from pipeline.answers.headline import half_up, points, share_of_members
 from pipeline.reporting.scoreboard import Score, tally
 
 
@@ -190,7 +190,7 @@ def _part_facts(
             f"{ends} ({interval.get('covers', 'sampling of members')})",
         )
     if base.get("value") is not None:
-        yield "Base rate", f"{percent(base['value'])}{_base_text(base)}"
+        yield "Base rate", f"{share_of_members(base['value'])}{_base_text(base)}"
 
 
 def _base_text(base: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ function sidesOf(answer, comparison) {
 
 function side(part, at) {
   const line = made("p", "", { className: "side" });
-  line.append(swatch(at), made("strong", `${part.name}: `), part.headline.text);
+  line.append(swatch(at), made("strong", `${part.name}: `), part.headline.text.replace(`Under ${part.name}: `, ""));
   return line;
 }
 

@@ -90,8 +90,8 @@ export class FieldMap {
 
   coast(pen, px, py, width) {
     for (const turn of [-360, 0, 360]) for (const line of this.lines || []) {
-      const flat = line.flat();
-      if (Math.max(px(flat[0] + turn), px(flat[flat.length - 2] + turn)) < -width || px(flat[0] + turn) > 2 * width) continue;
+      const flat = line.flat(), longitudes = flat.filter((_, at) => at % 2 === 0);
+      if (px(Math.max(...longitudes) + turn) < 0 || px(Math.min(...longitudes) + turn) > width) continue;
       for (const [colour, thick] of [["#ffffff", 2.2], ["#1a1a1a", 0.9]]) {
         pen.beginPath();
         for (let at = 0; at < flat.length; at += 2) pen.lineTo(px(flat[at] + turn), py(flat[at + 1]));
