@@ -23,6 +23,8 @@ NO_FIXED_TIME = re.compile(r"\b(months?|mon|years?|yr)\b|(?<=/)(month|mon|year|y
 """Spans of time that are not always as long."""
 WATER = "kg m-2 s-1"
 """A flux of water, of which a millimetre is a kilogram a square metre."""
+READ_IN = {"Pa": (0.01, "hPa"), WATER: (86_400.0, "mm per day"), "kg m-2": (1.0, "mm")}
+"""Units that people read instead of those of the archive, and the factor that leads to them."""
 
 
 def conversion(source: str, target: str, *, of: str = "units") -> tuple[float, float]:

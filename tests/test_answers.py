@@ -12,7 +12,8 @@ from pipeline.answers.answer import answer
 from pipeline.answers.card import wrapped
 from pipeline.answers.explain import explain
 from pipeline.answers.extremes import return_level
-from pipeline.events import QuestionError
+from pipeline.answers.views import exceedance, plume
+from pipeline.events import QuestionError, parse
 from tests.asking import catalogue, forecast, in_pentads, record, with_scenarios
 
 WARM = "tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC"
@@ -331,6 +332,28 @@ def test_return_levels_are_counted_or_extrapolated_and_say_so():
     assert ten["value"] < hundred["value"]
     assert hundred["low"] < hundred["value"] < hundred["high"]
     assert refusal(level.format(5000), ensemble).code == "too_few_members"
+
+
+def test_water_is_said_in_millimetres_and_thresholds_with_it():
+    rate, total = (f"pr.mean(over=west).{verb}(time=DJF 2004)" for verb in ("mean", "sum"))
+    for text, units, seconds in ((rate, "mm per day", 86_400), (total, "mm", 1)):
+        stored = ask(f"dist of {text}").inquiry.values(parse(f"dist of {text}").subject).known().ravel()
+        found = ask(f"dist of {text}")
+        assert found.to_json()["distribution"]["units"] == found.members["value"].attrs["units"] == units
+        np.testing.assert_allclose(found.members["value"], seconds * stored, rtol=1e-6)
+        middle = float(np.median(found.members["value"]))
+        event = ask(f"prob {text} > {middle:.9g} {units}")
+        assert event.to_json()["members"]["event"] == 20
+        curve = exceedance(event.inquiry)
+        assert (curve["units"], curve["thresholds"]) == (units, [pytest.approx(middle, rel=1e-6)])
+        threshold = event.to_json()["question"]["resolved"]["threshold"]
+        assert (threshold["units"], threshold["value"]) == (units, pytest.approx(middle, rel=1e-6))
+        own = event.to_json()["distribution"]
+        assert own["quantiles"] == pytest.approx(found.to_json()["distribution"]["quantiles"])
+    assert "mm per day)" in ask(f"prob {rate} > p66").to_json()["question"]["reads_as"]
+    course = plume(ask(f"prob {rate} > 1 mm/day").inquiry)
+    assert (course["units"], course["thresholds"]) == ("mm per day", [pytest.approx(1)])
+    assert 0.1 < np.nanmedian(course["members"][""]) < 20
 
 
 @pytest.mark.parametrize(("place", "scale"), [(5, 1.2), (101_000, 300), (4e-5, 1e-5)])  # mm, Pa, kg m-2 s-1

@@ -43,7 +43,7 @@ def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.
     values = inquiry.values(inquiry.question.subject).known()[..., 0, 0]
     known, considered = among_given(inquiry, ~np.isnan(values))
     check_known(known[considered])
-    values = np.where(known, values, np.nan)
+    values = np.where(known, values * _shown(inquiry)[0], np.nan)
     parts = [_one(inquiry, values[index], level) for index in range(values.shape[0])]
     for scenario, part in zip(inquiry.scenarios, parts, strict=False):
         part["scenario"] = scenario
@@ -73,7 +73,7 @@ def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
         return _value(inquiry, values, known, level)
     if question.ask == "level":
         return _level(inquiry, values, level)
-    units = _units(inquiry)
+    units = _shown(inquiry)[1]
     spread = quantiles(known)
     low, middle, high = amounts([spread["5"], spread["50"], spread["95"]])
     text = f"Median {middle} {units}; nine in ten members from {low} to {high} {units}."
@@ -90,7 +90,7 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     found = float(np.quantile(known, 1 - chance, method="weibull"))
     trials = int(effective_trials(values > found, ~np.isnan(values)))
     ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
-    units = _units(inquiry)
+    units = _shown(inquiry)[1]
     said, interval = _said(found, ends.low, ends.high, level)
     text = f"{said} {units} is exceeded by {percent(chance)} of members ({interval})."
     warnings = []
@@ -129,7 +129,7 @@ def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
             f"A level with a return period of {years} years cannot be read from {samples} samples; {least} are needed. "
             "Pool more years (each …), or ask for a shorter period.",
         )
-    units = _units(inquiry)
+    units = _shown(inquiry)[1]
     how = "extrapolated by a fitted tail" if found.extrapolated else "counted"
     said, interval = _said(found.value, found.low, found.high, level)
     text = f"{said} {units} is exceeded once in {years} years on average ({interval}; {how})."
@@ -195,19 +195,17 @@ def _passage(inquiry: Inquiry, known: Array, level: float) -> Payload:
 
 
 def _distribution(inquiry: Inquiry, known: Array) -> Payload:
-    """Quantiles of members and reference."""
-    node = inquiry.question.subject
+    """Quantiles of members, ``known`` as they are said, and of the reference."""
+    factor, units = _shown(inquiry)
+    found = {"units": units, "quantiles": quantiles(known)}
     try:
-        usual = inquiry.climate.sample(node, None).values.ravel()
+        usual = factor * inquiry.climate.sample(inquiry.question.subject, None).values.ravel()
     except QuestionError as error:
-        return {
-            "distribution": {"units": _units(inquiry), "quantiles": quantiles(known), "reference_reason": error.text}
-        }
+        return {"distribution": {**found, "reference_reason": error.text}}
     usual = usual[~np.isnan(usual)]
     return {
         "distribution": {
-            "units": _units(inquiry),
-            "quantiles": quantiles(known),
+            **found,
             "mean": float(known.mean()),
             "reference_quantiles": quantiles(usual) if usual.size else None,
             "reference": inquiry.members.catalogue.reference,
@@ -215,8 +213,8 @@ def _distribution(inquiry: Inquiry, known: Array) -> Payload:
     }
 
 
-def _units(inquiry: Inquiry) -> str:
-    return measure(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline).written
+def _shown(inquiry: Inquiry) -> tuple[float, str]:
+    return measure(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline).shown
 
 
 def _told(text: str, value: float | None) -> Payload:
@@ -244,5 +242,5 @@ def _too_few(chance: float, samples: int) -> QuestionError:
 def _members(inquiry: Inquiry, values: Array) -> xr.Dataset:
     coords = {"scenario": list(inquiry.scenarios)} if inquiry.scenarios else {}
     array = xr.DataArray(values, dims=("scenario", "member", "sample"), coords=coords, name="value")
-    array.attrs["units"] = _units(inquiry)
+    array.attrs["units"] = _shown(inquiry)[1]
     return array.squeeze([dim for dim in ("scenario", "sample") if array.sizes[dim] == 1]).to_dataset()

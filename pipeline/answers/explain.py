@@ -222,14 +222,14 @@ class _Reading:
             self.note_threshold(node, threshold, quantity, reference=model.label)
             return f"{_relative(node, threshold)} in {model.label}"
         values = threshold_values(node, threshold, need, self.inquiry.members, self.inquiry.usual)
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        factor, unit = quantity.shown
+        low, high = factor * float(np.nanmin(values)), factor * float(np.nanmax(values))
         reference = self.inquiry.members.catalogue.reference
         is_relative = isinstance(threshold, Percentile | Sigma | Record)
         self.note_threshold(node, threshold, quantity, low, high, reference=reference if is_relative else None)
-        unit = quantity.written
         shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, by place and season"
         match threshold:
-            case Absolute() if not threshold.unit or threshold.unit in (quantity.units, "%"):
+            case Absolute() if not threshold.unit or threshold.unit in (unit, "%"):
                 return threshold_text(threshold)
             case Absolute() if quantity.steps is not None and quantity.length == 1:
                 return threshold_text(threshold)
@@ -250,7 +250,7 @@ class _Reading:
                 "text": threshold_text(threshold),
                 "value": ends[0] if is_one else None,
                 "range": list(ends) if ends and not is_one else None,
-                "units": f"{quantity.units} (difference)" if quantity.is_difference else quantity.units,
+                "units": quantity.label,
                 "reference": reference,
             }
         )

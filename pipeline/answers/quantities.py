@@ -25,9 +25,10 @@ from pipeline.events.tree import (
     Rolling,
     Variable,
 )
-from pipeline.units import UNITS, conversion
+from pipeline.units import READ_IN, UNITS, conversion
 
 WATER_DENSITY = "1000 kg m-3"
+DIFFERENCE = " (difference)"
 
 _KINDS = {
     "[temperature]": "a temperature",
@@ -64,11 +65,17 @@ class Measure:
     length: int = 1
 
     @property
-    def written(self) -> str:
-        """The unit as answers write it beside a number: ``K``, ``months``, ``steps of 5 days``."""
-        if self.steps is None:
-            return self.units
-        return self.steps if self.length == 1 else f"steps of {self.length} {self.steps}"
+    def shown(self) -> tuple[float, str]:
+        """Factor and unit in which answers say it: pressure in hPa, water in mm, ``months``, ``steps of 5 days``."""
+        if self.steps is not None:
+            return 1.0, self.steps if self.length == 1 else f"steps of {self.length} {self.steps}"
+        is_read_so = self.is_water or "kg" not in self.units
+        return READ_IN.get(self.units, (1.0, self.units)) if is_read_so else (1.0, self.units)
+
+    @property
+    def label(self) -> str:
+        """That unit, and whether it is of a difference: ``K (difference)``."""
+        return self.shown[1] + DIFFERENCE * self.is_difference
 
 
 def measure(node: Expression, catalogue: Catalogue, timeline: Timeline) -> Measure:
@@ -85,8 +92,10 @@ def measure(node: Expression, catalogue: Catalogue, timeline: Timeline) -> Measu
             return _reduced(node, measure(node.source, catalogue, timeline), timeline)
         case Rolling() if node.verb == "sum":
             return _amount(measure(node.source, catalogue, timeline))
-        case Rolling() | First() | Comparison():
+        case Rolling() | Comparison():
             return measure(node.source, catalogue, timeline)
+        case First():
+            return Measure(measure(node.source, catalogue, timeline).name, "1")
         case _:
             return Measure("condition", "1")
 

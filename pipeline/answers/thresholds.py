@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.answers.evaluate import threshold_values
 from pipeline.answers.probability import Inquiry, Tally
-from pipeline.answers.quantities import measure
+from pipeline.answers.quantities import DIFFERENCE, measure
 from pipeline.answers.trajectories import Need
 from pipeline.errors import InputRefusedError
 from pipeline.events.errors import QuestionError
@@ -24,7 +24,6 @@ Array = NDArray[np.float64]
 
 RANKS = (5, 25, 50, 75, 95)
 TIE = 1e-6
-DIFFERENCE = " (difference)"
 SMALL_DIFFERENCE = 10  # degrees that are more likely meant as a difference than as a temperature
 
 
@@ -165,18 +164,18 @@ def margin_of(inquiry: Inquiry) -> Margin:
     if kind_of(node.source).quantity != "number":
         return Margin()
     quantity = measure(node.source, inquiry.members.catalogue, inquiry.timeline)
-    values = inquiry.values(node.source).known()[..., 0, 0]
+    factor, _ = quantity.shown
+    values = factor * inquiry.values(node.source).known()[..., 0, 0]
     whole = Need(None, 0, inquiry.timeline.size)
-    threshold = float(threshold_values(node, node.thresholds[0], whole, inquiry.members, inquiry.usual).ravel()[0])
+    threshold = threshold_values(node, node.thresholds[0], whole, inquiry.members, inquiry.usual).ravel()[0]
     try:
         sample = inquiry.climate.sample(node.source, None)
     except QuestionError:
         return Margin()
-    usual = sample.values[~np.isnan(sample.values)]
+    usual = factor * sample.values[~np.isnan(sample.values)]
     if not usual.size:
         return Margin()
-    units = quantity.units + DIFFERENCE * quantity.is_difference
-    return Margin(node, quantity.name, values, threshold, usual, sample.years, units)
+    return Margin(node, quantity.name, values, factor * float(threshold), usual, sample.years, quantity.label)
 
 
 def quantiles(values: Array) -> dict[str, float]:

@@ -47,13 +47,14 @@ def exceedance(inquiry: Inquiry) -> View | None:
     source = node.source if isinstance(node, Comparison) else node
     if kind_of(source).quantity != "number" or kind_of(source).space or kind_of(source).time:
         return None
-    values = inquiry.values(source).known()[..., 0, 0]
+    factor, units = _shown(inquiry, source)
+    values = factor * inquiry.values(source).known()[..., 0, 0]
     return {
-        "units": _units(inquiry, source),
+        "units": units,
         "operator": node.operator if isinstance(node, Comparison) else None,
-        "thresholds": _thresholds(inquiry, node) if isinstance(node, Comparison) else [],
+        "thresholds": _thresholds(inquiry, node, factor) if isinstance(node, Comparison) else [],
         "values": {name: _plain(part.ravel()) for name, part in zip(_scenarios(inquiry), values, strict=True)},
-        "reference": _usual(inquiry, source),
+        "reference": _plain(factor * _usual(inquiry, source)),
     }
 
 
@@ -69,19 +70,20 @@ def plume(inquiry: Inquiry) -> View | None:
         return None
     node, comparison = found
     whole = Need(None, 0, inquiry.timeline.size)
-    values = evaluate(node, whole, inquiry.members, inquiry.usual).known()[..., 0, 0]
-    band = _band(inquiry, node)
+    factor, units = _shown(inquiry, node)
+    values = factor * evaluate(node, whole, inquiry.members, inquiry.usual).known()[..., 0, 0]
+    band = factor * _band(inquiry, node)
     timeline = inquiry.timeline
     return {
-        "units": _units(inquiry, node),
+        "units": units,
         "dates": [timeline.name(step) for step in range(timeline.size)],
         "members": {
             name: [_plain(row) for row in part] for name, part in zip(_scenarios(inquiry), values, strict=True)
         },
         "low": _plain(band[0]),
         "high": _plain(band[1]),
-        "past": _past(inquiry, node),
-        "thresholds": [] if comparison is None else _thresholds(inquiry, comparison),
+        "past": _past(inquiry, node, factor),
+        "thresholds": [] if comparison is None else _thresholds(inquiry, comparison, factor),
     }
 
 
@@ -121,11 +123,11 @@ def _course(node: Expression, comparison: Comparison | None = None) -> tuple[Exp
     return _course(below[0], comparison) if below else None
 
 
-def _thresholds(inquiry: Inquiry, node: Comparison) -> list[float]:
+def _thresholds(inquiry: Inquiry, node: Comparison, factor: float) -> list[float]:
     """Thresholds that are one number; a relative one that varies by step is left out."""
     whole = Need(None, 0, inquiry.timeline.size)
     values = [threshold_values(node, one, whole, inquiry.members, inquiry.usual) for one in node.thresholds]
-    return [float(value.ravel()[0]) for value in values if np.unique(value).size == 1]
+    return [factor * float(value.ravel()[0]) for value in values if np.unique(value).size == 1]
 
 
 def _band(inquiry: Inquiry, node: Expression) -> Array:
@@ -140,7 +142,7 @@ def _band(inquiry: Inquiry, node: Expression) -> Array:
     return np.stack([known[clock] for clock in inquiry.timeline.clock], axis=1)
 
 
-def _past(inquiry: Inquiry, node: Expression) -> View:
+def _past(inquiry: Inquiry, node: Expression, factor: float) -> View:
     """The reference record just before the forecast began; nothing where it ends earlier."""
     record = inquiry.climate.record
     before = np.flatnonzero(record.timeline.keys < inquiry.timeline.keys[0])[-min(inquiry.timeline.size, MOST_PAST) :]
@@ -149,20 +151,19 @@ def _past(inquiry: Inquiry, node: Expression) -> View:
         return {"dates": [], "values": []}
     need = Need(None, 0, int(before[-1]) + 1)
     values = evaluate(node, need, record.whole(), inquiry.climate).known()[0, 0, :, 0, 0]
-    return {"dates": [record.timeline.name(int(step)) for step in before], "values": _plain(values[before])}
+    return {"dates": [record.timeline.name(int(step)) for step in before], "values": _plain(factor * values[before])}
 
 
-def _usual(inquiry: Inquiry, node: Expression) -> list[float | None]:
+def _usual(inquiry: Inquiry, node: Expression) -> Array:
     try:
         values = inquiry.climate.sample(node, None).values.ravel()
     except QuestionError:
-        return []
-    return _plain(values[~np.isnan(values)])
+        return np.empty(0)
+    return values[~np.isnan(values)]
 
 
-def _units(inquiry: Inquiry, node: Expression) -> str:
-    quantity = measure(node, inquiry.members.catalogue, inquiry.timeline)
-    return quantity.units
+def _shown(inquiry: Inquiry, node: Expression) -> tuple[float, str]:
+    return measure(node, inquiry.members.catalogue, inquiry.timeline).shown
 
 
 def _scenarios(inquiry: Inquiry) -> tuple[str, ...]:

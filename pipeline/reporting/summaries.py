@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import TercileError
 from pipeline.grid import area_mean
 from pipeline.seasons import by_season
+from pipeline.units import READ_IN
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The levels of a fan, from low to high."""
@@ -22,7 +23,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MANY_YEARS = 20
 """Years of months from which on a forecast is drawn by year."""
 
-_DISPLAY = {"Pa": (0.01, "hPa"), "kg m-2 s-1": (86_400.0, "mm per day"), "m2 s-2": (1 / 9.80665, "gpm")}
+_READ_IN = {**READ_IN, "m2 s-2": (1 / 9.80665, "gpm")}
 """Units people read, as a factor on an anomaly. Source of 9.80665 m s-2: CGPM 1901, standard gravity."""
 
 
@@ -194,7 +195,7 @@ def _levels(
 def _subject(
     name: str, labels: Mapping[str, Any], forecast: xr.DataArray, record: xr.DataArray, *, reference: tuple[int, int]
 ) -> Subject:
-    factor, units = _DISPLAY.get(forecast.attrs.get("units", ""), (1.0, forecast.attrs.get("units", "")))
+    factor, units = _READ_IN.get(forecast.attrs.get("units", ""), (1.0, forecast.attrs.get("units", "")))
     label = forecast.attrs.get("long_name", str(forecast.name))
     year = record["time"].dt.year
     past = record.isel(time=np.flatnonzero((year >= reference[0]) & (year <= reference[1])))
