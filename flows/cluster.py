@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster, get_worker
 
 from flows.experiment import ClusterConfig
@@ -14,6 +15,9 @@ TOPIC = "tercile-progress"
 """Topic on which tasks report how far they are."""
 LOOPBACK = "127.0.0.1:0"
 """Where Dask serves what it says of itself, which it does in any case: without an address, to every network."""
+
+PATIENT = {"distributed.scheduler.worker-ttl": None}
+"""Workers that were not heard of for minutes slept, as this machine did; a dead one closes its connection."""
 
 
 @contextmanager
@@ -43,7 +47,7 @@ def _client(config: ClusterConfig) -> Iterator[Client]:
             yield client
         return
     threads = config.kind == "threads"
-    with deaf_children():
+    with dask.config.set(PATIENT), deaf_children():
         cluster = LocalCluster(
             n_workers=1 if threads else config.workers,
             threads_per_worker=config.workers if threads else 1,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,31 @@ def test_a_run_that_is_stopped_and_then_killed_goes_on_where_it_was(small, serve
     data = open_ensemble(Workspace(tmp_path / "workspaces/small"), model="persistence")
     assert data["done"].values.all()
     assert int(data["sst"].isnull().sum()) == 32 * 3 * 6  # the one cell of land
+
+
+def test_a_machine_that_sleeps_wakes_to_the_same_run(small, server, tmp_path):
+    shutil.copytree(small[0], tmp_path / "asleep")
+    often = "forecast.init_times={first: 1999-02-01, last: 2001-09-01, every: 1}"
+    soon = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s"}  # five seconds, which is the least
+    process = subprocess.Popen(
+        [TERCILE, "forecast", "small.yaml", "--set", often],
+        cwd=tmp_path / "asleep",
+        env={**os.environ, **server, **soon},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stderr:
+        if "climatology: 0/" in line:
+            break
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(7)
+    os.killpg(process.pid, signal.SIGCONT)
+    try:
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, rest
 
 
 @pytest.fixture
