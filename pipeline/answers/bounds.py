@@ -21,6 +21,7 @@ Array = NDArray[Any]
 
 MEMBER, STEP, LATITUDE, LONGITUDE = 1, 2, 3, 4
 
+VALUES_AT_ONCE = 1_000_000  # that are copied in one go
 PERCENT_DIGITS = 9  # so that all of an area is 100 %, and three of ten equal cells are 30 %
 
 
@@ -140,8 +141,17 @@ def over_cells(values: Bounds, verb: str, weights: Array) -> tuple[Bounds, float
         "any": lambda cells: np.asarray(cells.any(axis=-1)),
         "all": lambda cells: np.asarray(cells.all(axis=-1)),
     }
-    reduce = reducers[verb]
-    return values.apply(lambda side: reduce(side[:, :, :, used])[..., np.newaxis, np.newaxis]), valid
+    return values.apply(lambda side: _by_steps(side, np.flatnonzero(used), reducers[verb])), valid
+
+
+def _by_steps(side: Array, used: Array, reduce: Callable[[Array], Array]) -> Array:
+    """The cells in use reduced some steps at a time, so that no second copy of all of them is made."""
+    at_once = max(1, VALUES_AT_ONCE // max(1, side[:, :, :1].size))
+    parts = []
+    for first in range(0, side.shape[STEP], at_once):
+        cells = side[:, :, first : first + at_once].reshape(*side.shape[:STEP], -1, side[0, 0, 0].size)
+        parts.append(reduce(cells if used.size == cells.shape[-1] else cells[..., used]))
+    return np.concatenate(parts, axis=STEP)[..., np.newaxis, np.newaxis]
 
 
 def over_steps(

@@ -93,8 +93,8 @@ def as_coverage(answer: Answer) -> dict[str, Any]:
 
 
 def _commented(header: Mapping[str, object], table: pd.DataFrame) -> str:
-    """A table as CSV below lines that begin with ``#``."""
-    lines = [f"# {name}: {' '.join(str(text).split())}\n" for name, text in header.items()]
+    """A table as CSV below lines that begin with ``#``, one for each entry that says something."""
+    lines = [f"# {name}: {' '.join(str(text).split())}\n" for name, text in header.items() if text]
     return "".join(lines) + table.to_csv(index=False)
 
 
