@@ -351,6 +351,7 @@ def test_water_is_said_in_millimetres_and_thresholds_with_it():
         own = event.to_json()["distribution"]
         assert own["quantiles"] == pytest.approx(found.to_json()["distribution"]["quantiles"])
     assert "mm per day)" in ask(f"prob {rate} > p66").to_json()["question"]["reads_as"]
+    assert ask(f"prob {rate} > 2 mm/day").to_json()["question"]["reads_as"].endswith("is above 2 mm/day?")
     course = plume(ask(f"prob {rate} > 1 mm/day").inquiry)
     assert (course["units"], course["thresholds"]) == ("mm per day", [pytest.approx(1)])
     assert 0.1 < np.nanmedian(course["members"][""]) < 20

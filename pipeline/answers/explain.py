@@ -229,9 +229,7 @@ class _Reading:
         self.note_threshold(node, threshold, quantity, low, high, reference=reference if is_relative else None)
         shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, by place and season"
         match threshold:
-            case Absolute() if not threshold.unit or threshold.unit in (unit, "%"):
-                return threshold_text(threshold)
-            case Absolute() if quantity.steps is not None and quantity.length == 1:
+            case Absolute() if np.isclose(low, threshold.value):
                 return threshold_text(threshold)
             case Day() | Absolute() if kind_of(node.source).quantity == "date":
                 return threshold_text(threshold)
