@@ -15,6 +15,7 @@ from flows.experiment import Experiment
 from flows.progress import Reporter
 from flows.starts import Fold
 from flows.system import System
+from pipeline.errors import TercileError
 from pipeline.workspace import Workspace
 
 
@@ -52,6 +53,9 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
 
     Returns:
         The card's head: name, fingerprint and seconds.
+
+    Raises:
+        TercileError: No fit can use these data, or the training diverges; it says why.
     """
     import torch
 
@@ -69,15 +73,18 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
     background, stretches = fit_system_background(system, fold, stops_early=not config.is_quick and not refits)
     data = training_data(stretches, background)
     how: dict[str, Any] = {"seed": experiment.seed, "progress": _progress(label), "checkpoint": folder / "checkpoints"}
-    with networks_on(experiment.cluster.device):
-        if not refits:
-            fitted = config.build(data, **how)
-        elif fold is not None:
-            notes = system.card(name)["notes"]["early_stopping"]
-            fitted = config.settled(notes, share=fold.share_seen(system)).build(data, **how)
-        else:
-            early, parts = fit_system_background(system, fold, stops_early=True)
-            fitted = fit_settled(config, training_data(parts, early), data, **how)
+    try:
+        with networks_on(experiment.cluster.device):
+            if not refits:
+                fitted = config.build(data, **how)
+            elif fold is not None:
+                notes = system.card(name)["notes"]["early_stopping"]
+                fitted = config.settled(notes, share=fold.share_seen(system)).build(data, **how)
+            else:
+                early, parts = fit_system_background(system, fold, stops_early=True)
+                fitted = fit_settled(config, training_data(parts, early), data, **how)
+    except (ValueError, FloatingPointError) as error:
+        raise TercileError(f"model '{label}': {error}") from error
     head = {"name": name, "fingerprint": system.fingerprint(name), "seconds": round(time.monotonic() - start, 2)}
     save_model(
         folder,

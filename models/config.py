@@ -139,7 +139,8 @@ class DirectRidgeConfig(ModelConfig):
     """Damped persistence and a ridge regression of what it misses, for each lead of a window; dressed with past errors.
 
     Attributes:
-        leads: Steps in a window; longer horizons chain windows.
+        leads: Steps in a window, at most; fewer where folds of a short record carry no longer ones. Longer horizons
+            chain windows.
         eofs: How many EOFs; chosen by cross-validation when not given.
         lags: How many past steps; chosen by cross-validation, up to three, when not given.
         folds: Folds of years.

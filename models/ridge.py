@@ -9,6 +9,7 @@ Source:
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,7 +23,7 @@ from models.config import DirectRidgeConfig
 from models.eofs import COUNTS
 from models.expectation import Operator, fit_expectation
 from models.innovations import Draw, same_season
-from models.record import flat_fields, lagged, training_record, year_folds
+from models.record import Fold, Record, flat_fields, lagged, training_record, year_folds
 from models.spinup import SPIN_UP, set_going
 
 LAGS = (1, 2, 3)
@@ -40,13 +41,13 @@ def fit(
     """Choose, fit, and keep what is needed to make out-of-fold errors anew. Nothing is random.
 
     Raises:
-        ValueError: Training data that no fit can use, or too few unbroken years for the folds and the window.
+        ValueError: Training data that no fit can use, or too few unbroken years for the folds.
     """
     record = training_record(data)
     lags = LAGS if config.lags is None else (config.lags,)
     counts = COUNTS if config.eofs is None else (config.eofs,)
-    folds = year_folds(record, before=max(lags) - 1, after=config.leads, count=config.folds)
-    expectation = fit_expectation(record, folds, data.grid, leads=config.leads, counts=counts, lags=lags)
+    leads, folds = _windows(record, lags=max(lags), config=config)
+    expectation = fit_expectation(record, folds, data.grid, leads=leads, counts=counts, lags=lags)
     model = Model(
         operator=expectation.operator,
         unseen=expectation.unseen,
@@ -56,7 +57,19 @@ def fit(
         folds=torch.cat([torch.full_like(fold.held, number) for number, fold in enumerate(folds)]),
         grid=data.grid,
     )
-    return Fitted(model=model, curve=[], notes=expectation.notes | {"folds": len(folds)})
+    return Fitted(model=model, curve=[], notes=expectation.notes | {"folds": len(folds), "window": leads})
+
+
+def _windows(record: Record, *, lags: int, config: DirectRidgeConfig) -> tuple[int, list[Fold]]:
+    """Steps in a window, as many as asked for or as folds of the record carry, and those folds.
+
+    Raises:
+        ValueError: The folds do not even carry windows of one step.
+    """
+    for leads in range(config.leads, 1, -1):
+        with suppress(ValueError):
+            return leads, year_folds(record, before=lags - 1, after=leads, count=config.folds)
+    return 1, year_folds(record, before=lags - 1, after=1, count=config.folds)
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,16 @@ def test_bad_input_stops_at_the_gate(tmp_path, server, spoil, message):
     assert Workspace(tmp_path / "workspaces/small").groups("archive") == []
 
 
+def test_a_record_that_is_too_short_for_a_model_is_said_in_words(tmp_path, server):
+    monthly_record().to_netcdf(tmp_path / "record.nc")
+    short = {"split": {"train": [1990, 1990], "validate": [1991, 1991], "test": [1999, 2001]}}
+    (tmp_path / "small.yaml").write_text(experiment_text(tmp_path / "record.nc", **short))
+    done = tercile("run", "small.yaml", cwd=tmp_path, **server)
+    assert re.search("error: model '(climatology|persistence)': the training mask holds 24 steps", done.stderr)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
 def test_a_missing_file_and_a_wrong_variable_are_named(tmp_path, server):
     (tmp_path / "small.yaml").write_text(experiment_text("nowhere.nc"))
     done = tercile("run", "small.yaml", cwd=tmp_path, **server)

@@ -105,8 +105,18 @@ def test_windows_that_would_grow_are_held_back():
     assert notes["growth"] < 1
 
 
-def test_a_window_longer_than_the_runs_is_refused():
-    data = systems.training_data(systems.coupled_system().simulate(40, seed=13))
+@pytest.mark.parametrize(("steps", "window"), [(25, 1), (60, 8)])
+def test_windows_are_as_long_as_the_record_carries_and_longer_horizons_chain_them(steps, window):
+    values = systems.coupled_system().simulate(steps, seed=13)
+    fitted = DirectRidgeConfig(leads=30).build(systems.training_data(values), seed=0)
+    assert fitted.notes["window"] == window
+    drawn = fitted.model.sample(systems.context(values[-3:], 30), leads=30, members=range(4), seed=1)
+    assert drawn.shape[:2] == (4, 30)
+    assert torch.isfinite(drawn).all()
+
+
+def test_a_record_too_short_for_any_window_is_refused():
+    data = systems.training_data(systems.coupled_system().simulate(20, seed=13))
     with pytest.raises(ValueError, match="too few unbroken training windows"):
         DirectRidgeConfig(leads=30).build(data, seed=0)
 
