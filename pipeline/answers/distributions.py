@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pipeline.answers.headline import amounts, percent, share_of_members
 from pipeline.answers.intervals import effective_trials, quantile_interval
 from pipeline.answers.probability import Inquiry, among_given, check_known, thin_warnings
-from pipeline.answers.quantities import measure
 from pipeline.answers.thresholds import quantiles
 from pipeline.answers.windows import resolve
 from pipeline.events.errors import QuestionError
@@ -43,7 +42,7 @@ def answer_distribution(inquiry: Inquiry, *, level: float) -> tuple[Payload, xr.
     values = inquiry.values(inquiry.question.subject).known()[..., 0, 0]
     known, considered = among_given(inquiry, ~np.isnan(values))
     check_known(known[considered])
-    values = np.where(known, values * _shown(inquiry)[0], np.nan)
+    values = np.where(known, values * inquiry.measure(inquiry.question.subject).shown[0], np.nan)
     parts = [_one(inquiry, values[index], level) for index in range(values.shape[0])]
     for scenario, part in zip(inquiry.scenarios, parts, strict=False):
         part["scenario"] = scenario
@@ -73,7 +72,7 @@ def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
         return _value(inquiry, values, known, level)
     if question.ask == "level":
         return _level(inquiry, values, level)
-    units = _shown(inquiry)[1]
+    units = inquiry.measure(inquiry.question.subject).shown[1]
     spread = quantiles(known)
     low, middle, high = amounts([spread["5"], spread["50"], spread["95"]])
     text = f"Median {middle} {units}; nine in ten members from {low} to {high} {units}."
@@ -90,7 +89,7 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     found = float(np.quantile(known, 1 - chance, method="weibull"))
     trials = int(effective_trials(values > found, ~np.isnan(values)))
     ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
-    units = _shown(inquiry)[1]
+    units = inquiry.measure(inquiry.question.subject).shown[1]
     said, interval = _said(found, ends.low, ends.high, level)
     text = f"{said} {units} is exceeded by {percent(chance)} of members ({interval})."
     warnings = []
@@ -129,7 +128,7 @@ def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
             f"A level with a return period of {years} years cannot be read from {samples} samples; {least} are needed. "
             "Pool more years (each …), or ask for a shorter period.",
         )
-    units = _shown(inquiry)[1]
+    units = inquiry.measure(inquiry.question.subject).shown[1]
     how = "extrapolated by a fitted tail" if found.extrapolated else "counted"
     said, interval = _said(found.value, found.low, found.high, level)
     text = f"{said} {units} is exceeded once in {years} years on average ({interval}; {how})."
@@ -196,7 +195,7 @@ def _passage(inquiry: Inquiry, known: Array, level: float) -> Payload:
 
 def _distribution(inquiry: Inquiry, known: Array) -> Payload:
     """Quantiles of members, ``known`` as they are said, and of the reference."""
-    factor, units = _shown(inquiry)
+    factor, units = inquiry.measure(inquiry.question.subject).shown
     found = {"units": units, "quantiles": quantiles(known)}
     try:
         usual = factor * inquiry.climate.sample(inquiry.question.subject, None).values.ravel()
@@ -211,10 +210,6 @@ def _distribution(inquiry: Inquiry, known: Array) -> Payload:
             "reference": inquiry.members.catalogue.reference,
         }
     }
-
-
-def _shown(inquiry: Inquiry) -> tuple[float, str]:
-    return measure(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline).shown
 
 
 def _told(text: str, value: float | None) -> Payload:
@@ -242,5 +237,5 @@ def _too_few(chance: float, samples: int) -> QuestionError:
 def _members(inquiry: Inquiry, values: Array) -> xr.Dataset:
     coords = {"scenario": list(inquiry.scenarios)} if inquiry.scenarios else {}
     array = xr.DataArray(values, dims=("scenario", "member", "sample"), coords=coords, name="value")
-    array.attrs["units"] = _shown(inquiry)[1]
+    array.attrs["units"] = inquiry.measure(inquiry.question.subject).shown[1]
     return array.squeeze([dim for dim in ("scenario", "sample") if array.sizes[dim] == 1]).to_dataset()

@@ -88,7 +88,7 @@ def evaluate(node: Expression, need: Need, at: Trajectories, usual: Usual) -> Bo
         case Reduction():
             axis = node.axis
             if isinstance(axis, Region):
-                return _over_region(node, axis, need, at, usual)
+                return at.once(node, need, lambda: _over_region(node, axis, need, at, usual))
             return _over_window(node, axis, need, at, usual)
         case First():
             start, stop = resolve(node.window, at.timeline).span

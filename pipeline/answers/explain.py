@@ -12,7 +12,7 @@ from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.evaluate import threshold_values
 from pipeline.answers.extent import steps_of
 from pipeline.answers.probability import Inquiry
-from pipeline.answers.quantities import Measure, measure
+from pipeline.answers.quantities import Measure
 from pipeline.answers.trajectories import Need
 from pipeline.answers.windows import resolve
 from pipeline.events import parse, question_id, question_text, to_steps
@@ -216,7 +216,7 @@ class _Reading:
 
     def threshold(self, node: Comparison, threshold: Threshold, need: Need) -> str:
         """A threshold in words, with its value in the unit of the data where that needs no hindcast."""
-        quantity = measure(node.source, self.inquiry.members.catalogue, self.inquiry.timeline)
+        quantity = self.inquiry.measure(node.source)
         model = self.inquiry.model if model_references(node.source) else None
         if model is not None and isinstance(threshold, Percentile | Sigma):
             self.note_threshold(node, threshold, quantity, reference=model.label)

@@ -22,6 +22,7 @@ from pipeline.answers.extent import span_of
 from pipeline.answers.freshness import begun, earlier_starts, lineage, overdue, stored_members
 from pipeline.answers.intervals import Estimate, effective_trials, proportion_interval, trials_with_fit
 from pipeline.answers.model_climate import ModelClimate, model_climate
+from pipeline.answers.quantities import Measure, measure
 from pipeline.answers.trajectories import Need, Record, Trajectories, ensemble_trajectories
 from pipeline.answers.windows import Timeline, timeline_of
 from pipeline.events.errors import QuestionError, nearest
@@ -204,6 +205,10 @@ class Inquiry:
         self.climate.forget()
         if self.model is not None:
             self.model.forget()
+
+    def measure(self, node: Expression) -> Measure:
+        """What an expression is measured in."""
+        return measure(node, self.members.catalogue, self.timeline)
 
     def values(self, node: Expression) -> Bounds:
         """An expression in every member, axes ``(scenario, member, sample, latitude, longitude)``."""

@@ -38,8 +38,9 @@ def _runs(node: Expression) -> Iterator[tuple[Expression, Window]]:
 def _touches_edge(inquiry: Inquiry, condition: Expression, window: Window) -> NDArray[np.bool_]:
     """By scenario and member, in any of its samples."""
     groups = inquiry.members.groups(window)
-    met = evaluate(condition, Need(None, 0, inquiry.timeline.size), inquiry.members, inquiry.usual).low
-    found = [_is_cut(met[:, :, first:last]) for first, last in groups]
+    start, stop = groups[0][0], groups[-1][1]  # as the count needs them, so that nothing is read again
+    met = evaluate(condition, Need(None, start, stop), inquiry.members, inquiry.usual).low
+    found = [_is_cut(met[:, :, first - start : last - start]) for first, last in groups]
     return np.asarray(np.stack(found).any(axis=(0, 3, 4)))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.answers.evaluate import threshold_values
 from pipeline.answers.probability import Inquiry, Tally
-from pipeline.answers.quantities import DIFFERENCE, measure
+from pipeline.answers.quantities import DIFFERENCE
 from pipeline.answers.trajectories import Need
 from pipeline.errors import InputRefusedError
 from pipeline.events.errors import QuestionError
@@ -163,7 +163,7 @@ def margin_of(inquiry: Inquiry) -> Margin:
         return Margin()
     if kind_of(node.source).quantity != "number":
         return Margin()
-    quantity = measure(node.source, inquiry.members.catalogue, inquiry.timeline)
+    quantity = inquiry.measure(node.source)
     factor, _ = quantity.shown
     values = factor * inquiry.values(node.source).known()[..., 0, 0]
     whole = Need(None, 0, inquiry.timeline.size)

@@ -14,9 +14,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.answers.bounds import Bounds
 from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.windows import Timeline, record_timeline, resolve
-from pipeline.events.tree import Region, Window
+from pipeline.events.tree import Expression, Region, Window
 from pipeline.places.regions import Cells, cells_of
 
 Array = NDArray[Any]
@@ -70,6 +71,7 @@ class Trajectories:
     rows_stored: int = 1
     valid_shares: dict[Region, float] = field(default_factory=dict)
     _held: dict[object, Array] = field(default_factory=dict)
+    _closed: dict[object, Bounds] = field(default_factory=dict)
     _regions: dict[Region, Cells] = field(default_factory=dict)
 
     def variable(self, name: str, need: Need) -> Array:
@@ -79,6 +81,13 @@ class Trajectories:
         if key not in self._held:
             self._held[key] = self.read(known, need)
         return self._held[key]
+
+    def once(self, node: Expression, need: Need, work: Callable[[], Bounds]) -> Bounds:
+        """What an expression that closes space gives, worked out once for the count, the margin, runs and figures."""
+        key = (node, need.key)
+        if key not in self._closed:
+            self._closed[key] = work()
+        return self._closed[key]
 
     def cells(self, region: Region) -> Cells:
         """A region on this grid."""
@@ -99,8 +108,9 @@ class Trajectories:
         return groups[:1] if self.first_sample_only else groups
 
     def forget(self) -> None:
-        """Let go of what was read."""
+        """Let go of what was read and worked out."""
         self._held.clear()
+        self._closed.clear()
 
 
 def ensemble_trajectories(

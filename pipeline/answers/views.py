@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pipeline.answers.evaluate import evaluate, threshold_values
 from pipeline.answers.probability import Inquiry
-from pipeline.answers.quantities import measure
 from pipeline.answers.trajectories import Need
 from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import check_question, kind_of
@@ -47,7 +46,7 @@ def exceedance(inquiry: Inquiry) -> View | None:
     source = node.source if isinstance(node, Comparison) else node
     if kind_of(source).quantity != "number" or kind_of(source).space or kind_of(source).time:
         return None
-    factor, units = _shown(inquiry, source)
+    factor, units = inquiry.measure(source).shown
     values = factor * inquiry.values(source).known()[..., 0, 0]
     return {
         "units": units,
@@ -70,7 +69,7 @@ def plume(inquiry: Inquiry) -> View | None:
         return None
     node, comparison = found
     whole = Need(None, 0, inquiry.timeline.size)
-    factor, units = _shown(inquiry, node)
+    factor, units = inquiry.measure(node).shown
     values = factor * evaluate(node, whole, inquiry.members, inquiry.usual).known()[..., 0, 0]
     band = factor * _band(inquiry, node)
     timeline = inquiry.timeline
@@ -160,10 +159,6 @@ def _usual(inquiry: Inquiry, node: Expression) -> Array:
     except QuestionError:
         return np.empty(0)
     return values[~np.isnan(values)]
-
-
-def _shown(inquiry: Inquiry, node: Expression) -> tuple[float, str]:
-    return measure(node, inquiry.members.catalogue, inquiry.timeline).shown
 
 
 def _scenarios(inquiry: Inquiry) -> tuple[str, ...]:
