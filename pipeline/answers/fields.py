@@ -66,13 +66,14 @@ def answer_field(inquiry: Inquiry, *, level: float, refits: Sequence[Inquiry] = 
     covers = "members and calibration fit" if len(refits) > 1 else "sampling of members"
     told: Payload = {"min": low, "mean": float(chances.mean()), "max": high, "dims": list(chances.dims)}
     told["interval"] = {"level": level, "covers": covers}
+    unusual = {"base_rate_reason": why} if (why := field["base_rate"].attrs.get("why_unknown")) else {}
     if "difference" in field:
         gap = told["difference"] = summary(field, inquiry.scenarios, level=level)
         judged = f"each place judged alone by its {100 * level:g} % interval"
         one, other = inquiry.scenarios
         text = f"The share under {one} less that under {other}: {gap['text']}, {judged}. {text}"
     head = {"text": text, "source": "members", "value": None, "likelihood_term": None}
-    return {"headline": head, "field": told, "warnings": []}, field
+    return {"headline": head, "field": told, **unusual, "warnings": []}, field
 
 
 def _series(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Dataset:
@@ -83,26 +84,29 @@ def _series(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Dat
         return event.apply(lambda side: side[:, :, np.newaxis, :, 0, 0])
 
     timeline = inquiry.timeline
-    samples = [inquiry.climate.sample(inquiry.question.subject, None, clock=float(clock)) for clock in timeline.clock]
-    base = np.array([sample.values.mean() for sample in samples])
+    rates = [_base_rate(inquiry, None, clock=float(clock)) for clock in timeline.clock]
     coords = {
         "lead_time": ("lead_time", np.arange(1, timeline.size + 1), {"units": timeline.unit}),
         "valid_time": ("lead_time", timeline.labels.values),
     }
     counted = _counted(steps(inquiry), [_share(steps(refit)) for refit in refits], level=level)
-    return _dataset(inquiry, {**counted, "base_rate": base[np.newaxis]}, ("lead_time",), coords, level=level)
+    base = np.array([[float(rate.squeeze()) for rate, _ in rates]])
+    field = _dataset(inquiry, {**counted, "base_rate": base}, ("lead_time",), coords, level=level)
+    return _explained(field, [why for _, why in rates])
 
 
 def _map(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Dataset:
     """Chances cell by cell."""
-    members = inquiry.members
+    members, reasons = inquiry.members, list[str]()
 
     def part(band: Cells) -> dict[str, Array]:
         event = _in_band(inquiry, band)
         refitted = list(pool.map(lambda refit: _share(_in_band(refit, band)), refits))
-        sample = inquiry.climate.sample(inquiry.question.subject, band).values
+        counted = _counted(event, refitted, level=level)
+        base, why = _base_rate(inquiry, band)
         inquiry.climate.forget()
-        return {**_counted(event, refitted, level=level), "base_rate": sample.mean(axis=1)[:, 0]}
+        reasons.append(why)
+        return {**counted, "base_rate": np.broadcast_to(base, (1, *counted["probability"].shape[1:]))}
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         parts = [part(band) for band in bands(inquiry)]
@@ -111,7 +115,25 @@ def _map(inquiry: Inquiry, refits: Sequence[Inquiry], level: float) -> xr.Datase
         "latitude": ("latitude", members.latitude, {"units": "degrees_north"}),
         "longitude": ("longitude", members.longitude, {"units": "degrees_east"}),
     }
-    return _dataset(inquiry, joined, ("latitude", "longitude"), coords, level=level)
+    return _explained(_dataset(inquiry, joined, ("latitude", "longitude"), coords, level=level), reasons)
+
+
+def _base_rate(inquiry: Inquiry, cells: Cells | None, *, clock: float | None = None) -> tuple[Array, str]:
+    """The base rate ``(1, latitude, longitude)``; NaN and the reason where the reference is too short to say."""
+    try:
+        values = inquiry.climate.sample(inquiry.question.subject, cells, clock=clock).values
+    except QuestionError as error:
+        if error.code != "reference_too_short":
+            raise
+        return np.full((1, 1, 1), np.nan), error.text
+    return values.mean(axis=1)[:, 0], ""
+
+
+def _explained(field: xr.Dataset, reasons: Sequence[str]) -> xr.Dataset:
+    """The field, with the reason where no base rate is known anywhere."""
+    if all(reasons):
+        field["base_rate"].attrs["why_unknown"] = reasons[0]
+    return field
 
 
 def _in_band(inquiry: Inquiry, band: Cells) -> Bounds:

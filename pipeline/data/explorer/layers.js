@@ -31,8 +31,8 @@ class Chances {
   isHatched(at) { return this.hasSkill && NO_SKILL.includes(this.ranges.skill_verdict.values[at]); }
 
   tell(at) {
-    const { probability, base_rate: base } = this.ranges, share = probability.values[at];
-    return share === null ? "no data" : `members with the event: ${percent(share)}; usual odds: ${percent(base.values[at])}`;
+    const { probability, base_rate: base } = this.ranges, share = probability.values[at], usual = base.values[at];
+    return share === null ? "no data" : `members with the event: ${percent(share)}; usual odds: ${usual === null ? "not known" : percent(usual)}`;
   }
 
   summary() {
@@ -42,7 +42,8 @@ class Chances {
     if (!known.length) return "No cell has data.";
     const shares = known.map(([share]) => share), more = known.filter(([share, usual]) => usual !== null && share - usual >= 0.05).length;
     const less = known.filter(([share, usual]) => usual !== null && share - usual <= -0.05).length;
-    return `From ${percent(Math.min(...shares))} to ${percent(Math.max(...shares))} of members; more than usual in ${more} of ${known.length} cells, less in ${less}.`;
+    const compared = known.some(([, usual]) => usual !== null) ? `more than usual in ${more} of ${known.length} cells, less in ${less}` : "the record is too short to say what is usual";
+    return `From ${percent(Math.min(...shares))} to ${percent(Math.max(...shares))} of members; ${compared}.`;
   }
 }
 
