@@ -319,9 +319,11 @@ def main() -> None:
 def _run(name: str, workspace: Path | None, settings: list[str] | None, as_json: bool, stages: tuple[str, ...]) -> None:
     with _clear_errors():
         from flows.experiment import load_experiment
+        from flows.interrupts import stop_on_sigterm
         from flows.progress import Reporter
         from flows.run import run
 
+        stop_on_sigterm()
         experiment, reporter = load_experiment(name, overrides=settings or ()), Reporter(as_json=as_json)
         folder = _workspace(workspace, experiment.name)
         done = run(experiment, folder, reporter=reporter, stages=stages)
