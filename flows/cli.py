@@ -152,7 +152,10 @@ def ask_command(
     quick: Annotated[bool, typer.Option("--quick", help="Do not wait until its skill is measured.")] = False,
     everywhere: Annotated[bool, typer.Option("--everywhere", help="Measure the skill of each cell of a map.")] = False,
     batch: Annotated[
-        Path | None, typer.Option(help="A YAML file of questions by name; `ask:` and `against:` compare two.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A YAML file of questions by name; `ask:` and `against:` compare two."
+        ),
     ] = None,
     against: Annotated[
         str | None,
@@ -374,9 +377,13 @@ def _clear_errors() -> Iterator[None]:
         code = 4 if isinstance(error, InputRefusedError) else getattr(error, "exit_code", 2)
         raise typer.Exit(code) from None
     except Exception as error:
-        if "No space left on device" not in str(error):  # Icechunk has an error of its own for a full disk
+        if "No space left on device" in str(error):  # Icechunk has an error of its own for a full disk
+            text = "the disk is full. Free some space and run the same command again."
+        elif isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}."
+        else:
             raise
-        print("error: the disk is full. Free some space and run the same command again.", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 
