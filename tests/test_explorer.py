@@ -393,7 +393,9 @@ def test_any_two_questions_are_compared_as_text(page, address):
     page.until(f"document.querySelector('#difference') && {DONE}")
     assert page.text(".headline").startswith("first: ")
     page.until("document.querySelector('#sentence').disabled && document.querySelector('#other-part').open")
-    page.js("Object.defineProperty(navigator, 'clipboard', {value: undefined})")  # as where the page is another machine's
+    page.js(
+        "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
+    )  # as where the page is another machine's
     page.js("[...document.querySelectorAll('#links a')].at(-1).click()")
     page.until("document.querySelector('#links pre')")
     assert page.text("#links pre") == f"tercile ask '{WARM}' --against '{other}'"
