@@ -332,8 +332,10 @@ def _run(name: str, workspace: Path | None, settings: list[str] | None, as_json:
         done = run(experiment, folder, reporter=reporter, stages=stages)
         reporter.summary()
         if not done:
-            reporter.say(f"{experiment.name}: nothing to do, all is up to date")
-        _show_results(experiment, folder, reporter)
+            one = f"nothing to {stages[0]}"
+            reporter.say(f"{experiment.name}: {one if len(stages) == 1 else 'nothing to do, all is up to date'}")
+        if "report" in stages:  # what an earlier run answered may not hold any more
+            _show_results(experiment, folder, reporter)
 
 
 def _show_results(experiment: Any, folder: Any, reporter: Any) -> None:

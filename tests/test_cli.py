@@ -92,6 +92,11 @@ def test_a_second_run_takes_less_than_ten_seconds(small):
     assert 1 < spent < 10
 
 
+def test_one_stage_speaks_for_itself_alone(small, server):
+    done = tercile("ingest", "small.yaml", cwd=small[0], **server)
+    assert done.stderr.strip() == "small: nothing to ingest"
+
+
 def test_archive_takes_an_experiment_by_its_file_too(small):
     shown = tercile("archive", "small.yaml", cwd=small[0]).stdout
     assert "sst" in shown
