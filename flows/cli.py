@@ -152,7 +152,10 @@ def ask_command(
     quick: Annotated[bool, typer.Option("--quick", help="Do not wait until its skill is measured.")] = False,
     everywhere: Annotated[bool, typer.Option("--everywhere", help="Measure the skill of each cell of a map.")] = False,
     batch: Annotated[
-        Path | None, typer.Option(help="A YAML file of questions by name; `ask:` and `against:` compare two.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A YAML file of questions by name; `ask:` and `against:` compare two."
+        ),
     ] = None,
     against: Annotated[
         str | None,
@@ -319,16 +322,20 @@ def main() -> None:
 def _run(name: str, workspace: Path | None, settings: list[str] | None, as_json: bool, stages: tuple[str, ...]) -> None:
     with _clear_errors():
         from flows.experiment import load_experiment
+        from flows.interrupts import stop_on_sigterm
         from flows.progress import Reporter
         from flows.run import run
 
+        stop_on_sigterm()
         experiment, reporter = load_experiment(name, overrides=settings or ()), Reporter(as_json=as_json)
         folder = _workspace(workspace, experiment.name)
         done = run(experiment, folder, reporter=reporter, stages=stages)
         reporter.summary()
         if not done:
-            reporter.say(f"{experiment.name}: nothing to do, all is up to date")
-        _show_results(experiment, folder, reporter)
+            one = f"nothing to {stages[0]}"
+            reporter.say(f"{experiment.name}: {one if len(stages) == 1 else 'nothing to do, all is up to date'}")
+        if "report" in stages:  # what an earlier run answered may not hold any more
+            _show_results(experiment, folder, reporter)
 
 
 def _show_results(experiment: Any, folder: Any, reporter: Any) -> None:
@@ -372,9 +379,13 @@ def _clear_errors() -> Iterator[None]:
         code = 4 if isinstance(error, InputRefusedError) else getattr(error, "exit_code", 2)
         raise typer.Exit(code) from None
     except Exception as error:
-        if "No space left on device" not in str(error):  # Icechunk has an error of its own for a full disk
+        if "No space left on device" in str(error):  # Icechunk has an error of its own for a full disk
+            text = "the disk is full. Free some space and run the same command again."
+        elif isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}."
+        else:
             raise
-        print("error: the disk is full. Free some space and run the same command again.", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.states import Completed
 
 from flows.experiment import Experiment, load_experiment
@@ -12,6 +13,9 @@ from flows.progress import Reporter
 from flows.run import run
 from pipeline.errors import TercileError
 from pipeline.workspace import Workspace
+
+CRON = "write minute, hour, day, month and weekday, as in '0 6 1 * *', and a zone as in Europe/Paris."
+"""How a schedule is written."""
 
 
 @flow(name="tercile", flow_run_name="{name}", validate_parameters=False)
@@ -35,7 +39,7 @@ def serve(experiment: Experiment, name: str, workspace: Path, *, overrides: list
         cron: Another schedule than the experiment's.
 
     Raises:
-        TercileError: Neither the experiment nor the caller gives a schedule.
+        TercileError: Neither the experiment nor the caller gives a schedule, or one that cannot be read.
     """
     timezone = experiment.schedule.timezone if experiment.schedule else "UTC"
     when = cron or (experiment.schedule.cron if experiment.schedule else None)
@@ -43,6 +47,10 @@ def serve(experiment: Experiment, name: str, workspace: Path, *, overrides: list
         raise TercileError(f"{experiment.name} has no schedule. Add `schedule: {{cron: …}}` or give --cron.")
     from prefect.schedules import Cron
 
+    try:
+        CronSchedule(cron=when, timezone=timezone)
+    except ValueError as error:
+        raise TercileError(f"schedule: cron '{when}', timezone '{timezone}' cannot be read: {CRON}") from error
     scheduled_run.serve(
         name=experiment.name,
         schedule=Cron(when, timezone=timezone),

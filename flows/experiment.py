@@ -357,7 +357,10 @@ def _text(name: str) -> str:
     if path.suffix in (".yaml", ".yml") or path.exists():
         if not path.is_file():
             raise TercileError(f"no experiment file {path} (looked from {Path.cwd()}).")
-        return path.read_text()
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise TercileError(f"{path} is no experiment: not text in UTF-8.") from error
     ready = ready_experiments()
     if name not in ready:
         raise TercileError(f"no ready experiment '{name}'.{nearest(name, ready)} Or give the path of a YAML file.")

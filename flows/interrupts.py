@@ -1,4 +1,4 @@
-"""Ctrl-C, which a terminal sends to a run and to every process that the run has started."""
+"""What stops a run: Ctrl-C, which a terminal sends to every process of it, and the SIGTERM that it alone gets."""
 
 import signal
 from collections.abc import Iterator
@@ -16,3 +16,8 @@ def deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stop_on_sigterm() -> None:
+    """What ends a service or a job stops a run as Ctrl-C does: else Prefect's server, which it started, outlives it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -307,12 +307,13 @@ class System:
             for span in split.test
         ]
         settings = [split.model_dump(mode="json"), self.experiment.verify.model_dump(), self.experiment.regions]
-        return _digest([parts, truth, settings, SCORECARD_VERSION])
+        return _digest([parts, truth, self.reference_hash, settings, SCORECARD_VERSION])
 
     @cached_property
     def report_hash(self) -> str:
         """Hash of all that the report shows."""
-        return _digest([self.verify_hash, self.issue(), self.experiment.description])
+        shown = self.experiment.model_dump(mode="json", include={"description", "points", "sources"})
+        return _digest([self.verify_hash, self.issue(), self.experiment.forecast.model, shown])
 
     def model_folder(self, model: str) -> Path:
         """Where a trained model's card and weights are."""

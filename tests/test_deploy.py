@@ -14,6 +14,7 @@ import pytest
 from pipeline.ensembles import open_ensemble
 from pipeline.errors import TercileError
 from pipeline.workspace import Workspace
+from tests.command import tercile
 from tests.conftest import experiment_text, monthly_record
 
 BIN = Path(sys.executable).parent
@@ -127,3 +128,11 @@ def test_without_a_server_it_says_what_to_do(tmp_path, experiment_file):
     )
     assert done.returncode == 2
     assert "prefect server start" in done.stderr
+
+
+def test_a_schedule_that_cannot_be_read_is_refused_in_words(tmp_path, experiment_file):
+    nowhere = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = tercile("deploy", experiment_file, "--cron", "at dawn", cwd=tmp_path, **nowhere)
+    assert done.returncode == 2
+    assert "error: schedule: cron 'at dawn', timezone 'UTC' cannot be read: write minute, hour" in done.stderr
+    assert "Traceback" not in done.stderr

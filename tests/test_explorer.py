@@ -153,6 +153,9 @@ def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path
         assert page.js("document.querySelector('#banner').hidden")
         truth = record()
         write_ensemble(workspace, truth, [truth["time_bnds"].values[-1, 1]], kind="forecast", leads=6, count=20, seed=9)
+        page.click("#go")  # the page was there before the run
+        page.until(f"{DONE} && document.querySelector('#title').textContent.endsWith('fc-1961-01-01')")
+        assert page.js("document.querySelector('#banner').hidden")
         page.goto(link)
         page.until(f"{DONE} && document.querySelector('#banner')?.hidden === false")
         assert page.text(".headline") == headline
@@ -390,6 +393,12 @@ def test_any_two_questions_are_compared_as_text(page, address):
     page.until(f"document.querySelector('#difference') && {DONE}")
     assert page.text(".headline").startswith("first: ")
     page.until("document.querySelector('#sentence').disabled && document.querySelector('#other-part').open")
+    page.js(
+        "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
+    )  # as where the page is another machine's
+    page.js("[...document.querySelectorAll('#links a')].at(-1).click()")
+    page.until("document.querySelector('#links pre')")
+    assert page.text("#links pre") == f"tercile ask '{WARM}' --against '{other}'"
     page.js("document.querySelector('#other').value = ''")
     page.js("document.querySelector('#go').click()")
     page.until(f"!document.querySelector('#difference') && {DONE}")
@@ -515,6 +524,31 @@ def test_refusals_are_shown_in_words(page, address):
     page.goto(f"{address}/?q={quote('prob sst.mean(over=middle).mean(time=lead 99) > 300 K')}")
     page.until("document.querySelector('.headline')?.textContent.includes('this forecast ends at lead 6')")
     assert value(page, "#region") == "middle"  # blanks that make a question, whatever the text is
+
+
+SHOWN = "[...document.querySelectorAll('section.panel')].filter((each) => each.offsetParent).map((each) => each.id)"
+
+
+def test_what_is_not_of_this_question_is_not_left_beside_it(page):
+    page.until("document.querySelector('#map-summary').textContent")
+    page.send("Network.setBlockedURLs", urls=["*format=covjson*"])
+    page.click("#go")
+    page.until(f"{DONE} && document.querySelector('#job').textContent.includes('The map could not be made.')")
+    assert page.js("document.querySelector('#map').offsetParent") is None
+    page.send("Network.setBlockedURLs", urls=["*/v1/view*"])
+    page.click("#go")
+    page.until(f"{DONE} && {SHOWN}.length === 1")
+    assert page.js(SHOWN) == ["skill-panel"]
+    page.send("Network.setBlockedURLs", urls=[])
+    page.click("#go")
+    page.until(f"{DONE} && {SHOWN}.length === 4 && document.querySelector('#map').offsetParent")
+    write(page, "#text", "prob sst > 300 K")
+    page.click("#go")
+    page.until(f"{DONE} && {SHOWN}.length === 0")
+    page.size(1000, 900)
+    time.sleep(0.5)  # what is drawn anew at another size is so after a fifth of a second
+    assert page.js(SHOWN) == []
+    page.problems[:] = [problem for problem in page.problems if "ERR_BLOCKED_BY_CLIENT" not in problem]
 
 
 def test_the_page_begins_with_the_first_question_of_the_experiment(page, address):

@@ -89,12 +89,14 @@ def test_a_half_is_rounded_up_as_the_page_does():
 
 def test_nothing_is_ever_0_or_100_percent():
     never, always = said(0, 20, rate(10))["text"], said(20, 20, rate(0))["text"]
-    assert "Fewer than 1 in 7 (0 of 20 members; the true chance could be as high as 14 %)" in never
-    assert "More than 6 in 7 (all 20 members; the true chance could be as low as 86 %)" in always
+    assert never.startswith(
+        "Probability: fewer than 1 in 7 (0 of 20 members; the true chance could be as high as 14 %)"
+    )
+    assert "more than 6 in 7 (all 20 members; the true chance could be as low as 86 %)" in always
     assert "usual odds fewer than 1 in 10 (never in 30 years)" in always
     assert "usual odds at most 63 % (never in 3 years)" in said(20, 20, rate(0, years=3))["text"]
-    assert "None of 2 members (the true chance could be as high as 78 %)" in said(0, 2, rate(10))["text"]
-    assert "All 2 members (the true chance could be as low as 22 %)" in said(2, 2, rate(10))["text"]
+    assert "none of 2 members (the true chance could be as high as 78 %)" in said(0, 2, rate(10))["text"]
+    assert "all 2 members (the true chance could be as low as 22 %)" in said(2, 2, rate(10))["text"]
     assert [percent(chance) for chance in (0.002, 0.996, 0.9999, 0.5)] == ["0.2 %", "99.6 %", "99.99 %", "50 %"]
 
 

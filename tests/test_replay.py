@@ -90,6 +90,14 @@ def test_what_is_pending_never_waits_and_what_was_measured_is_remembered(tmp_pat
     assert ask(workspace, WARM, level=0.8).to_json()["skill"]["level"] == 0.8
 
 
+def test_a_workspace_that_cannot_be_written_to_is_asked_all_the_same(tmp_path):
+    workspace = build(tmp_path / "w", first=1935)
+    (workspace.root / "cache").write_text("no folder")
+    measured = ask(workspace, WARM).to_json()["skill"]
+    assert measured["verdict"] == "skilful"
+    assert ask(workspace, WARM, skill="pending").to_json()["skill"] == measured
+
+
 def test_neighbouring_starts_join_where_those_of_the_month_are_few(tmp_path):
     workspace = build(tmp_path / "w", start=(1960, 6), hindcast_months=(4, 5, 6, 7), first=1943)
     found = ask(workspace, "prob sst.anom.mean(over=middle).mean(time=lead 2..3) > 0 K").to_json()["skill"]

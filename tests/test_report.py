@@ -331,7 +331,7 @@ def test_map_captions_and_class_tables_add_up(page):
 
 def test_page_says_what_it_is_and_where_not_to_trust_it(page):
     panel = next(text for attrs, text in page.all("div") if attrs.get("class") == "panel trust")
-    assert "linear was better than climatology at 2 of 4 leads" in panel
+    assert "linear was better than climatology at 2 of 4 leads under 2 scenarios" in panel
     assert "E1 is given its own warming." in panel
     assert "one source (Met Office)" in panel
     assert "With 10 members" in panel

@@ -113,6 +113,19 @@ def test_a_changed_setting_redoes_only_what_depends_on_it(copied):
     np.testing.assert_array_equal(members(workspace, "climatology"), kept)
 
 
+@pytest.mark.parametrize(
+    ("setting", "redone"),
+    [
+        ("reference=[1991, 1997]", ["forecast", "verify", "report"]),  # the thirds that are judged are of its years
+        ("points={elsewhere: [0, 220]}", ["report"]),
+        ("forecast.model=best", ["report"]),  # the same model, for another reason
+    ],
+)
+def test_what_scores_and_report_show_is_shown_anew(copied, setting, redone):
+    workspace, path = copied
+    assert do(path, workspace, setting) == redone
+
+
 def test_a_question_that_cannot_be_answered_keeps_no_other_from_the_report(copied):
     workspace, path = copied
     with pytest.raises(

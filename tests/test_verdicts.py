@@ -35,7 +35,7 @@ def sentence(rows, pooled):
 def test_a_verdict_names_the_leads_that_differ_from_the_whole():
     rows = [row("1", 0.05, 0.02, 0.08), row("2", 0.03, 0.01, 0.05), row("3", 0.0, -0.02, 0.02)]
     assert sentence(rows, [row("1-3", 0.03, 0.01, 0.05)]) == (
-        "linear on tas: better than climatology (+3.0 %, 90 % interval +1.0 to +5.0), but not told apart at months 3 "
+        "linear on tas: better than climatology (+3.0 %, 90 % interval +1.0 to +5.0), but not told apart at month 3 "
         "(0.0 %, −2.0 to +2.0)."
     )
     assert sentence(rows, [row("1-3", 0.02, -0.01, 0.05)]).endswith(", but better at months 1–2 (+4.0 %).")
@@ -98,6 +98,18 @@ def test_a_model_better_in_one_place_and_worse_in_another_is_called_neither():
     )
     text = issue_paragraph(overall, issuing="linear", reference="climatology", because="x")
     assert "better than ridge here and worse there" in text
+
+
+def test_a_model_better_in_one_place_and_not_told_apart_in_another_is_not_called_better():
+    for skill, words in (((0.1, 0.05, 0.2), "better than"), ((-0.1, -0.2, -0.05), "worse than")):
+        overall = scores(
+            [
+                row("1-3", 0.1, 0.05, 0.2, scenario="A", versus={"climatology": skill}),
+                row("1-3", 0.0, -0.1, 0.1, scenario="B", versus={"climatology": (0.0, -0.1, 0.1)}),
+            ]
+        )
+        text = issue_paragraph(overall, issuing="linear", reference="climatology", because="x")
+        assert f"for some variables or scenarios {words}, for others not told apart from, climatology" in text
 
 
 def test_warnings_are_of_the_issuing_model_alone():

@@ -61,7 +61,9 @@ def headline(
         }
     usual = _usual(base)
     if source == "calibrated":
-        text = f"Probability {_seen(tally, level)}{usual}.{_times(tally, base)}"
+        seen = _seen(tally, level)
+        told = f" {seen}" if seen[0].isdigit() else f": {seen[0].lower()}{seen[1:]}"
+        text = f"Probability{told}{usual}.{_times(tally, base)}"
         return {
             "text": under + text,
             "source": source,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Literal
 
 import numpy as np
 
@@ -10,6 +9,10 @@ from pipeline.reporting.captions import in_percent, under
 from pipeline.reporting.scoreboard import Interval, Score, Verdict, verdict_of
 
 _WORDS: dict[Verdict, str] = {"better": "better than", "worse": "worse than", "open": "not told apart from"}
+_IN_PART = {
+    "partly better": "for some variables or scenarios better than, for others not told apart from,",
+    "partly worse": "for some variables or scenarios worse than, for others not told apart from,",
+}
 _AT: dict[Verdict, str] = {"better": "better at", "worse": "worse at", "open": "not told apart at"}
 
 
@@ -67,10 +70,11 @@ def issue_paragraph(mine: Sequence[Score], *, issuing: str, reference: str, beca
     if not against:
         return f"{head} Nothing could be judged yet, so it has earned no trust by its past forecasts."
     said = [f"{_WORDS[verdict]} {_listed(against[verdict])}" for verdict in _WORDS if verdict in against]
+    said += [f"{words} {_listed(against[part])}" for part, words in _IN_PART.items() if part in against]
     said += [f"better than {other} here and worse there" for other in against.get("mixed", [])]
     text = f"{head} On data that no fit has seen, all leads pooled, it was {_listed(said)}."
-    if "worse" in against:
-        return f"{text} Prefer {_listed(against['worse'])}."
+    if worse := [*against.get("worse", []), *against.get("partly worse", [])]:
+        return f"{text} Prefer {_listed(worse)}."
     if issuing != reference and reference in " ".join(against.get("open", [])):
         return f"{text} Expect no better odds from it than from {reference}."
     return text
@@ -106,7 +110,7 @@ def _span(run: Sequence[Score]) -> str:
     """First and last lead of neighbouring rows; leads that are not dates have their unit before them."""
     first, last = run[0].lead.split("–")[0], run[-1].lead.split("–")[-1]
     unit = f"{run[0].lead_units} " if run[0].lead_units else ""
-    return f"{unit}{first}" if first == last else f"{unit}{first}–{last}"
+    return f"{unit.replace('s ', ' ')}{first}" if first == last else f"{unit}{first}–{last}"
 
 
 def _size(run: Sequence[Score]) -> str:
@@ -116,13 +120,15 @@ def _size(run: Sequence[Score]) -> str:
     return f"{in_percent(float(np.mean([score.skill[0] for score in run])))} %"
 
 
-def _joint_verdict(skills: Sequence[Interval]) -> Verdict | Literal["mixed"]:
-    """Over all variables and scenarios: better if somewhere better and nowhere worse, and the other way round."""
-    found = {verdict_of(skill) for skill in skills}
+def _joint_verdict(skills: Sequence[Interval]) -> str:
+    """Over all variables and scenarios that were judged: what holds of all, or in part, or ``mixed``."""
+    found = {verdict_of(skill) for skill in skills} - {"unknown"}
     if {"better", "worse"} <= found:
         return "mixed"
-    order: tuple[Verdict, ...] = ("better", "worse", "open", "unknown")
-    return next(verdict for verdict in order if verdict in found)
+    clear = found - {"open"}
+    if clear and "open" in found:
+        return f"partly {clear.pop()}"
+    return next(iter(found), "unknown")
 
 
 def _named(model: str, reference: str) -> str:

@@ -100,16 +100,26 @@ def _skill_sentence(scores: Sequence[Score], issuing: str, reference: str) -> st
         return f"{issuing} issues and is the reference itself: expect base rates with a trend, not a skilful forecast."
     if not judged:
         return f"The skill of {issuing} could not be measured: take its numbers as a story, not as a forecast."
+    leads = _leads_of([score for score in scores if score.verdict != "unknown"])
     if count["worse"] > count["better"]:
-        where = f"at {count['worse']} of {judged} leads"
+        where = f"at {count['worse']} of {judged} {leads}"
         return f"{issuing} was worse than {reference} {where} on data no fit has seen. {_remedy(scores, reference)}"
     if not count["better"]:
         return f"{issuing} has shown no skill over {reference} on data no fit has seen. {_remedy(scores, reference)}"
     rest = judged - count["better"]
     tail = f" At the other {rest} nothing was gained: do not prefer it there." if rest else ""
     return (
-        f"{issuing} was better than {reference} at {count['better']} of {judged} leads on data no fit has seen.{tail}"
+        f"{issuing} was better than {reference} at {count['better']} of {judged} {leads} on data no fit has seen.{tail}"
     )
+
+
+def _leads_of(scores: Sequence[Score]) -> str:
+    """What is counted where each variable, and each scenario, has its own leads."""
+    counts = {
+        "of {} variables": {score.variable for score in scores},
+        "under {} scenarios": {score.scenario for score in scores},
+    }
+    return " ".join(["leads", *(words.format(len(names)) for words, names in counts.items() if len(names) > 1)])
 
 
 def _calibration_sentences(answers: Sequence[Mapping[str, Any]]) -> list[str]:

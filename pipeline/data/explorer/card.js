@@ -109,15 +109,17 @@ export function showLinks(target, answer, { permalink, newest, other, pinned, ya
     const link = made("a", `Copy as ${name}`, { href: permalink });
     link.addEventListener("click", async (event) => {
       event.preventDefault();
-      await navigator.clipboard?.writeText(typeof text === "string" ? text : await text());
+      const content = typeof text === "string" ? text : await text();
+      if (!navigator.clipboard) { target.append(made("pre", content)); return; } // browsers have none for a page of http from elsewhere
+      await navigator.clipboard.writeText(content);
       link.textContent = `${name} copied`;
     });
     return link;
   };
-  const python = texts.map((text) => `ask(workspace, ${JSON.stringify(text)})`), shell = texts.map((text) => `tercile ask '${text.replaceAll("'", "'\\''")}'`);
+  const python = texts.map((text) => `ask(workspace, ${JSON.stringify(text)})`), shell = texts.map((text) => `'${text.replaceAll("'", "'\\''")}'`);
   target.replaceChildren(
     made("a", "Permalink", { href: permalink, id: "permalink" }), made("a", "Always the newest", { href: newest, id: "newest" }), ...files,
     copy("YAML", yaml), copy("Python", other ? `${python[0]}.compare(${python[1]})` : python[0]),
-    copy("curl", `curl '${location.origin}${address.replaceAll("'", "%27")}'`), copy("shell command", shell.join("\n")),
+    copy("curl", `curl '${location.origin}${address.replaceAll("'", "%27")}'`), copy("shell command", `tercile ask ${shell.join(" --against ")}`),
   );
 }

@@ -10,6 +10,7 @@ import { sides } from "./sides.js";
 
 const byId = (id) => document.getElementById(id);
 const state = { catalog: null, answer: null, comparison: null, view: null, chart: null, plume: null, layers: null, turn: 0 };
+const FOLLOWING = ["card", "exceedance-panel", "plume-panel", "map-panel"]; // what shows another question until the new one's is there
 const map = new FieldMap(byId("map"), { legend: byId("legend"), place: byId("map-place"), onAsk: askAbout });
 const members = new Members({ play: byId("play"), back: byId("back"), next: byId("next") }, showMember);
 
@@ -47,21 +48,26 @@ async function answered(text, other) {
   return other ? { answer: found.answers[0], comparison: found } : { answer: found, comparison: null };
 }
 
+const age = (isOld, ...ids) => ids.forEach((id) => byId(id).classList.toggle("old", isOld));
+
 async function ask(text, other, { keep = false } = {}) {
   const turn = ++state.turn;
   if (!keep) state.asOf = "";
   byId("answer").setAttribute("aria-busy", "true");
+  age(true, ...FOLLOWING);
   byId("text").value = text;
   byId("other").value = other;
   try {
     const found = await answered(text, other);
     if (turn !== state.turn) return;
     Object.assign(state, found);
+    if (state.answer.provenance.as_of > state.catalog.as_of) await learn(); // a run has committed since the page came
     byId("text").value = state.answer.question.text;
     byId("other").value = otherAsked();
     showAnswer();
     if (!keep) history.pushState({}, "", permalink());
     await Promise.allSettled([restate(), draw(text, other, turn)]);
+    if (turn === state.turn) for (const id of FOLLOWING) if (byId(id).classList.contains("old")) byId(id).hidden = true;
   } catch (error) {
     if (turn === state.turn) refuse(error);
   } finally {
@@ -75,6 +81,7 @@ const isPending = () => Boolean(state.answer) && shownAnswers().some((answer) =>
 function showAnswer() {
   const { answer, comparison } = state, other = otherAsked();
   showCard(byId("card"), answer, comparison);
+  age(false, "card");
   showLinks(byId("links"), answer, {
     permalink: permalink(), newest: address({}), other, pinned: `&as_of=${encodeURIComponent(answer.provenance.as_of)}`, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
     yaml: async () => (await explained(answer.question.text, other)).map((found) => found.yaml).join("---\n"),
@@ -94,6 +101,9 @@ function showBanner() {
 }
 
 function refuse(error) {
+  Object.assign(state, { answer: null, comparison: null, view: null });
+  age(false, "card");
+  byId("banner").hidden = true;
   byId("card").replaceChildren(Object.assign(document.createElement("p"), { className: "headline", textContent: error.text || "The service does not answer." }));
   byId("links").replaceChildren();
   members.of(0);
@@ -111,6 +121,9 @@ async function draw(text, other, turn) {
   if (!related.map) return;
   state.mapText = related.map;
   const found = await fetchMap(turn);
+  if (turn !== state.turn) return;
+  age(false, "map-panel");
+  byId("map-panel").classList.toggle("unmade", !found);
   if (!found) return;
   const scenarios = state.answer.question.resolved.scenarios.join(" and "), { forecast } = state.answer.question;
   byId("map-title").textContent = `The same question everywhere${scenarios ? `, under ${scenarios}` : ""}${forecast ? `, in ${forecast}` : ""}`;
@@ -142,6 +155,10 @@ async function fetchMap(turn, { skill = false } = {}) {
   // Where the service makes a job of it, it is asked how far it is until it is done. Null where that failed, or another question came.
   const found = await asking("/v1/ask", state.mapText, `&format=covjson${skill ? "&skill=everywhere" : ""}`).catch((error) => ({ job: { state: "failed", text: error.text } }));
   let { job } = found;
+  if (job?.state === "running" && turn === state.turn && !skill) {
+    age(false, "map-panel");
+    byId("map-panel").classList.add("unmade");
+  }
   while (job?.state === "running" && turn === state.turn) {
     byId("job").textContent = `${skill ? "Past forecasts are being replayed at each cell" : "The map is being made"}: ${Math.round(100 * job.progress)} %`;
     await new Promise((done) => setTimeout(done, 500));
@@ -164,6 +181,7 @@ async function measureMap(turn) {
 
 function drawCurves() {
   const { exceedance: curve, plume, events } = state.view;
+  age(false, "exceedance-panel", "plume-panel");
   byId("exceedance-panel").hidden = !curve;
   byId("plume-panel").hidden = !plume;
   if (curve) {
@@ -315,18 +333,22 @@ function later(work, wait) {
   return () => { clearTimeout(timer); timer = setTimeout(work, wait); };
 }
 
-async function begin() {
-  state.catalog = await get("/v1/catalog");
-  const { catalog } = state;
+async function learn() {
+  // What can be asked of the newest run.
+  const catalog = state.catalog = await get("/v1/catalog");
   byId("title").textContent = `${catalog.title} – ${catalog.members} members, ${catalog.forecasts.at(-1)}`;
   byId("attribution").textContent = catalog.attribution.join("; ");
   offer(catalog);
-  fill(firstBlanks(catalog)); // and not with nothing, until a question fills them
   byId("examples").querySelector("ul").replaceChildren(...Object.values(catalog.events).map((text) => {
     const item = document.createElement("li"), link = Object.assign(document.createElement("a"), { textContent: text, href: `/?q=${encodeURIComponent(text)}` });
     item.append(link);
     return item;
   }));
+}
+
+async function begin() {
+  await learn();
+  fill(firstBlanks(state.catalog)); // and not with nothing, until a question fills them
   await fromAddress();
 }
 
