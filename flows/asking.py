@@ -92,8 +92,15 @@ def list_names(workspace: Workspace, *, variables: bool, regions: bool) -> None:
 
 
 def read_batch(path: Path) -> dict[str, Question | Pair]:
-    """The questions of a YAML file, by name; two that are to be compared as a pair."""
-    return batch_from_yaml(path.read_text(encoding="utf-8"))
+    """The questions of a YAML file, by name; two that are to be compared as a pair.
+
+    Raises:
+        QuestionError: The file is no text, no YAML, or holds a question that cannot be read.
+    """
+    try:
+        return batch_from_yaml(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise QuestionError("parse", f"{path} is no file of questions: not text in UTF-8.") from error
 
 
 def _answered(issued: Issued, asked: Asked, *, level: float, partial: bool, skill: Skill) -> _Sheet:

@@ -18,7 +18,7 @@ from models.config import AnyModelConfig
 from pipeline.background import BackgroundConfig, WarmingConfig
 from pipeline.errors import TercileError
 from pipeline.events.parse import parse, parse_region
-from pipeline.events.tree import Named
+from pipeline.events.tree import Named, variables_of
 from pipeline.intake.checks import GateConfig, check_settings
 from pipeline.names import VARIABLES, Variable, known_variable, nearest
 from pipeline.sources import Source
@@ -261,6 +261,10 @@ class Experiment(Part):
             raise ValueError(
                 f"background: no variable '{covariate.variable}'.{nearest(covariate.variable, self.variables)}"
             )
+        called = {name for one in self.described().values() for name in (one.name, one.standard_name, *one.aliases)}
+        for name, text in self.events.items():
+            for strange in sorted(variables_of(*parse(text).parts) - called):
+                raise ValueError(f"events.{name}: no variable '{strange}'.{nearest(strange, called)}")
         return self
 
     def described(self) -> dict[str, Variable]:

@@ -164,6 +164,8 @@ def test_a_file_of_questions_is_answered_in_one_call(workspace, tmp_path):
     assert "far: lead 9" in mixed.stderr
     path.write_text("bad: prob sst.mean(over\n")
     assert "bad: Expected" in run(workspace, "--batch", str(path)).stderr
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "not text in UTF-8" in run(workspace, "--batch", str(path)).stderr
 
 
 def test_the_command_writes_csv_and_pictures_and_need_not_wait(workspace, tmp_path):

@@ -287,6 +287,12 @@ def children(node: Expression) -> tuple[Expression, ...]:
             return (node.source,)
 
 
+def variables_of(*nodes: Expression) -> frozenset[str]:
+    """Names of the variables in expressions, as they were written."""
+    named = frozenset(node.name for node in nodes if isinstance(node, Variable))
+    return named.union(*(variables_of(*children(node)) for node in nodes))
+
+
 def model_references(*nodes: Expression) -> frozenset[Reference]:
     """The references to the model's own climatology in expressions."""
     named = {node.clim for node in nodes if isinstance(node, Anomaly) and node.clim is not None}
