@@ -84,7 +84,8 @@ def train_model(experiment: Experiment, workspace: Workspace, name: str, fold: F
                 early, parts = fit_system_background(system, fold, stops_early=True)
                 fitted = fit_settled(config, training_data(parts, early), data, **how)
     except (ValueError, FloatingPointError) as error:
-        raise TercileError(f"model '{label}': {error}") from error
+        hint = "" if fold is None else ". More `folds` or a shorter `gap` under `hindcast` leave a fold more years"
+        raise TercileError(f"model '{label}': {error}{hint}") from error
     head = {"name": name, "fingerprint": system.fingerprint(name), "seconds": round(time.monotonic() - start, 2)}
     save_model(
         folder,
