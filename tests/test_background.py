@@ -140,7 +140,7 @@ def test_a_pathway_goes_straight_through_years_that_are_not_there():
     np.testing.assert_allclose(found, wanted.sel(time=part["time"]), atol=1e-9)
 
 
-@pytest.mark.parametrize("first, months", [("1900-01-01", 606), ("1899-12-01", 601), ("1899-09-01", 610)])
+@pytest.mark.parametrize(("first", "months"), [("1900-01-01", 606), ("1899-12-01", 601), ("1899-09-01", 610)])
 def test_a_year_that_is_not_whole_does_not_pass_its_season_for_warming(first, months):
     """As of models whose years begin in December; half a year at either end of a record is held, 0.005 degrees."""
     labels = xr.date_range(first, periods=months, freq="MS")
