@@ -13,6 +13,7 @@ from flows.progress import Reporter
 from flows.starts import Kind, Starts, starts_of
 from flows.system import System
 from pipeline.ensembles import EnsembleWriter, Piece, write_piece
+from pipeline.errors import TercileError
 from pipeline.workspace import Workspace
 
 
@@ -68,10 +69,13 @@ def draw_piece(
         trained = _trained(model_folder(system, model, starts, piece.init))
     layout, history = writer.layout, trained.model.history
     group, init = starts.groups[piece.scenario], layout.init_times[piece.init]
-    held = system.fields(group)
-    held = held.isel(realization=0, drop=True) if "realization" in held.dims else held
-    periods = system.periods(group)
+    held, periods = system.start_fields(group, kind), system.periods(group)
     last = periods.until(init)
+    if last < history:
+        raise TercileError(
+            f"{kind} from {init}: '{group}' holds {last} period(s) up to then, model '{model}' starts from {history}. "
+            "Ask for later initial times."
+        )
     held = held.isel(time=slice(max(0, last - max(2, history)), max(2, last)))  # two steps tell the cadence
     bounds = np.concatenate([periods.ends[max(0, last - history) : last], layout.valid_bounds[piece.init]])
     covariates = system.covariates(group, bounds)

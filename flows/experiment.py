@@ -90,6 +90,37 @@ class Split(Part):
                     raise ValueError(f"{name.strip('_')} ({span}) and {other_name.strip('_')} ({other}) overlap")
         return self
 
+    @model_validator(mode="after")
+    def _same_runs(self) -> Self:
+        """Of a group a role takes the same realizations in all years, and what stops a fit are the runs it is of."""
+        trained = _runs_by_group("train", self.train)
+        _runs_by_group("test", self.test)
+        for span in self.validate_:
+            if span.group not in trained:
+                raise ValueError(f"validate ({span}): '{span.group}' is not trained on, so it cannot stop a fit early")
+            if span.realizations is not None and span.realizations != trained[span.group]:
+                raise ValueError(
+                    f"validate ({span}): fits of '{span.group}' are of its {_told_runs(trained[span.group])}, in "
+                    "validation years too; give the same ones or none"
+                )
+        return self
+
+
+def _runs_by_group(role: str, spans: Sequence[Span]) -> dict[str, list[int] | None]:
+    found: dict[str, list[int] | None] = {}
+    for span in spans:
+        known = found.setdefault(span.group, span.realizations)
+        if span.realizations != known:
+            raise ValueError(
+                f"{role}: '{span.group}' has {_told_runs(known)} in some years and {_told_runs(span.realizations)} in "
+                "others; take the same ones in all of them, or make the runs groups of their own"
+            )
+    return found
+
+
+def _told_runs(runs: list[int] | None) -> str:
+    return "all realizations" if runs is None else f"realizations {runs}"
+
 
 class InitTimes(Part):
     """Regular initial times."""

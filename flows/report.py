@@ -112,14 +112,9 @@ def _record(system: System) -> xr.Dataset:
     groups = system.experiment.forecast.scenarios
     names = list(system.experiment.variables)
     if not groups:
-        return _one(system.fields(system.experiment.lead_group))[names]
-    return xr.concat(
-        [_one(system.fields(group))[names] for group in groups], xr.Variable("scenario", groups), join="outer"
-    )
-
-
-def _one(fields: xr.Dataset) -> xr.Dataset:
-    return fields.isel(realization=0, drop=True) if "realization" in fields.dims else fields
+        return system.start_fields(system.experiment.lead_group, "forecast")[names]
+    records = [system.start_fields(group, "forecast")[names] for group in groups]
+    return xr.concat(records, xr.Variable("scenario", groups), join="outer")
 
 
 def _own_pathways(labels: Mapping[str, str | None]) -> list[str]:

@@ -105,7 +105,8 @@ def forecasts(system: System) -> Starts:
 def hindcasts(system: System, model: str) -> Starts | None:
     """The hindcasts of a model over the training record; None where the experiment or the record has no room for any.
 
-    A trained card of every model must be there: it says how much history a start needs.
+    A trained card of every model must be there: it says how much history a start needs. A fold's fit may have chosen
+    more of it, so that the very first starts are left to no model.
     """
     experiment, group = system.experiment, hindcast_group(system)
     config = experiment.hindcast
@@ -116,7 +117,9 @@ def hindcasts(system: System, model: str) -> Starts | None:
     folds = np.array_split(np.arange(len(blocks)), min(config.folds if quick else config.network_folds, len(blocks)))
     history = max(system.history(name) for name in experiment.hindcast_models)
     forced = bool(experiment.forecast.scenarios)
-    rows, leads = _projections(system, group, blocks, history) if forced else _spread_evenly(system, group, history)
+    reach = max(experiment.models[name].reach for name in experiment.hindcast_models)
+    rows, leads = _projections(system, group, blocks, reach) if forced else _spread_evenly(system, group, history)
+    rows = rows[rows >= reach]
     if not len(rows):
         return None
     bounds = system.periods(group).ends
@@ -167,12 +170,15 @@ def _blocks(system: System, group: str) -> list[tuple[int, int]]:
     return [(int(part[0]), int(part[-1])) for part in parts]
 
 
-def _projections(system: System, group: str, blocks: list[tuple[int, int]], history: int) -> tuple[np.ndarray, int]:
-    """First valid step of each block's projection, and how many leads the longest one has."""
+def _projections(system: System, group: str, blocks: list[tuple[int, int]], reach: int) -> tuple[np.ndarray, int]:
+    """First valid step of each block's projection, and how many leads the longest one has.
+
+    All projections have as many leads; none goes beyond the record, where no forcing is known.
+    """
     year = years(system.groups[group]["time"])
-    first = np.array([max(int(np.argmax(year >= start)), history) for start, _ in blocks])
+    first = np.array([max(int(np.argmax(year >= start)), reach) for start, _ in blocks])
     longest = max(int(((year >= start) & (year <= end)).sum()) for start, end in blocks)
-    return first, min(longest, system.experiment.forecast.leads)
+    return first, min(longest, system.experiment.forecast.leads, year.size - int(first.max()))
 
 
 def _spread_evenly(system: System, group: str, history: int) -> tuple[np.ndarray, int]:

@@ -70,6 +70,23 @@ class System:
             return dataset.sel(realization=realizations)
         return dataset
 
+    def start_fields(self, group: str, kind: str) -> xr.Dataset:
+        """Fields of the realization whose states forecasts under a group start from.
+
+        It is the one that judges them; scenarios that nothing judges start from the run of those that are judged.
+        """
+        run = self._start_run(group, kind)
+        return self.fields(group) if run is None else self.fields(group, [run]).isel(realization=0, drop=True)
+
+    def _start_run(self, group: str, kind: str) -> Any:
+        if "realization" not in self.groups[group].dims:
+            return None
+        held = self.groups[group]["realization"].values.tolist()
+        spans = self.experiment.split.train if kind == "hindcast" else self.experiment.split.test
+        own = next((span for span in spans if span.group == group), spans[0])
+        named = [run for run in own.realizations or [] if run in held]
+        return (named or held)[0]
+
     def periods(self, group: str) -> Periods:
         """The periods of a group's record."""
         if group not in self._periods:
@@ -121,9 +138,7 @@ class System:
     def _read_pathway(self, group: str) -> dict[cftime.datetime, float]:
         fields = self.groups[group]
         if "realization" in fields.dims and self._trained_through(group):
-            runs = [
-                run for span in self.experiment.split.train if span.group == group for run in span.realizations or []
-            ]
+            runs = next(span.realizations for span in self.experiment.split.train if span.group == group)
             fields = fields.sel(realization=runs) if runs else fields
         values = self._covariates_of(fields, group)[:, 0]
         return dict(zip(dates(fields["time_bnds"])[:, 0], values, strict=True))
@@ -137,7 +152,7 @@ class System:
             train = [span.realizations for span in self.experiment.split.train if span.group == group]
             field = fields[covariate.variable]
             if "realization" in field.dims and train and train[0]:
-                field = field.sel(realization=[run for runs in train for run in runs or []])
+                field = field.sel(realization=train[0])
             return warming_pathway(field, reference=covariate.reference, window=covariate.window).values[:, None]
         return _trend(dates(fields["time_bnds"])) if covariate else np.zeros((fields.sizes["time"], 0))
 
@@ -183,10 +198,16 @@ class System:
         ahead = periods.ahead(init, starts.leads)[1]
         forcing = [self.covariates(group, ahead).tolist() for group in starts.groups]
         config, fold = self.experiment.forecast, starts.fold_of(position)
+        others = [one for group in starts.groups for one in self._other_run(group, starts.kind)]
         digest = _digest(
-            [past.tolist(), forcing, config.seed, starts.leads, config.block, *([fold.name] if fold else [])]
+            [past.tolist(), forcing, config.seed, starts.leads, config.block, *([fold.name] if fold else []), *others]
         )
         return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
+
+    def _other_run(self, group: str, kind: str) -> list[Any]:
+        """The run that forecasts under a group start from, where it is not the group's first."""
+        run = self._start_run(group, kind)
+        return [] if run is None or run == self.groups[group]["realization"].values[0] else [group, run]
 
     def inputs_hashes(self, starts: "Starts", model: str) -> list[int]:
         """``inputs_hash`` of each initial time of a model that is trained."""

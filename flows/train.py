@@ -110,8 +110,7 @@ def fit_system_background(system: System, fold: Fold | None, *, stops_early: boo
     split, stretches, samples = system.experiment.split, [], []
     for group in dict.fromkeys(span.group for span in split.train):
         spans = [span for span in split.train if span.group == group]
-        runs = [run for span in spans for run in span.realizations or []] or None
-        fields, covariates = system.fields(group, runs).load(), system.fit_covariates(group)
+        fields, covariates = system.fields(group, spans[0].realizations).load(), system.fit_covariates(group)
         seen = ~fold.unseen(system, group) if fold else np.ones(fields.sizes["time"], dtype=bool)
         train, validate = system.mask(group, spans) & seen, system.mask(group, split.validate_) & seen
         if not stops_early:

@@ -44,6 +44,11 @@ class ModelConfig(BaseModel):
         """The version of this family, and of those it is made of."""
         return (self.version,)
 
+    @property
+    def reach(self) -> int:
+        """How many past states a fit may come to look at; that of a fold may choose more than that of the record."""
+        return 1
+
     def settled(self, notes: Mapping[str, Any], *, share: float = 1.0) -> Self:
         """This configuration with all that a fit found on the validation years.
 
@@ -84,6 +89,9 @@ class ClimatologyConfig(ModelConfig):
     kind: Literal["climatology"] = "climatology"
     block: PositiveInt | None = None
 
+
+MOST_LAGS = 3
+"""Past states that cross-validation tries, at most."""
 
 Folds = Annotated[int, Field(ge=2, le=50)]
 """Folds of consecutive years in which choices are made and noise is learnt; fewer where there are fewer years."""
@@ -134,6 +142,11 @@ class VectorAutoregressiveConfig(ModelConfig):
     ridge: PositiveFloat | None = None
     folds: Folds = 6
 
+    @property
+    def reach(self) -> int:
+        """As many lags as are given, or are tried."""
+        return self.lags or MOST_LAGS
+
 
 class DirectRidgeConfig(ModelConfig):
     """Damped persistence and a ridge regression of what it misses, for each lead of a window; dressed with past errors.
@@ -152,6 +165,11 @@ class DirectRidgeConfig(ModelConfig):
     eofs: PositiveInt | None = None
     lags: PositiveInt | None = None
     folds: Folds = 6
+
+    @property
+    def reach(self) -> int:
+        """As many lags as are given, or are tried."""
+        return self.lags or MOST_LAGS
 
 
 class ResidualBlocksConfig(ModelConfig):
@@ -218,6 +236,11 @@ class NetworkConfig(ModelConfig):
     def refits(self) -> bool:
         """As the configuration says."""
         return self.refit
+
+    @property
+    def reach(self) -> int:
+        """As the configuration says."""
+        return self.history
 
     def settled(self, notes: Mapping[str, Any], *, share: float = 1.0) -> Self:
         """With the length of the training: as many passes over what is to be fitted on."""
@@ -307,6 +330,11 @@ class PoolConfig(ModelConfig):
     def refits(self) -> bool:
         """Whether a model of it does."""
         return any(model.refits for model in self.models)
+
+    @property
+    def reach(self) -> int:
+        """The most of its models."""
+        return max(model.reach for model in self.models)
 
     def settled(self, notes: Mapping[str, Any], *, share: float = 1.0) -> Self:
         """With the weights, and every model settled."""

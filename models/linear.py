@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
-from models.config import LinearInverseConfig, VectorAutoregressiveConfig
+from models.config import MOST_LAGS, LinearInverseConfig, VectorAutoregressiveConfig
 from models.damping import LIMIT, cell_damping
 from models.eofs import COUNTS, Eofs, fit_eofs, tendencies
 from models.innovations import Draw, Innovations
@@ -147,7 +147,7 @@ class Model:
 def _lag_candidates(config: Config) -> tuple[int, ...]:
     if isinstance(config, LinearInverseConfig):
         return (1,)
-    return (1, 2, 3) if config.lags is None else (config.lags,)
+    return tuple(range(1, MOST_LAGS + 1)) if config.lags is None else (config.lags,)
 
 
 def _choices(config: Config, rank: int) -> Iterator[Choice]:

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
-from models.config import DirectRidgeConfig
+from models.config import MOST_LAGS, DirectRidgeConfig
 from models.eofs import COUNTS
 from models.expectation import Operator, fit_expectation
 from models.innovations import Draw, same_season
 from models.record import Fold, Record, flat_fields, lagged, training_record, year_folds
 from models.spinup import SPIN_UP, set_going
 
-LAGS = (1, 2, 3)
+LAGS = tuple(range(1, MOST_LAGS + 1))
 """Numbers of past states that cross-validation tries."""
 
 

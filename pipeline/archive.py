@@ -28,7 +28,7 @@ from pipeline.intake.field_checks import place_text
 from pipeline.intake.held import Held, read_held
 from pipeline.intake.provenance import next_number, same_record, write_record
 from pipeline.names import nearest
-from pipeline.periods import EPOCH, seconds, with_bounds
+from pipeline.periods import EPOCH, has_bounds, seconds, with_bounds
 from pipeline.sources.formats import few_open_files
 from pipeline.workspace import Workspace
 
@@ -172,7 +172,7 @@ def _swept(workspace: Workspace) -> Iterator[icechunk.Repository]:
 
 def _bounded(dataset: xr.Dataset, held: Held | None) -> xr.Dataset:
     """With the ends of the periods; one new step alone has the cadence of those held."""
-    if "time_bnds" in dataset and not _holds_any(dataset):  # some files carry the variable and leave it empty
+    if "time_bnds" in dataset and not has_bounds(dataset):
         dataset = dataset.drop_vars("time_bnds")
     if "time_bnds" in dataset or held is None or dataset.sizes["time"] > 1:
         return with_bounds(dataset)
@@ -180,14 +180,6 @@ def _bounded(dataset: xr.Dataset, held: Held | None) -> xr.Dataset:
     axis = xr.Dataset(coords={"time": ("time", numbers, {"units": EPOCH, "calendar": held.calendar})})
     ends = with_bounds(xr.decode_cf(axis, decode_times=xr.coders.CFDatetimeCoder(time_unit="s")))["time_bnds"]
     return dataset.assign(time_bnds=(("time", "bnds"), ends.sel(time=dataset["time"]).values))
-
-
-def _holds_any(dataset: xr.Dataset) -> bool:
-    """Whether any label lies within its own bounds."""
-    if dataset["time_bnds"].dtype.kind not in "MO" or dataset["time_bnds"].isnull().any():
-        return False
-    ends, labels = bounds_of(dataset), seconds(dataset["time"])
-    return bool(((ends[:, 0] <= labels) & (labels <= ends[:, 1]) & (ends[:, 0] < ends[:, 1])).any())
 
 
 def _transfer(store: Any, dataset: xr.Dataset, group: str, *, held: Held | None, checks: Checks | None) -> Ingested:

@@ -153,7 +153,7 @@ def fit_background(samples: Sequence[Sample], config: BackgroundConfig, *, trans
     """Least squares in each cell over all samples; variance by season in each cell, by forcing over the area.
 
     Args:
-        samples: Training stretches; realizations count as further data.
+        samples: Training stretches, each of as many realizations as it has; they count as further data.
         config: Terms of the regression.
         transforms: ``none``, ``sqrt`` or ``log`` for each variable.
 
@@ -177,12 +177,13 @@ def fit_background(samples: Sequence[Sample], config: BackgroundConfig, *, trans
     scale = np.stack([covariates.mean(axis=0), np.where(spread_of > 0, spread_of, 1.0)])
     mean, variance, spread = {}, {}, {}
     for name in transforms:
-        values = np.concatenate([_by_time(sample.fields[name]) for sample in samples], axis=1)
-        values = forward(values.astype(float), transforms[name])
-        mean[name], remainder = _least_squares(design, values)
+        parts = [forward(_by_time(sample.fields[name]).astype(float), transforms[name]) for sample in samples]
+        runs = np.concatenate([np.full(part.shape[1], len(part)) for part in parts])
+        mean[name], squares = _least_squares(design, parts, runs)
+        squares = squares * len(runs) * runs.mean() / (runs.sum() - design.shape[1])
         weights = area_weights(samples[0].fields)
         variance[name], spread[name] = _fit_spread(
-            remainder, phase, (covariates - scale[0]) / scale[1], harmonics[1], weights.values, design.shape[1]
+            squares, runs, phase, (covariates - scale[0]) / scale[1], harmonics[1], weights.values
         )
     return Background(mean, variance, spread, dict(transforms), harmonics, scale)
 
@@ -221,21 +222,34 @@ def _has_season(samples: Sequence[Sample]) -> bool:
     return infer_cadence(samples[0].fields["time"]).is_subannual
 
 
-def _least_squares(design: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    runs, steps = values.shape[:2]
-    flat = values.reshape(runs, steps, -1).mean(axis=0)
-    coefficients = np.linalg.pinv(design) @ flat
-    remainder = values.reshape(runs, steps, -1) - design @ coefficients
-    return coefficients.reshape(-1, *values.shape[2:]), remainder.reshape(values.shape)
+def _least_squares(design: np.ndarray, parts: Sequence[np.ndarray], runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients, and the mean square of what they leave at each step; a step counts as often as there are runs."""
+    flat = np.concatenate([part.mean(axis=0) for part in parts])
+    coefficients = _weighted_inverse(design, runs) @ flat.reshape(len(flat), -1)
+    expected = (design @ coefficients).reshape(flat.shape)
+    ends = np.cumsum([part.shape[1] for part in parts])[:-1]
+    pairs = zip(parts, np.split(expected, ends), strict=True)
+    squares = [((part - fitted) ** 2).mean(axis=0) for part, fitted in pairs]
+    return coefficients.reshape(-1, *flat.shape[1:]), np.concatenate(squares)
+
+
+def _weighted_inverse(design: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """What takes values at each step to coefficients, ``(terms, steps)``."""
+    root = np.sqrt(runs / runs.max())
+    return np.asarray(np.linalg.pinv(root[:, None] * design) * root)
 
 
 def _fit_spread(
-    remainder: np.ndarray, phase: np.ndarray, covariates: np.ndarray, harmonics: int, weights: np.ndarray, terms: int
+    squares: np.ndarray,
+    runs: np.ndarray,
+    phase: np.ndarray,
+    covariates: np.ndarray,
+    harmonics: int,
+    weights: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    runs, steps = remainder.shape[:2]
-    squares = (remainder**2).mean(axis=0) * steps * runs / (steps * runs - terms)
+    steps = len(squares)
     design = _design(phase, covariates[:, :0], harmonics)
-    coefficients = np.linalg.pinv(design) @ squares.reshape(steps, -1)
+    coefficients = _weighted_inverse(design, runs) @ squares.reshape(steps, -1)
     typical = np.nanmean(coefficients[0]) if np.isfinite(coefficients[0]).any() else np.nan
     coefficients[:, ~(coefficients[0] > SMALLEST_VARIANCE * typical)] = np.nan
     seasonal = np.maximum(design @ coefficients, 0.1 * coefficients[0])
@@ -247,5 +261,10 @@ def _fit_spread(
         if area.any()
         else np.ones(steps)
     )
-    change = np.linalg.lstsq(covariates, relative - 1, rcond=None)[0] if covariates.shape[1] else np.zeros(0)
+    root = np.sqrt(runs / runs.max())
+    change = (
+        np.linalg.lstsq(root[:, None] * covariates, root * (relative - 1), rcond=None)[0]
+        if covariates.shape[1]
+        else np.zeros(0)
+    )
     return coefficients.reshape(-1, *squares.shape[1:]), change

@@ -35,7 +35,7 @@ from pipeline.errors import TercileError
 
 Floats = NDArray[np.float64]
 
-VERSION = 3
+VERSION = 4
 """Raised when a change of this module changes what is learnt."""
 
 COEFFICIENTS = ("alpha", "beta", "tau")
@@ -130,7 +130,8 @@ def fit_calibration(
     """Learn the calibration of one variable.
 
     Args:
-        cases: From ``summarise``, ``([scenario], init_time, lead_time, [level], latitude, longitude)``, in memory.
+        cases: From ``summarise``, ``([scenario], init_time, lead_time, [level], latitude, longitude)``, in memory; the
+            units of ``lead_time`` tell whether there are seasons.
         weights: Area weights ``(latitude, longitude)``.
         fold: Fold of each initial time.
         season: Number of the season of each case, from 0, ``(init_time, lead_time)``.
@@ -150,7 +151,7 @@ def fit_calibration(
     shape = [cases.sizes[dim] for dim in space]
     area = np.broadcast_to(weights.values, shape).ravel()
     folds = np.unique(fold)
-    seasons = int(season.max()) + 1
+    seasons = _seasons(cases["lead_time"])
     found: list[Floats] = []
     summary: list[dict[str, Any]] = []
     numbers = cases["lead_time"].values
@@ -315,7 +316,12 @@ def season_numbers(ensemble: xr.Dataset) -> xr.DataArray:
     """
     month = ensemble["valid_time"].dt.month
     quarters = (month % 12) // 3
-    return xr.zeros_like(quarters) if ensemble["lead_time"].attrs.get("units") == "years" else quarters
+    return quarters if _seasons(ensemble["lead_time"]) > 1 else xr.zeros_like(quarters)
+
+
+def _seasons(lead_time: xr.DataArray) -> int:
+    """How many seasons are told apart; forecasts may fall in one that no hindcast has met."""
+    return 1 if lead_time.attrs.get("units") == "years" else 4
 
 
 @dataclass(frozen=True)

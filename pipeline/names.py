@@ -17,7 +17,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from pipeline.errors import InputRefusedError
-from pipeline.periods import seconds, with_bounds
+from pipeline.periods import has_bounds, seconds, with_bounds
 from pipeline.units import amount_to_flux, conversion, refuse_no_fixed_time
 
 Span = float | Literal["period"]
@@ -32,6 +32,9 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "bnds": ("bnds", "bounds", "nv", "nbnd"),
 }
 """Our names of dimensions and the spellings, in lower case, that others use."""
+
+SAME_DEGREES = 1e-4
+"""Centres that differ by no more are the same: files round differently."""
 
 PRESSURES = {"level", "pressure", "isobaricinhpa", "pressure_level"}
 """Names of levels that count in hPa by convention where the source gives no units, as the stores of ERA5 do."""
@@ -128,6 +131,7 @@ def canonical(
     bounds = dataset["time"].attrs.get("bounds", "time_bnds") if "time" in dataset else "time_bnds"
     if bounds in dataset:
         kept["time_bnds"] = dataset[bounds].rename({dataset[bounds].dims[-1]: "bnds"})
+    kept = labelled_inside(kept)
     kept = _spread(kept, [name for name, span in (accumulated or {}).items() if span == "period" and name in kept])
     order = ("realization", "time", "level", "latitude", "longitude", "bnds")
     wanted = [name for name in kept.coords if name in order]
@@ -160,6 +164,21 @@ def rename_dimensions(dataset: xr.Dataset) -> xr.Dataset:
     if in_hpa & PRESSURES and "level" in dataset.coords:
         dataset["level"].attrs.setdefault("units", "hPa")
     return dataset
+
+
+def labelled_inside(dataset: xr.Dataset) -> xr.Dataset:
+    """The data set with labels that lie in their periods; dimensions are in our names.
+
+    Some models (CESM) label a period by its very end, which by its date belongs to the next one. Where all labels do,
+    the beginning of the period takes its place.
+    """
+    name = dataset["time"].attrs.get("bounds", "time_bnds") if "time" in dataset.indexes else None
+    if name not in dataset.variables or not has_bounds(dataset, name):
+        return dataset
+    starts, ends = dataset[name].values.T
+    if not (dataset["time"].values == ends).all() or not (starts < ends).all():
+        return dataset
+    return dataset.assign_coords(time=("time", starts, dataset["time"].attrs))
 
 
 def _dimension_of(dataset: xr.Dataset, name: Hashable) -> str | None:
@@ -312,6 +331,7 @@ def _counted_eastward(longitude: xr.DataArray) -> xr.DataArray:
     spelled = longitude.astype("float64")
     west = float(spelled.min())
     east_of = (spelled - west) % 360
+    east_of = east_of.where(east_of < 360 - SAME_DEGREES, 0.0)  # the first centre once more, but for rounding
     around = np.unique(east_of)
     gaps = np.diff(around, prepend=around[-1] - 360)
     if gaps.max() < 1.5 * np.median(gaps):

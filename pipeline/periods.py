@@ -129,6 +129,17 @@ def with_bounds(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign(time_bnds=(("time", "bnds"), from_dates(both)))
 
 
+def has_bounds(dataset: xr.Dataset, name: str = "time_bnds") -> bool:
+    """Whether a variable holds ends of periods: some files carry one and leave it empty.
+
+    It does if any label lies within its own.
+    """
+    if dataset[name].dtype.kind not in "MO" or dataset[name].isnull().any():
+        return False
+    ends, labels = seconds(dataset[name]), seconds(dataset["time"])
+    return bool(((ends[:, 0] <= labels) & (labels <= ends[:, 1]) & (ends[:, 0] < ends[:, 1])).any())
+
+
 @dataclass(frozen=True)
 class Periods:
     """The periods of a record as dates, which take long to make and are asked for again and again.

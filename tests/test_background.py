@@ -111,3 +111,39 @@ def test_pathway_of_a_straight_line_is_the_line_to_its_ends():
     np.testing.assert_allclose(pathway, 0.02 * (year - 1900), atol=1e-9)
     with pytest.raises(TercileError, match="reference years 1800–1810 lie outside"):
         warming_pathway(field, reference=(1800, 1810), window=21)
+
+
+def test_runs_count_as_data_however_many_each_stretch_has():
+    """Three runs of one stretch and one of another say what the four say one after the other."""
+    three, one = data(realizations=3), data(seed=5)
+    ramps = [np.linspace(-1, 1, 144)[:, None], np.linspace(0, 2, 144)[:, None]]
+    single = [three.isel(realization=[number]) for number in range(3)]
+    config = BackgroundConfig.model_validate({"harmonics": 1, "covariate": {"kind": "trend"}})
+    together = fit_background([Sample(three, ramps[0]), Sample(one, ramps[1])], config, transforms=SST)
+    apart = fit_background([*(Sample(run, ramps[0]) for run in single), Sample(one, ramps[1])], config, transforms=SST)
+    for part in ("mean", "variance"):
+        np.testing.assert_allclose(getattr(together, part)["sst"], getattr(apart, part)["sst"], rtol=1e-9, atol=1e-9)
+
+
+def ramp(labels, cycle=0.0):
+    """A hundredth of a degree a year everywhere, with an annual cycle."""
+    slow = 0.01 * (np.asarray(labels.year) + (np.asarray(labels.day_of_year) - 0.5) / 366 - 1900)
+    values = 288 + slow + cycle * np.cos(np.pi * np.asarray(labels.month) / 6)
+    axes = {"time": labels, "latitude": [0.0, 10.0], "longitude": [0.0, 10.0]}
+    return xr.DataArray(np.tile(values[:, None, None], (1, 2, 2)), coords=axes)
+
+
+def test_a_pathway_goes_straight_through_years_that_are_not_there():
+    whole = ramp(xr.date_range("1900-01-01", periods=100, freq="YS"))
+    part = whole.isel(time=np.r_[0:40, 70:100])
+    found, wanted = (warming_pathway(field, reference=(1900, 1919), window=21) for field in (part, whole))
+    np.testing.assert_allclose(found, wanted.sel(time=part["time"]), atol=1e-9)
+
+
+@pytest.mark.parametrize(("first", "months"), [("1900-01-01", 606), ("1899-12-01", 601), ("1899-09-01", 610)])
+def test_a_year_that_is_not_whole_does_not_pass_its_season_for_warming(first, months):
+    """As of models whose years begin in December; half a year at either end of a record is held, 0.005 degrees."""
+    labels = xr.date_range(first, periods=months, freq="MS")
+    found = warming_pathway(ramp(labels, cycle=8.0), reference=(1900, 1919), window=21)
+    wanted = ramp(labels)[:, 0, 0] - 288.1
+    np.testing.assert_allclose(found, wanted, atol=0.006)

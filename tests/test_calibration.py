@@ -1,5 +1,7 @@
 """A forecast system whose law is known: truth = signal + noise, members = what the model believes of it."""
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -226,3 +228,29 @@ def test_too_little_to_learn_from_is_refused():
     data, expected, deviation = system(starts=10)
     with pytest.raises(TercileError, match="no hindcast has met its truth"):
         learn(data.assign(truth=data["truth"] * np.nan), expected, deviation)
+
+
+def in_season(parts, day):
+    """The same cases, a year apart, at a day of the year and forty days later."""
+    starts = xr.date_range("1840-01-01", periods=STARTS, freq="365D", use_cftime=True, calendar="noleap")
+    starts = starts + timedelta(day)
+    valid = starts.values[:, None] + np.array([0, 40]) * np.timedelta64(1, "D").astype("O")
+    data, *background = (part.assign_coords(init_time=starts) for part in parts)
+    return data.assign_coords(valid_time=(("init_time", "lead_time"), valid)), *background
+
+
+def test_a_season_that_no_hindcast_has_met_takes_what_holds_for_all():
+    """Hindcasts of winter and spring alone, too wide at one lead and too narrow at the other; a forecast of autumn."""
+    data, expected, deviation = system()
+    factor = xr.DataArray([3.0, 0.3], dims="lead_time")
+    centre = data["x"].mean("member")
+    data["x"] = (centre + factor * (data["x"] - centre)).transpose(*DIMS)
+    winter, autumn = (in_season((data, expected, deviation), day) for day in (40, 260))
+    learnt = learn(*winter)
+    assert learnt.coefficients.sizes["season"] == 4
+    every = ["init_time", "latitude", "longitude"]
+    stretch = [
+        (applied(learnt, *one).std("member") / one[0]["x"].std("member")).mean(every).values for one in (winter, autumn)
+    ]
+    assert stretch[0][0] < 0.5 < 2.0 < stretch[0][1]
+    np.testing.assert_allclose(stretch[1], stretch[0], rtol=0.05)

@@ -85,3 +85,48 @@ def test_a_year_of_another_realization_is_no_overlap(tmp_path):
         "test: [{group: obs, years: [1990, 1999], realizations: [2]}]\n"
     )
     assert load(tmp_path, split=spans).split.test[0].realizations == [2]
+
+
+def runs_of_a_group(tmp_path, **roles):
+    whole = {"train": [[1990, 1997]], "test": [[1999, 2001]], "validate": []} | roles
+    made = {
+        role: [
+            {"group": "obs", "years": span[:2]} | ({"realizations": span[2]} if len(span) > 2 else {}) for span in spans
+        ]
+        for role, spans in whole.items()
+    }
+    return load(tmp_path, split=made).split
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_a_role_takes_the_same_runs_of_a_group_in_all_its_years(tmp_path, role):
+    """A fit takes its runs as a whole, so that the first run's later years would be seen, and judged by."""
+    other = {"train": "test", "test": "train"}[role]
+    years = {role: [[1990, 1992, [1]], [1993, 1995, [2]]], other: [[1999, 2001, [3]]]}
+    message = rf"{role}: 'obs' has realizations \[1\] in some years and realizations \[2\] in others"
+    with pytest.raises(TercileError, match=message):
+        runs_of_a_group(tmp_path, **years)
+
+
+def test_a_fit_is_stopped_by_the_runs_that_it_is_of(tmp_path):
+    fitted = {"train": [[1990, 1995, [1, 2]]], "test": [[1990, 2001, [3]]]}
+    assert runs_of_a_group(tmp_path, **fitted, validate=[[1996, 1997, [1, 2]]]).validate_[0].realizations == [1, 2]
+    with pytest.raises(TercileError, match=r"validate \(obs realizations \[4\] 1990–1995\): fits of 'obs' are of its"):
+        runs_of_a_group(tmp_path, **fitted, validate=[[1990, 1995, [4]]])
+
+
+def test_a_group_that_is_not_trained_on_stops_no_fit(tmp_path):
+    path = tmp_path / "two.yaml"
+    spans = {
+        role: [{"group": group, "years": years}]
+        for role, group, years in (
+            ("train", "obs", [1990, 1997]),
+            ("validate", "other", [1990, 1997]),
+            ("test", "obs", [1998, 2001]),
+        )
+    }
+    sources = {name: {"kind": "files", "paths": ["x.nc"]} for name in ("obs", "other")}
+    reference = {"group": "obs", "years": [1990, 1997]}
+    path.write_text(experiment_text("x.nc", split=spans, sources=sources, reference=reference))
+    with pytest.raises(TercileError, match=r"validate \(other 1990–1997\): 'other' is not trained on"):
+        load_experiment(str(path))

@@ -227,6 +227,59 @@ def test_the_best_cannot_be_chosen_without_hindcasts(tmp_path):
         load_experiment(str(path), overrides=["forecast.model=best"])
 
 
+def test_no_hindcast_starts_before_what_a_folds_fit_may_look_at(tmp_path):
+    """A fold may choose three lags where the fit of all years chose one; the record begins with 1990."""
+    models = {"climatology": {"kind": "climatology"}, MODEL: {"kind": "vector_autoregressive"}}
+    system = learn(tmp_path, monthly_record(), ("ingest", "train"), models=models)
+    assert system.history(MODEL) == 1
+    assert hindcasts(system, MODEL).init_times.min().isoformat() >= "1990-04-01"
+    assert hindcasts(system, "climatology").init_times.min() == hindcasts(system, MODEL).init_times.min()
+
+
+def test_members_start_from_the_run_that_judges_them(tmp_path):
+    """Training and hindcasts are of run 0, the test is of run 1; three degrees tell their states apart."""
+    record = monthly_record(realizations=2)
+    record["sst"][{"realization": 1, "time": slice(108, None)}] += 3.0
+    spans = {
+        "train": [{"group": "obs", "years": [1990, 1997], "realizations": [0]}],
+        "test": [{"group": "obs", "years": [1999, 2001], "realizations": [1]}],
+    }
+    reference = {"group": "obs", "years": [1990, 1997], "realizations": [0]}
+    system = learn(tmp_path, record, (*LEARNING, "forecast"), split=spans, reference=reference)
+    members = open_ensemble(system.workspace, model=MODEL)["sst"].isel(lead_time=0).mean("member")
+    truth = record["sst"].isel(realization=1).sel(time=slice("1999", "2001"))
+    cycle = 5 * np.cos(2 * np.pi * (members["valid_time"].dt.month - 1) / 12)
+    assert float((members - cycle).mean() - truth.mean()) == pytest.approx(0.0, abs=0.9)
+    assert float(hindcast(system)["sst"].mean()) == pytest.approx(288, abs=0.9)
+
+
+def test_a_projection_ends_with_the_record_where_no_forcing_is_known_beyond(tmp_path):
+    """Of 32 years in three folds the last has one year less than the others."""
+    record = monthly_record(years=32).groupby("time.year").mean().rename(year="time")
+    record = record.assign_coords(time=xr.date_range("1990-01-01", periods=32, freq="YS"))
+    record["sst"].attrs = monthly_record()["sst"].attrs
+    files = {name: tmp_path / f"{name}.nc" for name in ("known", "other")}
+    for path in files.values():
+        record.to_netcdf(path)
+    years = {"years": [1990, 2021]}
+    system = learn(
+        tmp_path / "system",
+        record,
+        LEARNING,
+        sources={name: {"kind": "files", "paths": [str(path)]} for name, path in files.items()},
+        split={"train": [{"group": "known", **years}], "test": [{"group": "other", **years}]},
+        reference={"group": "known", **years},
+        background={"covariate": {"kind": "warming", "variable": "sst", "reference": [1990, 1992]}},
+        models={"climatology": {"kind": "climatology", "block": 2}},
+        forecast={"model": "climatology", "scenarios": ["other"], "init_times": ["1991-01-01"], "leads": 20},
+        hindcast={"folds": 3, "gap": 1},
+        events={},
+    )
+    starts = hindcasts(system, "climatology")
+    assert [date.year for date in starts.init_times] == [1991, 2001, 2012]
+    assert starts.leads == 10
+
+
 def reread(path):
     return xr.open_dataset(path, decode_times=xr.coders.CFDatetimeCoder(time_unit="s"), decode_timedelta=False)
 

@@ -177,3 +177,12 @@ def test_dimensions_are_known_by_standard_name_and_by_dates():
     raw = monthly_record().rename(lat="g0_lat_1", lon="g0_lon_2", time="initial_time0_hours")
     raw["g0_lat_1"].attrs = {"standard_name": "latitude"}
     assert canonical(raw, variables=only("sst"), spelling={})["sst"].dims == ("time", "latitude", "longitude")
+
+
+def test_a_repeated_cyclic_point_goes_though_it_is_rounded():
+    lon = np.float32(0.05) + np.float32(0.1) * np.arange(3601, dtype="float32")
+    assert (lon[-1] - 360.0) - lon[0] != 0
+    raw = monthly_record(years=1, longitudes=3601).assign_coords(lon=("lon", lon, {"units": "degrees_east"}))
+    data = canonical(raw, variables=only("sst"), spelling={})
+    assert data.sizes["longitude"] == 3600
+    np.testing.assert_allclose(np.diff(data["longitude"]), 0.1, atol=1e-4)

@@ -56,6 +56,25 @@ def test_months_of_other_calendars_are_whole_too(calendar):
     assert [item.days for item in days] == {"noleap": [28, 31], "360_day": [30, 30]}[calendar]
 
 
+def test_a_years_mean_is_that_of_its_days():
+    daily = done(hourly(days=731, first="2000-01-01", step=60.0), aggregate={"to": "days"})
+    monthly = done(daily, aggregate={"to": "months"})
+    yearly = done(monthly, aggregate={"to": "years", "how": {"pr": "max"}})
+    expected = daily.compute().resample(time="1YS")
+    np.testing.assert_allclose(yearly["tas"], expected.mean()["tas"], atol=1e-6)
+    np.testing.assert_array_equal(yearly["pr"], monthly["pr"].compute().resample(time="1YS").max())
+    assert (yearly["tas"].dtype, yearly["tas"].attrs["units"]) == (np.dtype("float32"), "K")
+
+
+def test_a_box_takes_cells_on_its_edge_however_they_are_rounded():
+    lat, lon = ((np.arange(-15, 16) / 10).astype("float32").astype("float64") for _ in range(2))
+    axes = {"time": np.array(["2000-01-01", "2000-01-02"], "M8[s]"), "latitude": lat, "longitude": lon}
+    data = xr.Dataset({"tas": (tuple(axes), np.zeros((2, 31, 31), "float32"))}, coords=axes)
+    found = done(data, region="box(lat=-1.1..1.1, lon=-1.1..1.3)")
+    assert (found.sizes["latitude"], found.sizes["longitude"]) == (23, 25)
+    np.testing.assert_allclose(found["longitude"], np.arange(-11, 14) / 10, atol=1e-5)
+
+
 def test_an_accumulation_belongs_to_the_day_it_fell_on():
     data = hourly(days=4)
     found = done(data, {"pr": 6.0}, aggregate={"to": "days"})

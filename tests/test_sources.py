@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 from pydantic import TypeAdapter
 
@@ -220,3 +221,68 @@ def test_every_source_of_the_handbook_is_one():
         TypeAdapter(Source).validate_python({"variables": ["tas"], **source})
     kinds = {source["kind"] for source in found} | set(re.findall(r"`{kind: ([\w-]+)", text))
     assert kinds == {"files", "zarr", "http", "opendap", "ersst-v5", "ncep-daily", "cmip6", "cds", "sample"}
+
+
+def labelled_by_ends(years=3):
+    """Months as CESM labels them: by the first instant of the next one, with their bounds."""
+    whole = monthly_record(years=years)
+    starts = np.append(whole["time"].values, np.datetime64(f"{1990 + years}-01-01", "ns"))
+    ends = ("time", starts[1:], {"bounds": "time_bounds"})
+    return whole, whole.assign_coords(time=ends).assign(
+        time_bounds=(("time", "nbnd"), np.stack([starts[:-1], starts[1:]], axis=1))
+    )
+
+
+def test_a_label_at_the_end_of_its_period_does_not_name_the_next_one(tmp_path):
+    whole, cesm = labelled_by_ends()
+    for year, rows in ((1990, slice(0, 12)), (1991, slice(12, 24)), (1992, slice(24, 36))):
+        cesm.isel(time=rows).to_netcdf(tmp_path / f"{year}.nc")
+    settings = {"paths": [str(tmp_path / "*.nc")]}
+    sst = {"sst": VARIABLES["sst"]}
+    monthly = FilesSource(**settings, process={"years": [1991, 1991]}).read(sst)
+    np.testing.assert_array_equal(monthly["time"], whole["time"][12:24])
+    np.testing.assert_array_equal(monthly["sst"], whole["sst"][12:24])
+    assert monthly.encoding["spans"][str(tmp_path / "1991.nc")]["first"] == "1991-01-01T00:00:00"
+    yearly = FilesSource(**settings, process={"aggregate": {"to": "years"}}).read(sst)
+    days = whole["time"].dt.days_in_month
+    np.testing.assert_allclose(
+        yearly["sst"][1], whole["sst"][12:24].weighted(days[12:24]).mean("time", skipna=False), rtol=1e-6
+    )
+    assert [str(label)[:10] for label in yearly["time"].values] == ["1990-01-01", "1991-01-01", "1992-01-01"]
+
+
+def test_hours_that_an_amount_is_added_up_over_are_not_taken_off_a_label_twice(tmp_path):
+    """Daily totals that say their bounds belong to their own day, wherever in it or at its end the label lies."""
+    days = np.datetime64("2000-01-01", "ns") + np.arange(61) * np.timedelta64(1, "D")
+    values = np.arange(60.0)[:, None, None] * np.ones((1, 2, 3))
+    found = []
+    for label in (days[1:], days[:-1] + np.timedelta64(12, "h")):
+        axes = {"time": ("time", label, {"bounds": "time_bnds"}), "lat": [0.0, 1.0], "lon": [0.0, 1.0, 2.0]}
+        fields = {"tp": (("time", "lat", "lon"), values, {"units": "mm"})}
+        bounds = {"time_bnds": (("time", "bnds"), np.stack([days[:-1], days[1:]], axis=1))}
+        xr.Dataset(fields | bounds, coords=axes).to_netcdf(tmp_path / "rain.nc")
+        source = FilesSource(
+            paths=[str(tmp_path / "rain.nc")], accumulated={"pr": 24}, process={"aggregate": {"to": "months"}}
+        )
+        found.append(source.read({"pr": VARIABLES["pr"]})["pr"].values[:, 0, 0] * 86_400)
+    np.testing.assert_allclose(found, [[values[:31].mean(), values[31:60].mean()]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("is_run", [False, True])
+def test_files_in_other_units_are_named_and_other_spellings_are_none(tmp_path, is_run):
+    whole = monthly_record()
+    parts = [whole, whole] if is_run else [whole.isel(time=slice(0, 50)), whole.isel(time=slice(50, None))]
+    paths = [tmp_path / f"{number}.nc" for number in range(2)]
+    for units, is_other in (("kelvin", False), ("degC", True)):
+        for path, part, spelled in zip(paths, parts, ("K", units), strict=True):
+            part.assign(sst=part["sst"].assign_attrs(units=spelled)).to_netcdf(path)
+        source = (
+            FilesSource(realizations={n: [str(path)] for n, path in enumerate(paths)})
+            if is_run
+            else FilesSource(paths=[str(path) for path in paths])
+        )
+        if is_other:
+            with pytest.raises(InputRefusedError, match=r"1(\.nc)? has 'sst' in degC, the files before it in K"):
+                source.open()
+        else:
+            assert source.open().sizes["time"] == 144

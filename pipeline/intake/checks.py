@@ -19,11 +19,10 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import InputRefusedError
 from pipeline.intake.field_checks import FieldCheck, Place, place_text
 from pipeline.intake.held import Held
-from pipeline.names import Variable, nearest
+from pipeline.names import SAME_DEGREES, Variable, nearest
 from pipeline.periods import dates, infer_cadence, seconds
 
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "noleap", "365_day", "360_day")
-SAME_DEGREES = 1e-4
 
 Severity = Literal["block", "warn", "off"]
 

@@ -20,8 +20,8 @@ from pipeline.events.parse import parse_region
 from pipeline.events.tree import Box
 from pipeline.grid import is_global
 from pipeline.intake.regrid import Method, regrid
-from pipeline.names import Span
-from pipeline.periods import Cadence, dates, from_dates, infer_cadence, seconds
+from pipeline.names import SAME_DEGREES, Span
+from pipeline.periods import Cadence, dates, from_dates, has_bounds, infer_cadence, seconds
 
 How = Literal["mean", "min", "max", "sum", "first"]
 CELL_METHODS: Mapping[str, str] = {"mean": "mean", "min": "minimum", "max": "maximum", "sum": "sum", "first": "point"}
@@ -29,6 +29,8 @@ CELL_METHODS: Mapping[str, str] = {"mean": "mean", "min": "minimum", "max": "max
 
 class AggregateConfig(BaseModel):
     """Steps of the source gathered into longer periods; a period that is not whole is left out.
+
+    In a mean each month weighs as long as it lasts.
 
     Attributes:
         to: The period.
@@ -129,7 +131,7 @@ def narrowed(dataset: xr.Dataset, config: Processing) -> xr.Dataset:
         config: What will be done; the exact cut is made again by ``process``.
     """
     if config.years is not None and "time" in dataset.indexes and dataset["time"].dtype.kind in "MO":
-        keep = _of_years(dataset["time"], config.years, day_after=config.aggregate is not None)
+        keep = _of_years(dataset["time"], config.years, day_after=True)
         dataset = dataset.isel(time=slice(int(keep[0]), int(keep[-1]) + 1)) if keep.size else dataset
     if config.region is None or not {"latitude", "longitude"} <= set(dataset.indexes):
         return dataset
@@ -199,7 +201,7 @@ def process(dataset: xr.Dataset, config: Processing, *, accumulated: Mapping[str
 
 
 def _of_years(time: xr.DataArray, years: tuple[int, int], *, day_after: bool) -> np.ndarray:
-    """Steps whose label lies in some years, or in the day after them, as the label of an accumulation may."""
+    """Steps whose label lies in some years, or in the day after them, as a label at the end of its period may."""
     day = np.timedelta64(1, "D") if time.dtype.kind == "M" else timedelta(days=1)
     before = time.copy(data=time.values - day) if day_after else time
     return np.flatnonzero((time.dt.year.values >= years[0]) & (before.dt.year.values <= years[1]))
@@ -236,12 +238,12 @@ def _crop(dataset: xr.Dataset, box: Box, margin: float) -> xr.Dataset:
     if not columns.size:
         raise InputRefusedError("processing: nothing of the source lies in the region.")
     dataset = dataset.isel(latitude=_span(rows, "the region"))
-    return _turned(dataset, box.west - margin, columns)
+    return _turned(dataset, box.west - margin - SAME_DEGREES, columns)
 
 
 def _within(dataset: xr.Dataset, box: Box, margin: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns whose centres lie in a box."""
-    latitude = dataset["latitude"].values
+    latitude, margin = dataset["latitude"].values, margin + SAME_DEGREES
     rows = np.flatnonzero((latitude >= box.south - margin) & (latitude <= box.north + margin))
     width = (box.east - box.west) % 360 or 360.0
     east_of = (dataset["longitude"].values - box.west + margin) % 360
@@ -258,7 +260,10 @@ def _turned(dataset: xr.Dataset, west: float, columns: np.ndarray) -> xr.Dataset
     first, second = columns[: breaks[0] + 1], columns[breaks[0] + 1 :]
     parts = [dataset.isel(longitude=slice(int(part[0]), int(part[-1]) + 1)) for part in (second, first)]
     attrs = dataset["longitude"].attrs
-    parts = [part.assign_coords(longitude=(part["longitude"] - west) % 360 + west) for part in parts]
+    parts = [
+        part.assign_coords(longitude=part["longitude"] - 360 * np.floor((part["longitude"] - west) / 360))
+        for part in parts
+    ]
     joined = xr.concat(parts, "longitude", data_vars="minimal", coords="minimal", compat="override", join="override")
     joined["longitude"].attrs = attrs
     return joined
@@ -268,7 +273,9 @@ def _aggregate(dataset: xr.Dataset, config: AggregateConfig, accumulated: Mappin
     cadence, wanted = infer_cadence(dataset["time"]), Cadence(config.to)
     if cadence.unit == config.to or cadence.per_year < wanted.per_year:
         raise InputRefusedError(f"processing: steps of {cadence} cannot be gathered into {config.to}.")
-    hours = {name: span for name, span in accumulated.items() if span != "period"}
+    # Where periods are given their labels lie in them, however long before a label a value is said to begin.
+    is_given = "time_bnds" in dataset and has_bounds(dataset)
+    hours = {name: span for name, span in accumulated.items() if span != "period" and not is_given}
     fields = {
         str(name): _gather(array, cadence, wanted, config.how.get(str(name), "mean"), hours.get(str(name), 0.0))
         for name, array in dataset.data_vars.items()
@@ -294,10 +301,19 @@ def _gather(array: xr.DataArray, cadence: Cadence, wanted: Cadence, how: How, ho
     kept = [(int(at), int(steps)) for at, steps, is_whole in zip(first, count, whole, strict=True) if is_whole]
     if not kept:
         raise InputRefusedError(f"processing: '{array.name}' has no whole period of {wanted}.")
-    reduced = _reduce(array, kept, how)
+    is_uneven = how == "mean" and cadence == Cadence("months")
+    reduced = _reduce(array * _weights(labels, kept) if is_uneven else array, kept, how)
     methods = f"time: {CELL_METHODS[how]}"
     reduced = reduced.assign_coords(time=("time", from_dates(starts[[at for at, _ in kept]])))
     return reduced.assign_attrs({**array.attrs, "cell_methods": methods}).rename(array.name)
+
+
+def _weights(labels: np.ndarray, kept: list[tuple[int, int]]) -> xr.DataArray:
+    """Days of each step's month, mean one in a period: its mean is that of its days, not of its months."""
+    days = np.array([label.daysinmonth for label in labels], dtype="float64")
+    for at, steps in kept:
+        days[at : at + steps] /= days[at : at + steps].mean()
+    return xr.DataArray(days.astype("float32"), dims="time")
 
 
 def _reduce(array: xr.DataArray, kept: list[tuple[int, int]], how: How) -> xr.DataArray:

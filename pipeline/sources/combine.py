@@ -8,10 +8,9 @@ import xarray as xr
 
 from pipeline.errors import InputRefusedError
 from pipeline.intake.provenance import first_and_last
+from pipeline.names import SAME_DEGREES
 from pipeline.periods import seconds
-
-SAME_DEGREES = 1e-4
-"""Centres that differ by no more are the same: files round differently."""
+from pipeline.units import conversion
 
 
 def combine(parts: Mapping[str, xr.Dataset], *, years: tuple[int, int] | None = None) -> xr.Dataset:
@@ -64,6 +63,7 @@ def realize(runs: Mapping[int, xr.Dataset]) -> xr.Dataset:
     """
     template = next(iter(runs.values()))
     fields = [name for name in template.data_vars if "latitude" in template[name].dims]
+    _refuse_units({f"realization {run}": data for run, data in runs.items()})
     same = [_on_grid(str(run), data, template)[fields] for run, data in runs.items()]
     number = xr.Variable("realization", list(runs))
     try:
@@ -89,6 +89,7 @@ def _along_time(group: Mapping[str, xr.Dataset], template: xr.Dataset) -> xr.Dat
     if timeless:
         raise InputRefusedError(f"source: {timeless[0]} has no time; it cannot be put in order.")
     _refuse_calendars(same)
+    _refuse_units(same)
     ordered = sorted(same.items(), key=lambda item: int(seconds(item[1]["time"][:1])[0]))
     for (name, part), (other, later) in itertools.pairwise(ordered):
         if int(seconds(later["time"][:1])[0]) <= int(seconds(part["time"][-1:])[0]):
@@ -118,6 +119,29 @@ def _refuse_calendars(parts: Mapping[str, xr.Dataset]) -> None:
                 f"[same_calendar] source: {name} has the {calendar} calendar, the files before it {first}. "
                 "Convert it, or make it a group of its own."
             )
+
+
+def _refuse_units(parts: Mapping[str, xr.Dataset]) -> None:
+    """Refuse parts that give a variable in other units: one factor is applied to all of them."""
+    known: dict[str, str] = {}
+    for name, part in parts.items():
+        for field in (str(field) for field in part.data_vars if "latitude" in part[field].dims):
+            units = part[field].attrs.get("units")
+            if units is not None and not _is_same(units, known.setdefault(field, units)):
+                raise InputRefusedError(
+                    f"[known_units] source: {name} has '{field}' in {units}, the files before it in {known[field]}. "
+                    "Convert it, or make it a group of its own."
+                )
+
+
+def _is_same(units: str, others: str) -> bool:
+    """Whether two spellings mean the same units."""
+    if units == others:
+        return True
+    try:
+        return bool(np.allclose(conversion(units, others), (1.0, 0.0)))
+    except InputRefusedError:
+        return False
 
 
 def _on_grid(name: str, part: xr.Dataset, template: xr.Dataset) -> xr.Dataset:

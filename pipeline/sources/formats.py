@@ -13,7 +13,7 @@ import xarray as xr
 
 from pipeline.errors import InputRefusedError
 from pipeline.intake.processing import Processing, narrowed
-from pipeline.names import DIMENSIONS, rename_dimensions
+from pipeline.names import DIMENSIONS, labelled_inside, rename_dimensions
 from pipeline.sources.grib import open_grib
 
 READ_BYTES = 16_000_000
@@ -44,7 +44,7 @@ def open_file(path: Path, process: Processing) -> xr.Dataset:
     kind = kind_of(path)
     try:
         found = {"netcdf": _open_netcdf, "grib": _open_grib, "zarr": _open_zarr}[kind](path)
-        return in_chunks(_with_time(rename_dimensions(found)), process)
+        return in_chunks(labelled_inside(_with_time(rename_dimensions(found))), process)
     except InputRefusedError as error:
         raise InputRefusedError(f"source: {path}: {error}") from error
     except Exception as error:  # readers of foreign bytes raise whatever they like; all of it means one thing
