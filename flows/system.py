@@ -18,6 +18,7 @@ import xarray as xr
 from flows.experiment import BEST, Experiment, Span
 from models.card import read_card
 from pipeline.archive import open_archive
+from pipeline.background import VERSION as BACKGROUND_VERSION
 from pipeline.background import TrendConfig, WarmingConfig
 from pipeline.calibration import VERSION as CALIBRATION_VERSION
 from pipeline.calibration import expected_crps
@@ -168,7 +169,7 @@ class System:
         return _digest(
             {
                 "model": config.model_dump(mode="json"),
-                "versions": config.versions,
+                "versions": [*config.versions, BACKGROUND_VERSION],
                 "background": self.experiment.background.model_dump(mode="json"),
                 "variables": {name: vars(variable) for name, variable in self.experiment.described().items()},
                 "seed": self.experiment.seed,
