@@ -1,5 +1,6 @@
 """The diffusion family: the promises of all networks, its conditions, and the law that it starts from."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -105,6 +106,15 @@ def test_it_starts_as_the_linear_model_with_its_residual_law(system):
     config = DiffusionConfig(
         steps=1, batch=2, history=1, modes=30, noise_modes=30, window=3, sampler_steps=4, learning_rate=1e-6
     )
+    values = system.simulate(2000, seed=1)
+    model = config.build(training_data(values), seed=0).model
+    assert_law_is_recovered(model, system, start=values[-1], leads=3)
+
+
+def test_a_single_cell_has_its_law_too():
+    """As of an index: no EOF is left where half of the cells are to vary beyond them."""
+    system = LinearGaussian(np.array([[0.7]]), np.array([[0.51]]), (1, 1, 1))
+    config = DiffusionConfig(steps=1, batch=2, history=1, window=3, sampler_steps=4, learning_rate=1e-6)
     values = system.simulate(2000, seed=1)
     model = config.build(training_data(values), seed=0).model
     assert_law_is_recovered(model, system, start=values[-1], leads=3)
