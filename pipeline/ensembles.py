@@ -462,11 +462,9 @@ def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None
     labels = seconds(wanted["init_time"])
     for position, label in enumerate(labels):
         row = stored.get(int(label))
-        changed = [
-            name
-            for name in ("inputs_hash", "fold")
-            if row is not None and int(held[name][row]) != int(wanted[name][position])
-        ]
+        if row is None:
+            continue
+        changed = [name for name in ("inputs_hash", "fold") if int(held[name][row]) != int(wanted[name][position])]
         for name in changed:
             _array(store, path, name)[row] = int(wanted[name][position])
         if changed:

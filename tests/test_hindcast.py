@@ -265,7 +265,7 @@ def test_an_answer_judges_hindcasts_by_the_run_that_they_started_from(tmp_path):
     reference = {"group": "obs", "years": [1990, 1997], "realizations": [1]}
     system = learn(tmp_path, record, (*LEARNING, "forecast"), split=spans, reference=reference)
     assert system.issue()["hindcast_run"] == 1
-    answer = ask(system.workspace, "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > p50")
+    answer = ask(system.workspace, "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > p66")
     assert {case["happened"] for case in answer.to_json()["skill"]["past"]} == {False, True}
 
 
