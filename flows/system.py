@@ -261,9 +261,13 @@ class System:
 
     def issue(self) -> dict[str, Any]:
         """What answers need to know of the forecast that is issued."""
+        from flows.starts import hindcast_group
+
         experiment, model = self.experiment, self.issuing
         groups = experiment.forecast.scenarios or [experiment.lead_group]
+        other = self._other_run(hindcast_group(self), "hindcast")
         return {
+            **({"hindcast_run": other[1]} if other else {}),
             "experiment": experiment.name,
             "title": experiment.title,
             "model": model,

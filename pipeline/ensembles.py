@@ -213,7 +213,10 @@ class EnsembleWriter:
     def prepare(self, *, inputs_hash: Sequence[int], fold: Sequence[int]) -> None:
         """Create the empty ensemble, or add the initial times it lacks; what is there stays.
 
-        An initial time whose inputs have changed since is marked as not done, so that its pieces are drawn again.
+        Hindcasts are one set: where others are stored, whose folds are of another division of the record, the ensemble
+        begins anew.
+        An initial time whose inputs or fold have changed since is marked as not done, so that its pieces are drawn
+        again.
 
         Args:
             inputs_hash: Hash of all that the members of each initial time depend on beside the model.
@@ -227,10 +230,11 @@ class EnsembleWriter:
             session = repository.writable_session("main")
             held = _held(session.store, self.path)
             wanted = _template(self.layout, inputs_hash, fold)
-            if held is None:
+            if held is not None:
+                _refuse_mixture(held, wanted, self.path)
+            if held is None or (self.kind == "hindcast" and _has_others(held, wanted)):
                 _create(session.store, self.path, wanted, self.layout)
             else:
-                _refuse_mixture(held, wanted, self.path)
                 _extend(session.store, self.path, held, wanted)
             zarr.open_group(session.store, path=self.model, mode="r+").attrs["current"] = self.fingerprint
             if session.has_uncommitted_changes:
@@ -448,13 +452,22 @@ def _describe(dataset: xr.Dataset, name: str) -> str:
     )
 
 
+def _has_others(held: xr.Dataset, wanted: xr.Dataset) -> bool:
+    """Whether initial times are stored that are not asked for."""
+    return not set(seconds(held["init_time"]).tolist()) <= set(seconds(wanted["init_time"]).tolist())
+
+
 def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None:
     stored = {int(value): row for row, value in enumerate(seconds(held["init_time"]))}
     labels = seconds(wanted["init_time"])
     for position, label in enumerate(labels):
         row = stored.get(int(label))
-        if row is not None and int(held["inputs_hash"][row]) != int(wanted["inputs_hash"][position]):
-            _array(store, path, "inputs_hash")[row] = int(wanted["inputs_hash"][position])
+        if row is None:
+            continue
+        changed = [name for name in ("inputs_hash", "fold") if int(held[name][row]) != int(wanted[name][position])]
+        for name in changed:
+            _array(store, path, name)[row] = int(wanted[name][position])
+        if changed:
             _array(store, path, "done")[(slice(None), row) if "scenario" in held.dims else row] = 0
     new = np.flatnonzero([int(label) not in stored for label in labels])
     if new.size:

@@ -24,8 +24,8 @@ def layout(*, inits=3, leads=4, members=5, block=2, scenarios=None, calendar="36
     return Layout(field.to_dataset(name="tas"), scenarios, starts, bounds[..., 0], bounds, cadence, members, block)
 
 
-def writer(tmp_path, plan, fingerprint="abc"):
-    return EnsembleWriter(Workspace(tmp_path / "ws"), "m", fingerprint, "forecast", plan)
+def writer(tmp_path, plan, fingerprint="abc", kind="forecast"):
+    return EnsembleWriter(Workspace(tmp_path / "ws"), "m", fingerprint, kind, plan)
 
 
 def values(plan, piece):
@@ -120,6 +120,21 @@ def test_a_new_initial_time_is_appended_and_changed_inputs_are_drawn_again(tmp_p
     data = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
     np.testing.assert_allclose(data, [4, 1004, 2004])
     assert not np.isnan(open_ensemble(pen.workspace, model="m")["tas"].values).any()
+
+
+def test_hindcasts_of_another_division_of_the_record_are_drawn_again(tmp_path):
+    """A start that changes its fold takes the new number; starts that are no longer asked for leave the set."""
+    pen = writer(tmp_path, layout(inits=3), kind="hindcast")
+    pen.prepare(inputs_hash=[1, 2, 3], fold=[0, 1, 2])
+    draw(pen, pen.layout.pieces())
+    pen.prepare(inputs_hash=[1, 8, 9], fold=[0, 0, 1])
+    assert {piece.init for piece in pen.missing()} == {1, 2}
+    folds = open_ensemble(pen.workspace, model="m", kind="hindcast")["fold"]
+    assert folds.values.tolist() == [0, 0, 1]
+    fewer = writer(tmp_path, layout(inits=2), kind="hindcast")
+    fewer.prepare(inputs_hash=[1, 8], fold=[0, 0])
+    assert open_ensemble(pen.workspace, model="m", kind="hindcast").sizes["init_time"] == 2
+    assert {piece.init for piece in fewer.missing()} == {0, 1}
 
 
 def test_an_ensemble_in_other_chunks_grows_in_its_own(tmp_path, monkeypatch):

@@ -174,7 +174,9 @@ class Issued:
             hindcasts, group = hindcasts.sel(scenario=shared[0], drop=True), shared[0]
         as_of = self.issue.get("as_of")
         truth = open_archive(self.workspace, group=group, as_of=as_of and datetime.fromisoformat(as_of))
-        truth = truth.isel(realization=0, drop=True) if "realization" in truth.dims else truth
+        if "realization" in truth.dims:
+            run = self.issue.get("hindcast_run", truth["realization"].values[0])
+            truth = truth.sel(realization=run, drop=True)
         return {"hindcasts": hindcasts, "truth": truth, "folds": self.catalogue.calibration.get("folds", [])}
 
 
