@@ -210,32 +210,6 @@ class EnsembleWriter:
         """Group of the ensemble within the store."""
         return f"{self.model}/{self.fingerprint}/{self.kind}"
 
-    def prepare(self, *, inputs_hash: Sequence[int], fold: Sequence[int]) -> None:
-        """Create the empty ensemble, or add the initial times it lacks; what is there stays.
-
-        An initial time whose inputs have changed since is marked as not done, so that its pieces are drawn again.
-
-        Args:
-            inputs_hash: Hash of all that the members of each initial time depend on beside the model.
-            fold: Fold of each initial time; -1 for a forecast.
-
-        Raises:
-            WorkspaceMismatchError: The stored ensemble has another grid, other leads, members or scenarios.
-        """
-        with self.workspace.committing("ensembles"):
-            repository = self.workspace.repository("ensembles")
-            session = repository.writable_session("main")
-            held = _held(session.store, self.path)
-            wanted = _template(self.layout, inputs_hash, fold)
-            if held is None:
-                _create(session.store, self.path, wanted, self.layout)
-            else:
-                _refuse_mixture(held, wanted, self.path)
-                _extend(session.store, self.path, held, wanted)
-            zarr.open_group(session.store, path=self.model, mode="r+").attrs["current"] = self.fingerprint
-            if session.has_uncommitted_changes:
-                session.commit(f"{self.path}: {len(self.layout.init_times)} initial times")
-
     def missing(self) -> list[Piece]:
         """The pieces that no commit holds, numbered as in the layout."""
         held = self._stored()
@@ -269,10 +243,37 @@ class EnsembleWriter:
         return np.array([stored.get(int(value), -1) for value in np.atleast_1d(wanted)])
 
     @contextmanager
-    def drawing(self) -> Iterator[icechunk.Session]:
-        """The store's lock, and a session to fork for each piece; nothing else commits within."""
+    def drawing(self, *, inputs_hash: Sequence[int], fold: Sequence[int]) -> Iterator[icechunk.Session]:
+        """The store's lock, and a session to fork for each piece; nothing else commits within.
+
+        Creates the empty ensemble, or adds the initial times it lacks; what is there stays. An initial time whose
+        inputs have changed since is marked as not done, so that its pieces are drawn again. All under one lock: no
+        other run, of other inputs perhaps, comes between what the store says of members and their drawing. Another may
+        have drawn them while this one waited, so ask within for what is ``missing``.
+
+        Args:
+            inputs_hash: Hash of all that the members of each initial time depend on beside the model.
+            fold: Fold of each initial time; -1 for a forecast.
+
+        Raises:
+            WorkspaceMismatchError: The stored ensemble has another grid, other leads, members or scenarios.
+        """
         with self.workspace.committing("ensembles"):
-            yield self.workspace.repository("ensembles").writable_session("main")
+            repository = self.workspace.repository("ensembles")
+            self._prepare(repository.writable_session("main"), inputs_hash, fold)
+            yield repository.writable_session("main")
+
+    def _prepare(self, session: icechunk.Session, inputs_hash: Sequence[int], fold: Sequence[int]) -> None:
+        held = _held(session.store, self.path)
+        wanted = _template(self.layout, inputs_hash, fold)
+        if held is None:
+            _create(session.store, self.path, wanted, self.layout)
+        else:
+            _refuse_mixture(held, wanted, self.path)
+            _extend(session.store, self.path, held, wanted)
+        zarr.open_group(session.store, path=self.model, mode="r+").attrs["current"] = self.fingerprint
+        if session.has_uncommitted_changes:
+            session.commit(f"{self.path}: {len(self.layout.init_times)} initial times")
 
     def commit(self, forks: Sequence[icechunk.ForkSession], rows: Sequence[int]) -> None:
         """Commit finished pieces, whose initial times stand in these rows, on top of what others finished before."""
