@@ -44,6 +44,7 @@ def verify(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> 
         The scorecard. Where no forecast has met its truth yet it holds no model and says so.
     """
     system = System(experiment, workspace)
+    made_from = system.verify_hash  # first: of what another run draws meanwhile only a part may be scored
     evidence = judge_models(system, reporter)
     reference, blocks = experiment.verify.reference, lead_blocks(system)
     cards = {kind: judged_card(found, reference=reference, lead_blocks=blocks) for kind, found in evidence.items()}
@@ -56,7 +57,7 @@ def verify(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> 
     card |= _about(system) | _checked(system)
     write_whole(workspace.reports / "scorecard.json", json.dumps(card, indent=2))
     save_evidence(workspace.reports / "evidence.nc", evidence)
-    remember(workspace, verify=system.verify_hash)
+    remember(workspace, verify=made_from)
     return card
 
 
