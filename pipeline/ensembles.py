@@ -119,7 +119,8 @@ def open_ensemble(
 
     Returns:
         Variables ``([scenario], init_time, lead_time, member, [level], latitude, longitude)`` in canonical units with
-        ``valid_time`` and ``valid_time_bnds``. Members that no piece holds yet are NaN, and ``done`` says so.
+        ``valid_time`` and ``valid_time_bnds``, starts in the order of time. Members that no piece holds yet are NaN,
+        and ``done`` says so.
 
     Raises:
         TercileError: No such ensemble, or no calibration of it.
@@ -134,7 +135,7 @@ def open_ensemble(
     dataset = _held(store, path) if with_dask else open_direct(store, path)
     if dataset is None:
         raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {current}.")
-    dataset = dataset.assign_attrs(model=model, fingerprint=current, kind=kind)
+    dataset = in_order(dataset, dataset["init_time"]).assign_attrs(model=model, fingerprint=current, kind=kind)
     return _calibrated(workspace, dataset, with_dask=with_dask) if calibrated else dataset
 
 
@@ -144,17 +145,25 @@ def open_background(
     """Expected state and standard deviation that an ensemble was drawn about, lazily, in transformed units.
 
     Returns:
-        Two data sets, ``([scenario], init_time, lead_time, [level], latitude, longitude)``, without coordinates.
+        Two data sets, ``([scenario], init_time, lead_time, [level], latitude, longitude)``, without coordinates, in the
+        order of ``open_ensemble``.
 
     Raises:
         TercileError: No such ensemble.
     """
     store = workspace.reader("ensembles")
-    read = _held if with_dask else open_direct
-    found = [read(store, f"{model}/{fingerprint}/{kind}/{part}") for part in BACKGROUND]
-    if found[0] is None or found[1] is None:
+    read, path = _held if with_dask else open_direct, f"{model}/{fingerprint}/{kind}"
+    members, *found = (read(store, f"{path}{part}") for part in ("", *(f"/{part}" for part in BACKGROUND)))
+    if members is None or found[0] is None or found[1] is None:
         raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {fingerprint} with its background.")
-    return found[0], found[1]
+    expected, deviation = (in_order(part, members["init_time"]) for part in found)
+    return expected, deviation
+
+
+def in_order(stored: xr.Dataset, starts: xr.DataArray) -> xr.Dataset:
+    """A stored ensemble, or its background, with its starts in the order of time: they lie in that of their drawing."""
+    times = seconds(starts)
+    return stored if (np.diff(times) > 0).all() else stored.isel(init_time=np.argsort(times))
 
 
 def _calibrated(workspace: Workspace, ensemble: xr.Dataset, *, with_dask: bool) -> xr.Dataset:

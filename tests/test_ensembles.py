@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import cftime
 import numpy as np
@@ -11,6 +12,8 @@ from pipeline.ensembles import EnsembleWriter, Layout, Piece, open_ensemble, wri
 from pipeline.errors import TercileError, WorkspaceMismatchError
 from pipeline.periods import Cadence
 from pipeline.workspace import Workspace
+
+BY_START = ("init_times", "valid_times", "valid_bounds")
 
 
 def layout(*, inits=3, leads=4, members=5, block=2, scenarios=None, calendar="360_day", cells=(10, 20)):
@@ -179,6 +182,20 @@ def test_another_ensemble_is_refused_and_the_difference_named(tmp_path, change, 
     prepare(writer(tmp_path, layout()), 1, 2, 3)
     with pytest.raises(WorkspaceMismatchError, match=named):
         prepare(writer(tmp_path, layout(**change)), 1, 2, 3)
+
+
+def test_starts_come_in_the_order_of_time_and_not_of_their_drawing(tmp_path):
+    whole = layout(inits=3)
+    later = writer(tmp_path, replace(whole, **{name: vars(whole)[name][2:] for name in BY_START}))
+    draw(later, later.layout.pieces(), (3,))
+    pen = writer(tmp_path, whole)
+    draw(pen, [Piece(0, init, block) for init in (1, 0) for block in range(whole.blocks)])
+    assert pen.rows().tolist() == [1, 2, 0]
+    for with_dask in (True, False):
+        data = open_ensemble(pen.workspace, model="m", with_dask=with_dask)
+        assert data.indexes["init_time"].is_monotonic_increasing
+        one = data["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
+        np.testing.assert_allclose(one, [4, 1004, 4])  # the last was drawn as the first of its own layout
 
 
 def test_a_newer_fingerprint_is_read_and_the_older_one_kept(tmp_path):
