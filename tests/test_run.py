@@ -198,6 +198,15 @@ def test_scores_of_a_part_are_not_taken_for_those_of_all(tmp_path, experiment_fi
     assert judged() == (8, True)
 
 
+def test_a_model_that_was_changed_is_judged_from_the_starts_that_all_hold(tmp_path, experiment_file):
+    road, workspace = ("ingest", "train", "forecast", "verify"), Workspace(tmp_path / "ws")
+    first, other = (f"forecast.init_times=['{year}-02-01']" for year in (1999, 2000))
+    do(experiment_file, workspace, first, stages=road)
+    do(experiment_file, workspace, other, "models.persistence={kind: linear_inverse}", stages=road)
+    models = json.loads((workspace.reports / "scorecard.json").read_text())["models"]
+    assert {name: rows["sst"][0]["cases"] for name, rows in models.items()} == {"climatology": 3, "persistence": 3}
+
+
 def test_a_card_names_the_snapshot_that_its_model_was_trained_on(tmp_path, experiment_file):
     workspace = Workspace(tmp_path / "ws")
     do(experiment_file, workspace, stages=("ingest",))
