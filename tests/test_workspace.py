@@ -3,7 +3,9 @@ import multiprocessing
 import shutil
 import time
 
+import icechunk
 import pytest
+import zarr
 
 from pipeline.errors import TercileError, WorkspaceMismatchError
 from pipeline.workspace import Workspace, write_whole
@@ -79,6 +81,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_whole(path, 5)
     assert path.read_text() == "one"
     assert [item.name for item in path.parent.iterdir()] == ["b.json"]
+
+
+def test_a_store_whose_maker_was_killed_before_its_first_commit_is_begun_again(tmp_path):
+    workspace = Workspace(tmp_path / "ws")
+    (workspace.root / "archive").mkdir(parents=True)
+    icechunk.Repository.create(icechunk.local_filesystem_storage(str(workspace.root / "archive")))
+    assert workspace.groups("archive") == []
+    workspace.repository("archive")
+    assert zarr.open_group(workspace.reader("archive"), mode="r").attrs["schema_version"] == 1
 
 
 def test_a_store_made_anew_has_lost_the_snapshots_of_the_old_one(tmp_path):
