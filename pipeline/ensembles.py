@@ -153,11 +153,10 @@ def open_background(
     """
     store = workspace.reader("ensembles")
     read, path = _held if with_dask else open_direct, f"{model}/{fingerprint}/{kind}"
-    members, *found = (read(store, f"{path}{part}") for part in ("", *(f"/{part}" for part in BACKGROUND)))
-    if members is None or found[0] is None or found[1] is None:
+    members, expected, deviation = (read(store, f"{path}{part}") for part in ("", *(f"/{part}" for part in BACKGROUND)))
+    if members is None or expected is None or deviation is None:
         raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {fingerprint} with its background.")
-    expected, deviation = (in_order(part, members) for part in found)
-    return expected, deviation
+    return in_order(expected, members), in_order(deviation, members)
 
 
 def in_order(stored: xr.Dataset, members: xr.Dataset) -> xr.Dataset:
