@@ -108,4 +108,4 @@ def remember(workspace: Workspace, **made_from: str) -> None:
 
 def _lacks_pieces(system: System, model: str, starts: Starts) -> bool:
     writer = system.writer(model, starts)
-    return bool(writer.missing()) or writer.stale(system.inputs_hashes(starts, model))
+    return bool(writer.missing()) or writer.stale(system.inputs_hashes(starts, model), starts.fold.tolist())

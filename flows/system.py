@@ -341,7 +341,7 @@ class System:
             learnt = open_calibration(self.workspace, model=name, fingerprint=fingerprint)
             calibration = None if learnt is None else learnt.attrs["about"]["content"]
             writer = self.writer(name, starts)
-            lacking = [*writer.missing(), *(["other inputs"] if writer.stale(hashes) else [])]
+            lacking = [*writer.missing(), *(["other inputs"] if writer.stale(hashes, starts.fold.tolist()) else [])]
             parts.append([name, fingerprint, hashes, calibration, *lacking])
         truth = [
             self.groups[span.group]["content_hash"].values[self.mask(span.group, [span])].tolist()

@@ -35,7 +35,7 @@ from pipeline.errors import TercileError
 
 Floats = NDArray[np.float64]
 
-VERSION = 4
+VERSION = 5
 """Raised when a change of this module changes what is learnt."""
 
 COEFFICIENTS = ("alpha", "beta", "tau")

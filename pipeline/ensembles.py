@@ -135,7 +135,7 @@ def open_ensemble(
     dataset = _held(store, path) if with_dask else open_direct(store, path)
     if dataset is None:
         raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {current}.")
-    dataset = in_order(dataset, dataset["init_time"]).assign_attrs(model=model, fingerprint=current, kind=kind)
+    dataset = in_order(dataset, dataset).assign_attrs(model=model, fingerprint=current, kind=kind)
     return _calibrated(workspace, dataset, with_dask=with_dask) if calibrated else dataset
 
 
@@ -153,17 +153,21 @@ def open_background(
     """
     store = workspace.reader("ensembles")
     read, path = _held if with_dask else open_direct, f"{model}/{fingerprint}/{kind}"
-    members, *found = (read(store, f"{path}{part}") for part in ("", *(f"/{part}" for part in BACKGROUND)))
-    if members is None or found[0] is None or found[1] is None:
+    members, expected, deviation = (read(store, f"{path}{part}") for part in ("", *(f"/{part}" for part in BACKGROUND)))
+    if members is None or expected is None or deviation is None:
         raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {fingerprint} with its background.")
-    expected, deviation = (in_order(part, members["init_time"]) for part in found)
-    return expected, deviation
+    return in_order(expected, members), in_order(deviation, members)
 
 
-def in_order(stored: xr.Dataset, starts: xr.DataArray) -> xr.Dataset:
-    """A stored ensemble, or its background, with its starts in the order of time: they lie in that of their drawing."""
-    times = seconds(starts)
-    return stored if (np.diff(times) > 0).all() else stored.isel(init_time=np.argsort(times))
+def in_order(stored: xr.Dataset, members: xr.Dataset) -> xr.Dataset:
+    """A stored ensemble, or its background, with its starts in the order of time: they lie in that of their drawing.
+
+    Hindcasts that are not asked for any more have no fold, and are left out.
+    """
+    times, fold = seconds(members["init_time"]), members["fold"].values
+    rows = np.argsort(times)
+    rows = rows[fold[rows] >= 0] if (fold >= 0).any() else rows
+    return stored if np.array_equal(rows, np.arange(times.size)) else stored.isel(init_time=rows)
 
 
 def _calibrated(workspace: Workspace, ensemble: xr.Dataset, *, with_dask: bool) -> xr.Dataset:
@@ -232,15 +236,14 @@ class EnsembleWriter:
             if rows[piece.init] < 0 or not done[piece.scenario, rows[piece.init], piece.block]
         ]
 
-    def stale(self, inputs_hash: Sequence[int]) -> bool:
-        """Whether an initial time is stored whose inputs were others."""
+    def stale(self, inputs_hash: Sequence[int], fold: Sequence[int]) -> bool:
+        """Whether an initial time is stored whose inputs were others, or whose fold had another number."""
         held = self._stored()
         if held is None:
             return False
-        stored = held["inputs_hash"].values
-        return any(
-            row >= 0 and int(stored[row]) != value for row, value in zip(self._rows_in(held), inputs_hash, strict=True)
-        )
+        stored = list(zip(held["inputs_hash"].values.tolist(), held["fold"].values.tolist(), strict=True))
+        wanted = zip(self._rows_in(held), zip(inputs_hash, fold, strict=True), strict=True)
+        return any(row >= 0 and stored[row] != one for row, one in wanted)
 
     def rows(self) -> np.ndarray:
         """Where each initial time of the layout stands in the store, -1 where it does not."""
@@ -256,10 +259,10 @@ class EnsembleWriter:
         """The store's lock, and a session to fork for each piece; nothing else commits within.
 
         Creates the empty ensemble, or adds the initial times it lacks; what is there stays. An initial time whose
-        inputs or fold have changed since is marked as not done, so that its pieces are drawn again. Hindcasts are one
-        set: where others are stored, whose folds are of another division of the record, the ensemble begins anew. All
-        under one lock: no other run, of other inputs perhaps, comes between what the store says of members and their
-        drawing. Another may have drawn them while this one waited, so ask within for what is ``missing``.
+        inputs have changed since is marked as not done, so that its pieces are drawn again; one that is not asked for
+        any more loses its fold, since folds are numbered as is asked now. All under one lock: no other run, of other
+        inputs perhaps, comes between what the store says of members and their drawing. Another may have drawn them
+        while this one waited, so ask within for what is ``missing``.
 
         Args:
             inputs_hash: Hash of all that the members of each initial time depend on beside the model.
@@ -276,11 +279,10 @@ class EnsembleWriter:
     def _prepare(self, session: icechunk.Session, inputs_hash: Sequence[int], fold: Sequence[int]) -> None:
         held = _held(session.store, self.path)
         wanted = _template(self.layout, inputs_hash, fold)
-        if held is not None:
-            _refuse_mixture(held, wanted, self.path)
-        if held is None or (self.kind == "hindcast" and _has_others(held, wanted)):
+        if held is None:
             _create(session.store, self.path, wanted, self.layout)
         else:
+            _refuse_mixture(held, wanted, self.path)
             _extend(session.store, self.path, held, wanted)
         zarr.open_group(session.store, path=self.model, mode="r+").attrs["current"] = self.fingerprint
         if session.has_uncommitted_changes:
@@ -460,23 +462,20 @@ def _describe(dataset: xr.Dataset, name: str) -> str:
     )
 
 
-def _has_others(held: xr.Dataset, wanted: xr.Dataset) -> bool:
-    """Whether initial times are stored that are not asked for."""
-    return not set(seconds(held["init_time"]).tolist()) <= set(seconds(wanted["init_time"]).tolist())
-
-
 def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None:
     stored = {int(value): row for row, value in enumerate(seconds(held["init_time"]))}
     labels = seconds(wanted["init_time"])
     for position, label in enumerate(labels):
         row = stored.get(int(label))
-        if row is None:
-            continue
-        changed = [name for name in ("inputs_hash", "fold") if int(held[name][row]) != int(wanted[name][position])]
-        for name in changed:
-            _array(store, path, name)[row] = int(wanted[name][position])
-        if changed:
+        if row is not None and int(held["inputs_hash"][row]) != int(wanted["inputs_hash"][position]):
+            _array(store, path, "inputs_hash")[row] = int(wanted["inputs_hash"][position])
             _array(store, path, "done")[(slice(None), row) if "scenario" in held.dims else row] = 0
+    folds = np.full(len(stored), -1)
+    for position, label in enumerate(labels):
+        if int(label) in stored:
+            folds[stored[int(label)]] = int(wanted["fold"][position])
+    if not np.array_equal(folds, held["fold"].values):
+        _array(store, path, "fold")[...] = folds
     new = np.flatnonzero([int(label) not in stored for label in labels])
     if new.size:
         rows = wanted.isel(init_time=new)

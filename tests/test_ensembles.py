@@ -123,28 +123,14 @@ def test_a_new_initial_time_is_appended_and_changed_inputs_are_drawn_again(tmp_p
     draw(pen, pen.layout.pieces())
     more = writer(tmp_path, layout(inits=3))
     assert {piece.init for piece in more.missing()} == {2}
-    assert more.stale([1, 9, 3])
-    assert not more.stale([1, 2, 3])
+    assert more.stale([1, 9, 3], [-1] * 3)
+    assert not more.stale([1, 2, 3], [-1] * 3)
     prepare(more, 1, 9, 3)
     assert {piece.init for piece in more.missing()} == {1, 2}
     draw(more, more.missing(), (1, 9, 3))
     data = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
     np.testing.assert_allclose(data, [4, 1004, 2004])
     assert not np.isnan(open_ensemble(pen.workspace, model="m")["tas"].values).any()
-
-
-def test_hindcasts_of_another_division_of_the_record_are_drawn_again(tmp_path):
-    """A start that changes its fold takes the new number; starts that are no longer asked for leave the set."""
-    pen = writer(tmp_path, layout(inits=3), kind="hindcast")
-    draw(pen, pen.layout.pieces(), fold=[0, 1, 2])
-    prepare(pen, 1, 8, 9, fold=[0, 0, 1])
-    assert {piece.init for piece in pen.missing()} == {1, 2}
-    folds = open_ensemble(pen.workspace, model="m", kind="hindcast")["fold"]
-    assert folds.values.tolist() == [0, 0, 1]
-    fewer = writer(tmp_path, layout(inits=2), kind="hindcast")
-    prepare(fewer, 1, 8, fold=[0, 0])
-    assert open_ensemble(pen.workspace, model="m", kind="hindcast").sizes["init_time"] == 2
-    assert {piece.init for piece in fewer.missing()} == {0, 1}
 
 
 @pytest.mark.parametrize(("other", "left"), [((1, 2), 0), ((1, 9), 1)])
@@ -167,7 +153,7 @@ def test_a_run_that_waited_for_another_draws_only_what_its_own_inputs_still_lack
         assert not found
     waiting.join()
     assert len(found["missing"]) == left
-    assert not second.stale(other)
+    assert not second.stale(other, [-1, -1])
 
 
 def test_an_ensemble_in_other_chunks_grows_in_its_own(tmp_path, monkeypatch):
@@ -196,6 +182,25 @@ def test_another_ensemble_is_refused_and_the_difference_named(tmp_path, change, 
     prepare(writer(tmp_path, layout()), 1, 2, 3)
     with pytest.raises(WorkspaceMismatchError, match=named):
         prepare(writer(tmp_path, layout(**change)), 1, 2, 3)
+
+
+def test_a_hindcast_has_the_fold_of_what_is_asked_now_or_none(tmp_path):
+    pen = writer(tmp_path, layout(), kind="hindcast")
+    with pen.drawing(inputs_hash=[1, 2, 3], fold=[0, 1, 2]):
+        pass
+    whole = vars(pen.layout)
+    fewer = replace(pen, layout=replace(pen.layout, **{name: whole[name][1:] for name in BY_START}))
+    assert fewer.stale([2, 3], [0, 1])
+    with fewer.drawing(inputs_hash=[2, 3], fold=[0, 1]):
+        pass
+    assert not fewer.stale([2, 3], [0, 1])
+    held = open_ensemble(pen.workspace, model="m", kind="hindcast")
+    assert held["fold"].values.tolist() == [0, 1]
+    assert held["init_time"].dt.month.values.tolist() == [2, 3]
+    assert pen.stale([1, 2, 3], [0, 1, 2])
+    with pen.drawing(inputs_hash=[1, 2, 3], fold=[0, 1, 2]):
+        pass
+    assert open_ensemble(pen.workspace, model="m", kind="hindcast")["fold"].values.tolist() == [0, 1, 2]
 
 
 def test_starts_come_in_the_order_of_time_and_not_of_their_drawing(tmp_path):

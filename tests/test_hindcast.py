@@ -180,6 +180,20 @@ def test_a_second_run_learns_nothing_again_and_a_changed_fold_does(learnt):
     assert learnt.workspace.snapshot("products") == before
 
 
+def test_hindcasts_of_other_folds_are_calibrated_and_judged_by_their_own(tmp_path):
+    before = {"folds": 4, "starts": 20}
+    learn(tmp_path, monthly_record(), (*LEARNING, "forecast"), hindcast=before)
+    system = learn(tmp_path, monthly_record(), (*LEARNING, "forecast"), hindcast={"folds": 2, "starts": 13})
+    starts = hindcasts(system, MODEL)
+    assert hindcast(system)["fold"].values.tolist() == starts.fold.tolist()
+    assert coefficients(system)["fold"].values.tolist() == [-1, 0, 1]
+    assert np.isfinite(hindcast(system, calibrated=True)["sst"].isel(latitude=2, longitude=2)).all()
+    alone = learn(tmp_path / "alone", monthly_record(), LEARNING, hindcast={"folds": 2, "starts": 13})
+    np.testing.assert_array_equal(coefficients(system), coefficients(alone))
+    question = "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > 288 K"
+    assert len(ask(system.workspace, question).to_json()["skill"]["past"]) <= starts.init_times.size
+
+
 def test_without_hindcasts_calibrated_members_are_refused_with_a_remedy(tmp_path):
     system = learn(tmp_path, monthly_record(), (*LEARNING, "forecast"), hindcast={"models": []})
     assert hindcasts(system, MODEL) is None

@@ -238,7 +238,7 @@ def open_issued(workspace: Workspace | str | Path, *, as_of: datetime | None = N
 
 def _stored(workspace: Workspace, issue: Mapping[str, Any], kind: Kind) -> xr.Dataset | None:
     found = open_direct(workspace.reader("ensembles"), f"{issue['model']}/{issue['fingerprint']}/{kind}")
-    return None if found is None else in_order(found, found["init_time"])
+    return None if found is None else in_order(found, found)
 
 
 @lru_cache(maxsize=4)
