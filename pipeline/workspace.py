@@ -19,7 +19,7 @@ import zarr
 from icechunk import IcechunkStore
 from zarr.codecs import BloscCodec
 
-from pipeline.errors import TercileError, WorkspaceMismatchError
+from pipeline.errors import NothingThereError, TercileError, WorkspaceMismatchError
 
 SCHEMA_VERSION = 1
 STORES = ("archive", "ensembles", "products")
@@ -99,10 +99,11 @@ class Workspace:
         """A read-only Zarr store of the last snapshot, or of the last one before ``as_of``.
 
         Raises:
-            TercileError: The store does not exist, or held nothing yet at that time.
+            NothingThereError: The store does not exist.
+            TercileError: It held nothing yet at that time.
         """
         if not self.exists(store):
-            raise TercileError(f"{self.root} has no {store} yet. Run `tercile run NAME --workspace {self.root}` first.")
+            raise NothingThereError(f"{self.root} has no {store} yet. Run `tercile run NAME --workspace {self.root}` first.")
         repository = self.repository(store)
         if as_of is None:
             return repository.readonly_session("main").store

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from pipeline.errors import TercileError
+from pipeline.errors import NothingThereError
 from pipeline.judging.judgement import Evidence
 
 _PARTS = ("statistics", "terciles", "patterns", "maps", "spectra")
@@ -52,10 +52,10 @@ def read_evidence(path: Path, *, kind: str = "raw") -> dict[str, dict[str, xr.Da
         kind: ``raw`` or ``calibrated``; no model where it has none.
 
     Raises:
-        TercileError: There is no such file.
+        NothingThereError: There is no such file.
     """
     if not path.exists():
-        raise TercileError(f"{path} is not there. Run `tercile verify`.")
+        raise NothingThereError(f"{path} is not there. Run `tercile verify`.")
     coder = xr.coders.CFDatetimeCoder(time_unit="s")
     with xr.open_datatree(path, engine="netcdf4", decode_times=coder, decode_timedelta=False) as tree:
         held = tree.children.get(kind)
