@@ -264,6 +264,14 @@ def test_members_start_from_the_run_that_judges_them(tmp_path):
     assert float(hindcast(system)["sst"].mean()) == pytest.approx(288, abs=0.9)
 
 
+def test_a_start_that_lacks_what_training_had_is_said(tmp_path, capsys):
+    record = monthly_record()
+    record["sst"][{"time": 124, "lat": 2, "lon": 3}] = np.nan  # May 2000; the cell at 0, 0 never had a value
+    learn(tmp_path, record, ("ingest", "train", "forecast"))
+    told = capsys.readouterr().err
+    assert "persistence: 1 of 8 starts lack values of sst that training had, up to 1 of them" in told
+
+
 def test_a_projection_ends_with_the_record_where_no_forcing_is_known_beyond(tmp_path):
     """Of 32 years in three folds the last has one year less than the others."""
     record = monthly_record(years=32).groupby("time.year").mean().rename(year="time")
