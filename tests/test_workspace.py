@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pipeline.errors import TercileError, WorkspaceMismatchError
-from pipeline.workspace import Workspace, write_whole
+from pipeline.workspace import Workspace, whole_file, write_whole
 
 
 def test_a_workspace_belongs_to_one_experiment(tmp_path):
@@ -79,6 +79,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_whole(path, 5)
     assert path.read_text() == "one"
     assert [item.name for item in path.parent.iterdir()] == ["b.json"]
+
+
+def test_netcdf_that_cannot_be_written_is_an_error_of_its_file_and_leaves_none(tmp_path):
+    with pytest.raises(OSError, match="as on a full disk") as caught, whole_file(tmp_path / "a.nc") as partial:
+        partial.write_bytes(b"half")
+        raise RuntimeError("NetCDF: HDF error")
+    assert caught.value.filename == str(tmp_path / "a.nc")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_store_made_anew_has_lost_the_snapshots_of_the_old_one(tmp_path):
