@@ -104,7 +104,9 @@ class Workspace:
             TercileError: It held nothing yet at that time.
         """
         if not self.exists(store):
-            raise NothingThereError(f"{self.root} has no {store} yet. Run `tercile run NAME --workspace {self.root}` first.")
+            raise NothingThereError(
+                f"{self.root} has no {store} yet. Run `tercile run NAME --workspace {self.root}` first."
+            )
         repository = self.repository(store)
         if as_of is None:
             return repository.readonly_session("main").store

@@ -178,7 +178,8 @@ def test_a_map_is_hatched_where_past_forecasts_show_no_skill(page):
 
 def test_a_cell_whose_skill_was_not_measured_is_hatched_too(page):
     flags = {"skill_verdict": {"values": list(range(len(VERDICTS)))}}
-    layer = f"import('/explorer/layers.js').then((found) => found.layersOf({{ domain: {{}}, ranges: {json.dumps(flags)} }})[''])"
+    coverage = json.dumps({"domain": {}, "ranges": flags})
+    layer = f"import('/explorer/layers.js').then((found) => found.layersOf({coverage})[''])"
     hatched = page.js(f"{layer}.then((layer) => [0, 1, 2, 3].map((at) => layer.isHatched(at)))")
     assert [name for name, is_hatched in zip(VERDICTS, hatched, strict=True) if not is_hatched] == ["skilful"]
 

@@ -82,9 +82,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_netcdf_that_cannot_be_written_is_an_error_of_its_file_and_leaves_none(tmp_path):
-    with pytest.raises(OSError, match="as on a full disk") as caught, whole_file(tmp_path / "a.nc") as partial:
-        partial.write_bytes(b"half")
-        raise RuntimeError("NetCDF: HDF error")
+    def write():
+        with whole_file(tmp_path / "a.nc") as partial:
+            partial.write_bytes(b"half")
+            raise RuntimeError("NetCDF: HDF error")
+
+    with pytest.raises(OSError, match="as on a full disk") as caught:
+        write()
     assert caught.value.filename == str(tmp_path / "a.nc")
     assert not list(tmp_path.iterdir())
 

@@ -86,8 +86,8 @@ def from_yaml(text: str) -> Question:
 def batch_from_yaml(text: str) -> dict[str, Question | Pair | QuestionError]:
     """Several questions from YAML: a mapping of names to questions, or a list of them.
 
-    An entry ``{ask: question, against: question}`` is two questions to compare. What cannot be read has the error in its
-    place, so that it does not stop the others.
+    An entry ``{ask: question, against: question}`` is two questions to compare. What cannot be read has the error in
+    its place, so that it does not stop the others.
 
     Raises:
         QuestionError: Text that is not YAML, or no questions.

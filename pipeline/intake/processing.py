@@ -46,8 +46,8 @@ class RegridConfig(BaseModel):
     """Another grid, regular in latitude and longitude.
 
     Attributes:
-        step: Degrees between centres, of latitude and longitude alike: rows begin at the south pole, one column is centred
-            on 0 E, and a record of a region has its own part of that grid.
+        step: Degrees between centres, of latitude and longitude alike: rows begin at the south pole, one column is
+            centred on 0 E, and a record of a region has its own part of that grid.
         latitudes: Centres instead: first, last and how many.
         longitudes: Centres instead: first, last and how many.
         method: ``conservative`` keeps area means, ``bilinear`` interpolates.
