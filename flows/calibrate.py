@@ -13,6 +13,7 @@ from pipeline.calibration import VERSION, fit_calibration, season_numbers, summa
 from pipeline.ensembles import open_background, open_ensemble
 from pipeline.grid import area_weights
 from pipeline.judging.matching import at_valid_times
+from pipeline.periods import seconds
 from pipeline.products import publish_calibration
 from pipeline.workspace import Workspace
 
@@ -31,7 +32,7 @@ def learn(experiment: Experiment, workspace: Workspace, model: str) -> None:
     starts, fingerprint = starts_of(system, model, "hindcast"), system.fingerprint(model)
     hindcasts = open_ensemble(workspace, model=model, kind="hindcast", fingerprint=fingerprint, with_dask=False)
     backgrounds = open_background(workspace, model=model, kind="hindcast", fingerprint=fingerprint, with_dask=False)
-    rows = system.writer(model, starts).rows()
+    rows = np.searchsorted(seconds(hindcasts["init_time"]), seconds(xr.DataArray(starts.init_times)))
     members, found, summaries = hindcasts.isel(init_time=rows), {}, {}
     seen = float(np.mean([fold.share_seen(system) for fold in starts.folds]))
     for name, variable in experiment.described().items():

@@ -226,7 +226,7 @@ def serve_command(
 
         folder = _workspace(workspace, None)
         open_issued(folder)
-        if token is None and host not in LOOPBACK:
+        if not token and host not in LOOPBACK:
             print(f"error: {host} can be reached from outside: set TERCILE_TOKEN.", file=sys.stderr)
             raise typer.Exit(2)
         try:

@@ -25,13 +25,12 @@ def draw_ensemble(
     system = System(experiment, workspace)
     starts = starts_of(system, model, kind)
     writer = system.writer(model, starts)
-    writer.prepare(inputs_hash=system.inputs_hashes(starts, model), fold=starts.fold.tolist())
-    pieces, rows = writer.missing(), writer.rows()
-    if kind == "forecast" and pieces:
-        _say_what_is_missing(system, starts, model, reporter)
-    total, done = len(pieces), 0
-    reporter.update(model, 0, total)
-    with writer.drawing() as base:
+    with writer.drawing(inputs_hash=system.inputs_hashes(starts, model), fold=starts.fold.tolist()) as base:
+        pieces, rows = writer.missing(), writer.rows()
+        if kind == "forecast" and pieces:
+            _say_what_is_missing(system, starts, model, reporter)
+        total, done = len(pieces), 0
+        reporter.update(model, 0, total)
         tasks = {
             client.submit(
                 draw_piece, experiment, workspace, model, kind, piece, int(rows[piece.init]), base.fork(), pure=False

@@ -44,6 +44,7 @@ def make_report(experiment: Experiment, workspace: Workspace, reporter: Reporter
         TercileError: Questions that this forecast cannot answer; the page is there, with the others and why.
     """
     system = System(experiment, workspace)
+    made_from = system.report_hash  # first: another run may draw or learn meanwhile
     answers, refused = _answers(experiment, workspace)
     headlines = [f"{answer['question']['reads_as']}\n  {answer['headline']['text']}" for answer in answers.values()]
     content = {"headlines": headlines, "answers": answers}
@@ -52,7 +53,7 @@ def make_report(experiment: Experiment, workspace: Workspace, reporter: Reporter
     page = write_report(workspace.reports / "index.html", report=contents)
     if refused:
         raise TercileError(f"{page} is written without what could not be answered.\n  " + "\n  ".join(refused))
-    remember(workspace, report=system.report_hash)
+    remember(workspace, report=made_from)
     return page
 
 

@@ -9,6 +9,7 @@ from flows.experiment import Experiment
 from flows.interrupts import deaf_children
 from flows.plan import STAGES
 from flows.progress import Reporter
+from pipeline.pinned import pinned_archive
 from pipeline.workspace import Workspace, write_whole
 
 
@@ -32,13 +33,15 @@ def run(
     workspace.claim(identity(experiment))
     done = []
     for stage in stages:
-        todo = STAGES[stage](experiment, workspace)
+        # All of a stage, its workers too, sees the archive as it was planned on, whatever another run ingests.
+        at = workspace if stage == "ingest" else pinned_archive(workspace, as_of=experiment.as_of)
+        todo = STAGES[stage](experiment, at)
         if not todo:
             continue
         quiet_prefect()
         start_server()
         with reporter.stage(stage, ", ".join(todo)):
-            import_module(f"flows.{stage}").__dict__[f"{stage}_flow"](experiment, workspace, todo, reporter)
+            import_module(f"flows.{stage}").__dict__[f"{stage}_flow"](experiment, at, todo, reporter)
         done.append(stage)
     write_whole(
         workspace.root / "experiment.json", json.dumps(experiment.model_dump(mode="json", by_alias=True), indent=2)

@@ -18,6 +18,7 @@ import xarray as xr
 from flows.experiment import BEST, Experiment, Span
 from models.card import read_card
 from pipeline.archive import open_archive
+from pipeline.background import VERSION as BACKGROUND_VERSION
 from pipeline.background import TrendConfig, WarmingConfig
 from pipeline.calibration import VERSION as CALIBRATION_VERSION
 from pipeline.calibration import expected_crps
@@ -168,7 +169,7 @@ class System:
         return _digest(
             {
                 "model": config.model_dump(mode="json"),
-                "versions": config.versions,
+                "versions": [*config.versions, BACKGROUND_VERSION],
                 "background": self.experiment.background.model_dump(mode="json"),
                 "variables": {name: vars(variable) for name, variable in self.experiment.described().items()},
                 "seed": self.experiment.seed,
@@ -191,18 +192,30 @@ class System:
 
     def inputs_hash(self, starts: "Starts", position: int, *, history: int) -> int:
         """Hash of what the members of one initial time depend on beside the model."""
-        held, init = self.groups[starts.groups[0]], starts.init_times[position]
-        periods = self.periods(starts.groups[0])
-        last = periods.until(init)
-        past = held["content_hash"].values[max(0, last - history) : last]
-        ahead = periods.ahead(init, starts.leads)[1]
-        forcing = [self.covariates(group, ahead).tolist() for group in starts.groups]
+        init = starts.init_times[position]
+        past, *pasts = (self._past(group, init, history) for group in starts.groups)
+        ahead = self.periods(starts.groups[0]).ahead(init, starts.leads)[1]
+        forcing = [self._forcing(group, init, history, ahead) for group in starts.groups]
         config, fold = self.experiment.forecast, starts.fold_of(position)
         others = [one for group in starts.groups for one in self._other_run(group, starts.kind)]
+        others += [[group, own] for group, own in zip(starts.groups[1:], pasts, strict=True) if own != past]
         digest = _digest(
-            [past.tolist(), forcing, config.seed, starts.leads, config.block, *([fold.name] if fold else []), *others]
+            [past, forcing, config.seed, starts.leads, config.block, *([fold.name] if fold else []), *others]
         )
         return int.from_bytes(bytes.fromhex(digest)[:8], "big", signed=True)
+
+    def _past(self, group: str, init: cftime.datetime, history: int) -> list[int]:
+        """Hashes of the states that a forecast under a group starts from."""
+        last = self.periods(group).until(init)
+        return self.groups[group]["content_hash"].values[max(0, last - history) : last].tolist()
+
+    def _forcing(self, group: str, init: cftime.datetime, history: int, ahead: np.ndarray) -> list[list[float]]:
+        """Covariates of a forecast; of its history too where they come from data."""
+        if isinstance(self.experiment.background.covariate, WarmingConfig):
+            periods = self.periods(group)
+            last = periods.until(init)
+            ahead = np.concatenate([periods.ends[max(0, last - history) : last], ahead])
+        return self.covariates(group, ahead).tolist()
 
     def _other_run(self, group: str, kind: str) -> list[Any]:
         """The run that forecasts under a group start from, where it is not the group's first."""
@@ -260,9 +273,13 @@ class System:
 
     def issue(self) -> dict[str, Any]:
         """What answers need to know of the forecast that is issued."""
+        from flows.starts import hindcast_group
+
         experiment, model = self.experiment, self.issuing
         groups = experiment.forecast.scenarios or [experiment.lead_group]
+        other = self._other_run(hindcast_group(self), "hindcast")
         return {
+            **({"hindcast_run": other[1]} if other else {}),
             "experiment": experiment.name,
             "title": experiment.title,
             "model": model,
@@ -315,14 +332,17 @@ class System:
 
     @cached_property
     def verify_hash(self) -> str:
-        """Hash of all that the scorecard is made from."""
-        from flows.starts import forecasts, hindcasts
+        """Hash of all that the scorecard is made from, as the stores hold it: what they lack now may come later."""
+        from flows.starts import forecasts
 
-        split, parts = self.experiment.split, []
+        split, starts, parts = self.experiment.split, forecasts(self), []
         for name in self.experiment.models:
-            learnt = hindcasts(self, name)
-            calibration = learnt and self.calibration_hash(learnt, name)
-            parts.append([name, self.fingerprint(name), self.inputs_hashes(forecasts(self), name), calibration])
+            fingerprint, hashes = self.fingerprint(name), self.inputs_hashes(starts, name)
+            learnt = open_calibration(self.workspace, model=name, fingerprint=fingerprint)
+            calibration = None if learnt is None else learnt.attrs["about"]["content"]
+            writer = self.writer(name, starts)
+            lacking = [*writer.missing(), *(["other inputs"] if writer.stale(hashes) else [])]
+            parts.append([name, fingerprint, hashes, calibration, *lacking])
         truth = [
             self.groups[span.group]["content_hash"].values[self.mask(span.group, [span])].tolist()
             for span in split.test

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import reduce
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -19,8 +21,9 @@ from pipeline.answers.catalogue import Catalogue
 from pipeline.ensembles import open_ensemble
 from pipeline.events import parse_region
 from pipeline.judging.evidence import save_evidence
+from pipeline.judging.failures import Finding
 from pipeline.judging.judgement import Evidence, benchmark, judge, judged_card, lay_out, resident
-from pipeline.periods import infer_cadence
+from pipeline.periods import infer_cadence, seconds
 from pipeline.places.regions import region_weights
 from pipeline.products import open_calibration
 from pipeline.reporting.scoreboard import summary
@@ -44,6 +47,7 @@ def verify(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> 
         The scorecard. Where no forecast has met its truth yet it holds no model and says so.
     """
     system = System(experiment, workspace)
+    made_from = system.verify_hash  # first: of what another run draws meanwhile only a part may be scored
     evidence = judge_models(system, reporter)
     reference, blocks = experiment.verify.reference, lead_blocks(system)
     cards = {kind: judged_card(found, reference=reference, lead_blocks=blocks) for kind, found in evidence.items()}
@@ -56,7 +60,7 @@ def verify(experiment: Experiment, workspace: Workspace, reporter: Reporter) -> 
     card |= _about(system) | _checked(system)
     write_whole(workspace.reports / "scorecard.json", json.dumps(card, indent=2))
     save_evidence(workspace.reports / "evidence.nc", evidence)
-    remember(workspace, verify=system.verify_hash)
+    remember(workspace, verify=made_from)
     return card
 
 
@@ -66,10 +70,14 @@ verify_task = task(name="verify", cache_policy=NO_CACHE)(verify)
 def judge_models(system: System, reporter: Reporter) -> dict[str, dict[str, Evidence]]:
     """Evidence by kind on each model whose ensemble is there and has met its truth.
 
-    All are measured against the raw members of the reference model, which is what calibration goes back to.
+    All are measured against the raw members of the reference model, which is what calibration goes back to, from the
+    starts that all of them hold: one that was trained anew has none of those that the others issued before.
     """
     base, blocks = system.experiment.verify.reference, lead_blocks(system)
-    reference = resident(opened(system, base, calibrated=False))
+    starts = shared_starts(system)
+    if not starts.size:
+        return {}
+    reference = resident(_at(opened(system, base, calibrated=False), starts))
     truth = lay_out(judging_truth(system), reference)
     if truth is None:
         return {}
@@ -81,7 +89,7 @@ def judge_models(system: System, reporter: Reporter) -> dict[str, dict[str, Evid
     for position, (kind, name) in enumerate(others, start=1):
         if kind == "raw" or is_calibrated(system, name):
             raw = kind == "raw"
-            ensemble = opened(system, name, calibrated=not raw)
+            ensemble = _at(opened(system, name, calibrated=not raw), starts)
             found[kind][name] = judge(
                 ensemble, against, reference=reference, regions=regions, lead_blocks=blocks, diagnosed=raw
             )
@@ -98,6 +106,18 @@ def opened(system: System, model: str, *, calibrated: bool) -> xr.Dataset:
     """A model's forecasts, raw or calibrated."""
     fingerprint = system.fingerprint(model)
     return open_ensemble(system.workspace, model=model, fingerprint=fingerprint, calibrated=calibrated, with_dask=False)
+
+
+def shared_starts(system: System) -> np.ndarray:
+    """Initial times that every model's ensemble holds, as ``pipeline.periods.seconds``."""
+    held = [seconds(opened(system, name, calibrated=False)["init_time"]) for name in system.experiment.models]
+    return reduce(np.intersect1d, held)
+
+
+def _at(ensemble: xr.Dataset, starts: np.ndarray) -> xr.Dataset:
+    """The ensemble from these starts."""
+    wanted = np.isin(seconds(ensemble["init_time"]), starts)
+    return ensemble if wanted.all() else ensemble.isel(init_time=np.flatnonzero(wanted))
 
 
 def judging_truth(system: System) -> Mapping[str, xr.DataArray]:
@@ -139,6 +159,11 @@ def _about(system: System) -> dict[str, Any]:
     }
 
 
+def _told(finding: Finding) -> dict[str, Any]:
+    """As plain values; JSON has no word for a value that is not finite."""
+    return asdict(finding) | {"value": finding.value if np.isfinite(finding.value) else None}
+
+
 def _checked(system: System) -> dict[str, Any]:
     """Checks of generative failure by model, and a sentence for each one that was raised."""
     checks = {
@@ -146,7 +171,7 @@ def _checked(system: System) -> dict[str, Any]:
         for name in system.experiment.models
     }
     return {
-        "checks": {name: [asdict(finding) for finding in found] for name, found in checks.items()},
+        "checks": {name: [_told(finding) for finding in found] for name, found in checks.items()},
         "models_warnings": {
             name: [f"{finding.name}: {finding.meaning}." for finding in found if finding.raised]
             for name, found in checks.items()

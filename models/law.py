@@ -92,10 +92,10 @@ def fit_law(windows: Tensor, fold: Tensor, modes: int) -> Law:
     Args:
         windows: ``(samples, leads, cells)``, mean zero by construction.
         fold: Fold of each window, ``(samples,)``.
-        modes: EOFs at most; fewer than half the samples of a fold and the cells that vary.
+        modes: EOFs at most; fewer than half the samples of a fold and the cells that vary. A single cell is one.
     """
     samples, leads, _ = windows.shape
-    modes = min(modes, samples // 4, int((windows.square().sum(dim=(0, 1)) > 0).sum()) // 2)
+    modes = min(modes, samples // 4, max(1, int((windows.square().sum(dim=(0, 1)) > 0).sum()) // 2))
     explained, rest = _held_out_variance(windows, fold, modes)
     patterns = leading_patterns(windows.flatten(0, 1), modes)
     components = windows @ patterns.T
@@ -117,7 +117,7 @@ def _held_out_variance(windows: Tensor, fold: Tensor, modes: int) -> tuple[Tenso
         explained += (windows[fold == number] @ patterns.T).square().sum(dim=0).T / len(windows)
     power = windows.square().sum(dim=1).sum(dim=0)
     total = windows.square().sum(dim=(0, 2)) / len(windows)
-    return explained, (total - explained.sum(dim=0)) / ((power > 0).sum() - modes)
+    return explained, (total - explained.sum(dim=0)) / ((power > 0).sum() - modes).clamp(min=1)
 
 
 def leading_patterns(samples: Tensor, modes: int) -> Tensor:

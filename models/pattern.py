@@ -28,6 +28,7 @@ from models.config import ResidualBlocksConfig
 from models.damping import cell_damping
 from models.innovations import Draw, same_season
 from models.record import Fold, Record, flat_fields, training_record, year_folds
+from models.spinup import earlier
 
 LINK_SHRINKAGE = 0.5
 """Weight of the channel's mean in the memory of the initial state."""
@@ -110,7 +111,7 @@ class Model:
         own = torch.einsum("mf,ftc->mtc", key.normal(0, len(self.scatter)), self.scatter)
         response = self.pattern + own
         state = self._initial(context, response, leads)
-        before = context.calendar[-leads - 1 : -1] if state is not None else context.calendar
+        before = torch.cat([earlier(context.calendar, 1), context.calendar])[-leads - 1 : -1]
         drawn, fresh = [], torch.ones(len(members), len(self.starts), dtype=torch.bool)
         for number, first in enumerate(range(0, leads, self.block), start=1):
             steps = min(self.block, leads - first)

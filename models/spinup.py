@@ -28,13 +28,13 @@ def set_going(context: Context, *, history: int) -> Context:
     return replace(
         context,
         history=context.history.new_zeros(history, *context.history.shape[1:]),
-        calendar=torch.cat([_earlier(context.calendar, steps), context.calendar]),
+        calendar=torch.cat([earlier(context.calendar, steps), context.calendar]),
         forcing=torch.cat([context.forcing[:1].expand(steps, -1), context.forcing]),
     )
 
 
-def _earlier(calendar: Tensor, steps: int) -> Tensor:
-    """Sine and cosine of the phases before those of ``calendar``."""
+def earlier(calendar: Tensor, steps: int) -> Tensor:
+    """Sine and cosine of the phases before those of ``calendar``, ``(steps, 2)``."""
     phase = torch.atan2(calendar[:2, 0], calendar[:2, 1]).double()
     advance = (phase[-1] - phase[0]).remainder(2 * torch.pi)
     angle = phase[0] - advance * torch.arange(steps, 0, -1)

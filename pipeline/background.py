@@ -19,6 +19,9 @@ from pipeline.errors import TercileError
 from pipeline.grid import area_weights
 from pipeline.periods import infer_cadence, season_phase
 
+VERSION = 1
+"""Raised when a change of this module, or of the pathway, changes what is fitted."""
+
 SMALLEST_VARIANCE = 1e-12
 """Below this share of the area's mean variance a cell counts as constant and is masked."""
 

@@ -119,7 +119,8 @@ def open_ensemble(
 
     Returns:
         Variables ``([scenario], init_time, lead_time, member, [level], latitude, longitude)`` in canonical units with
-        ``valid_time`` and ``valid_time_bnds``. Members that no piece holds yet are NaN, and ``done`` says so.
+        ``valid_time`` and ``valid_time_bnds``, starts in the order of time. Members that no piece holds yet are NaN,
+        and ``done`` says so.
 
     Raises:
         TercileError: No such ensemble, or no calibration of it.
@@ -134,7 +135,7 @@ def open_ensemble(
     dataset = _held(store, path) if with_dask else open_direct(store, path)
     if dataset is None:
         raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {current}. Run `tercile {kind}`.")
-    dataset = dataset.assign_attrs(model=model, fingerprint=current, kind=kind)
+    dataset = in_order(dataset, dataset["init_time"]).assign_attrs(model=model, fingerprint=current, kind=kind)
     return _calibrated(workspace, dataset, with_dask=with_dask) if calibrated else dataset
 
 
@@ -144,17 +145,25 @@ def open_background(
     """Expected state and standard deviation that an ensemble was drawn about, lazily, in transformed units.
 
     Returns:
-        Two data sets, ``([scenario], init_time, lead_time, [level], latitude, longitude)``, without coordinates.
+        Two data sets, ``([scenario], init_time, lead_time, [level], latitude, longitude)``, without coordinates, in the
+        order of ``open_ensemble``.
 
     Raises:
         TercileError: No such ensemble.
     """
     store = workspace.reader("ensembles")
-    read = _held if with_dask else open_direct
-    found = [read(store, f"{model}/{fingerprint}/{kind}/{part}") for part in BACKGROUND]
-    if found[0] is None or found[1] is None:
+    read, path = _held if with_dask else open_direct, f"{model}/{fingerprint}/{kind}"
+    members, *found = (read(store, f"{path}{part}") for part in ("", *(f"/{part}" for part in BACKGROUND)))
+    if members is None or found[0] is None or found[1] is None:
         raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {fingerprint} with its background.")
-    return found[0], found[1]
+    expected, deviation = (in_order(part, members["init_time"]) for part in found)
+    return expected, deviation
+
+
+def in_order(stored: xr.Dataset, starts: xr.DataArray) -> xr.Dataset:
+    """A stored ensemble, or its background, with its starts in the order of time: they lie in that of their drawing."""
+    times = seconds(starts)
+    return stored if (np.diff(times) > 0).all() else stored.isel(init_time=np.argsort(times))
 
 
 def _calibrated(workspace: Workspace, ensemble: xr.Dataset, *, with_dask: bool) -> xr.Dataset:
@@ -210,32 +219,6 @@ class EnsembleWriter:
         """Group of the ensemble within the store."""
         return f"{self.model}/{self.fingerprint}/{self.kind}"
 
-    def prepare(self, *, inputs_hash: Sequence[int], fold: Sequence[int]) -> None:
-        """Create the empty ensemble, or add the initial times it lacks; what is there stays.
-
-        An initial time whose inputs have changed since is marked as not done, so that its pieces are drawn again.
-
-        Args:
-            inputs_hash: Hash of all that the members of each initial time depend on beside the model.
-            fold: Fold of each initial time; -1 for a forecast.
-
-        Raises:
-            WorkspaceMismatchError: The stored ensemble has another grid, other leads, members or scenarios.
-        """
-        with self.workspace.committing("ensembles"):
-            repository = self.workspace.repository("ensembles")
-            session = repository.writable_session("main")
-            held = _held(session.store, self.path)
-            wanted = _template(self.layout, inputs_hash, fold)
-            if held is None:
-                _create(session.store, self.path, wanted, self.layout)
-            else:
-                _refuse_mixture(held, wanted, self.path)
-                _extend(session.store, self.path, held, wanted)
-            zarr.open_group(session.store, path=self.model, mode="r+").attrs["current"] = self.fingerprint
-            if session.has_uncommitted_changes:
-                session.commit(f"{self.path}: {len(self.layout.init_times)} initial times")
-
     def missing(self) -> list[Piece]:
         """The pieces that no commit holds, numbered as in the layout."""
         held = self._stored()
@@ -269,10 +252,39 @@ class EnsembleWriter:
         return np.array([stored.get(int(value), -1) for value in np.atleast_1d(wanted)])
 
     @contextmanager
-    def drawing(self) -> Iterator[icechunk.Session]:
-        """The store's lock, and a session to fork for each piece; nothing else commits within."""
+    def drawing(self, *, inputs_hash: Sequence[int], fold: Sequence[int]) -> Iterator[icechunk.Session]:
+        """The store's lock, and a session to fork for each piece; nothing else commits within.
+
+        Creates the empty ensemble, or adds the initial times it lacks; what is there stays. An initial time whose
+        inputs or fold have changed since is marked as not done, so that its pieces are drawn again. Hindcasts are one
+        set: where others are stored, whose folds are of another division of the record, the ensemble begins anew. All
+        under one lock: no other run, of other inputs perhaps, comes between what the store says of members and their
+        drawing. Another may have drawn them while this one waited, so ask within for what is ``missing``.
+
+        Args:
+            inputs_hash: Hash of all that the members of each initial time depend on beside the model.
+            fold: Fold of each initial time; -1 for a forecast.
+
+        Raises:
+            WorkspaceMismatchError: The stored ensemble has another grid, other leads, members or scenarios.
+        """
         with self.workspace.committing("ensembles"):
-            yield self.workspace.repository("ensembles").writable_session("main")
+            repository = self.workspace.repository("ensembles")
+            self._prepare(repository.writable_session("main"), inputs_hash, fold)
+            yield repository.writable_session("main")
+
+    def _prepare(self, session: icechunk.Session, inputs_hash: Sequence[int], fold: Sequence[int]) -> None:
+        held = _held(session.store, self.path)
+        wanted = _template(self.layout, inputs_hash, fold)
+        if held is not None:
+            _refuse_mixture(held, wanted, self.path)
+        if held is None or (self.kind == "hindcast" and _has_others(held, wanted)):
+            _create(session.store, self.path, wanted, self.layout)
+        else:
+            _extend(session.store, self.path, held, wanted)
+        zarr.open_group(session.store, path=self.model, mode="r+").attrs["current"] = self.fingerprint
+        if session.has_uncommitted_changes:
+            session.commit(f"{self.path}: {len(self.layout.init_times)} initial times")
 
     def commit(self, forks: Sequence[icechunk.ForkSession], rows: Sequence[int]) -> None:
         """Commit finished pieces, whose initial times stand in these rows, on top of what others finished before."""
@@ -448,13 +460,22 @@ def _describe(dataset: xr.Dataset, name: str) -> str:
     )
 
 
+def _has_others(held: xr.Dataset, wanted: xr.Dataset) -> bool:
+    """Whether initial times are stored that are not asked for."""
+    return not set(seconds(held["init_time"]).tolist()) <= set(seconds(wanted["init_time"]).tolist())
+
+
 def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None:
     stored = {int(value): row for row, value in enumerate(seconds(held["init_time"]))}
     labels = seconds(wanted["init_time"])
     for position, label in enumerate(labels):
         row = stored.get(int(label))
-        if row is not None and int(held["inputs_hash"][row]) != int(wanted["inputs_hash"][position]):
-            _array(store, path, "inputs_hash")[row] = int(wanted["inputs_hash"][position])
+        if row is None:
+            continue
+        changed = [name for name in ("inputs_hash", "fold") if int(held[name][row]) != int(wanted[name][position])]
+        for name in changed:
+            _array(store, path, name)[row] = int(wanted[name][position])
+        if changed:
             _array(store, path, "done")[(slice(None), row) if "scenario" in held.dims else row] = 0
     new = np.flatnonzero([int(label) not in stored for label in labels])
     if new.size:

@@ -172,7 +172,9 @@ def labelled_inside(dataset: xr.Dataset) -> xr.Dataset:
     Some models (CESM) label a period by its very end, which by its date belongs to the next one. Where all labels do,
     the beginning of the period takes its place.
     """
-    name = dataset["time"].attrs.get("bounds", "time_bnds") if "time" in dataset.indexes else None
+    if "time" not in dataset.indexes:
+        return dataset
+    name = str(dataset["time"].attrs.get("bounds", "time_bnds"))
     if name not in dataset.variables or not has_bounds(dataset, name):
         return dataset
     starts, ends = dataset[name].values.T

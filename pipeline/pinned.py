@@ -25,12 +25,28 @@ class PinnedWorkspace(Workspace):
 
     states: States = ()
 
+    def snapshot(self, store: str) -> str:
+        """Id of the pinned snapshot, or of the last one of a store that is not pinned."""
+        return dict(self.states).get(store) or super().snapshot(store)
+
     def reader(self, store: str, *, as_of: datetime | None = None) -> IcechunkStore:
         """A read-only store of the pinned snapshot, or of an earlier one."""
         if as_of is not None or store not in dict(self.states):
             return super().reader(store, as_of=as_of)
         repository = _repository(Workspace(self.root), store)
         return repository.readonly_session(snapshot_id=dict(self.states)[store]).store
+
+
+def pinned_archive(workspace: Workspace, *, as_of: datetime | None = None) -> Workspace:
+    """The workspace with its archive as it is now, or was at a time, whatever is ingested meanwhile.
+
+    Raises:
+        TercileError: The archive held nothing yet at that time.
+    """
+    if not workspace.exists("archive"):
+        return workspace
+    state = workspace.snapshot("archive") if as_of is None else _before(workspace, "archive", as_of)
+    return PinnedWorkspace(workspace.root, (("archive", state),))
 
 
 def states_of(workspace: Workspace, *, as_of: datetime | None = None) -> States:

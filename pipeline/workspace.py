@@ -86,14 +86,16 @@ class Workspace:
         Raises:
             TercileError: Written by a newer version of this program.
         """
-        if self.exists(store):
-            repository = icechunk.Repository.open(self._storage(store))
-            check_schema(_schema_of(repository), self.root / store)
+        make = icechunk.Repository.open if self.exists(store) else icechunk.Repository.create
+        repository = make(self._storage(store))
+        try:
+            version = _schema_of(repository)
+        except FileNotFoundError:  # made just now, or by a run that was killed before its first commit
+            session = repository.writable_session("main")
+            zarr.create_group(session.store, attributes={"schema_version": SCHEMA_VERSION})
+            session.commit(f"{store}: created")
             return repository
-        repository = icechunk.Repository.create(self._storage(store))
-        session = repository.writable_session("main")
-        zarr.create_group(session.store, attributes={"schema_version": SCHEMA_VERSION})
-        session.commit(f"{store}: created")
+        check_schema(version, self.root / store)
         return repository
 
     def reader(self, store: str, *, as_of: datetime | None = None) -> IcechunkStore:

@@ -84,11 +84,9 @@ def write_ensemble(
     plan.template["sst"].attrs.update(ATTRS)
     pen = EnsembleWriter(workspace, "perfect", "abc", kind, plan)
     fold = [-1] * len(starts) if kind == "forecast" else [row % 5 for row in range(len(starts))]
-    pen.prepare(inputs_hash=list(range(len(starts))), fold=fold)
     drawn = members(truth, starts, leads=leads, count=count, **options)
-    rows = pen.rows()
-    with pen.drawing() as base:
-        fork = base.fork()
+    with pen.drawing(inputs_hash=list(range(len(starts))), fold=fold) as base:
+        fork, rows = base.fork(), pen.rows()
         for piece in plan.pieces():
             if piece.block * plan.block >= (count if stored is None else stored):
                 continue

@@ -521,7 +521,8 @@ def test_a_window_longer_than_the_record_has_no_base_rate():
 def test_maps_and_series_that_the_record_is_too_short_for_have_no_base_rate():
     ensemble = forecast(leads=48, members=20)
     answer = ask("map of tas.mean(time=all) > 280 K", ensemble, record(years=3))
-    assert answer.members["base_rate"].isnull().all() and answer.members["probability"].notnull().all()
+    assert answer.members["base_rate"].isnull().all()
+    assert answer.members["probability"].notnull().all()
     assert "too few to replay a window of 4 years" in answer.to_json()["base_rate_reason"]
     assert "base rate   The reference record has 3 years" in answer.text
     months = ask("series of tas.mean(over=west) > 280 K", ensemble, record(years=3)).members

@@ -1,3 +1,6 @@
+import threading
+from dataclasses import replace
+
 import cftime
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from pipeline.ensembles import EnsembleWriter, Layout, Piece, open_ensemble, wri
 from pipeline.errors import TercileError, WorkspaceMismatchError
 from pipeline.periods import Cadence
 from pipeline.workspace import Workspace
+
+BY_START = ("init_times", "valid_times", "valid_bounds")
 
 
 def layout(*, inits=3, leads=4, members=5, block=2, scenarios=None, calendar="360_day", cells=(10, 20)):
@@ -24,8 +29,8 @@ def layout(*, inits=3, leads=4, members=5, block=2, scenarios=None, calendar="36
     return Layout(field.to_dataset(name="tas"), scenarios, starts, bounds[..., 0], bounds, cadence, members, block)
 
 
-def writer(tmp_path, plan, fingerprint="abc"):
-    return EnsembleWriter(Workspace(tmp_path / "ws"), "m", fingerprint, "forecast", plan)
+def writer(tmp_path, plan, fingerprint="abc", kind="forecast"):
+    return EnsembleWriter(Workspace(tmp_path / "ws"), "m", fingerprint, kind, plan)
 
 
 def values(plan, piece):
@@ -35,8 +40,14 @@ def values(plan, piece):
     return (1000 * piece.init + 100 * piece.scenario + members + lead + np.zeros((1, 1, 10, 20))).astype("float32")
 
 
-def draw(pen, pieces):
-    with pen.drawing() as base:
+def prepare(pen, *inputs_hash, fold=None):
+    with pen.drawing(inputs_hash=inputs_hash, fold=fold or [-1] * len(inputs_hash)):
+        pass
+
+
+def draw(pen, pieces, inputs_hash=(1, 2, 3), fold=None):
+    inputs_hash = inputs_hash[: len(pen.layout.init_times)]
+    with pen.drawing(inputs_hash=inputs_hash, fold=fold or [-1] * len(inputs_hash)) as base:
         for piece in pieces:
             fork = base.fork()
             row = int(pen.rows()[piece.init])
@@ -58,7 +69,7 @@ def draw(pen, pieces):
 def test_every_value_lands_in_its_place(tmp_path, scenarios, calendar):
     plan = layout(scenarios=scenarios, calendar=calendar)
     pen = writer(tmp_path, plan)
-    pen.prepare(inputs_hash=[1, 2, 3], fold=[-1, -1, -1])
+    prepare(pen, 1, 2, 3)
     assert pen.missing() == plan.pieces()
     draw(pen, plan.pieces())
     assert pen.missing() == []
@@ -83,7 +94,7 @@ def test_every_value_lands_in_its_place(tmp_path, scenarios, calendar):
 def test_a_chunk_never_spans_two_pieces(tmp_path):
     plan = layout(scenarios=("A", "B"), cells=(40, 72), leads=10)
     pen = writer(tmp_path, plan)
-    pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    prepare(pen, 1, 2, 3)
     array = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/tas", mode="r")
     assert array.chunks == (1, 1, 5, plan.block, 14, 72)
     stored = zarr.open_array(pen.workspace.reader("ensembles"), path=f"{pen.path}/valid_time", mode="r")
@@ -94,12 +105,12 @@ def test_a_chunk_never_spans_two_pieces(tmp_path):
 def test_resuming_asks_the_store_and_keeps_what_is_there(tmp_path):
     plan = layout()
     pen = writer(tmp_path, plan)
-    pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    prepare(pen, 1, 2, 3)
     draw(pen, plan.pieces()[:4])
     again = writer(tmp_path, plan)
     assert again.missing() == plan.pieces()[4:]
     snapshot = again.workspace.snapshot("ensembles")
-    again.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    prepare(again, 1, 2, 3)
     assert again.workspace.snapshot("ensembles") == snapshot
     partly = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0)
     # first start: all 5 members; second start: block 0, which is 2 members; 4 leads each
@@ -108,28 +119,65 @@ def test_resuming_asks_the_store_and_keeps_what_is_there(tmp_path):
 
 def test_a_new_initial_time_is_appended_and_changed_inputs_are_drawn_again(tmp_path):
     pen = writer(tmp_path, layout(inits=2))
-    pen.prepare(inputs_hash=[1, 2], fold=[-1] * 2)
+    prepare(pen, 1, 2)
     draw(pen, pen.layout.pieces())
     more = writer(tmp_path, layout(inits=3))
     assert {piece.init for piece in more.missing()} == {2}
     assert more.stale([1, 9, 3])
     assert not more.stale([1, 2, 3])
-    more.prepare(inputs_hash=[1, 9, 3], fold=[-1] * 3)
+    prepare(more, 1, 9, 3)
     assert {piece.init for piece in more.missing()} == {1, 2}
-    draw(more, more.missing())
+    draw(more, more.missing(), (1, 9, 3))
     data = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
     np.testing.assert_allclose(data, [4, 1004, 2004])
     assert not np.isnan(open_ensemble(pen.workspace, model="m")["tas"].values).any()
 
 
+def test_hindcasts_of_another_division_of_the_record_are_drawn_again(tmp_path):
+    """A start that changes its fold takes the new number; starts that are no longer asked for leave the set."""
+    pen = writer(tmp_path, layout(inits=3), kind="hindcast")
+    draw(pen, pen.layout.pieces(), fold=[0, 1, 2])
+    prepare(pen, 1, 8, 9, fold=[0, 0, 1])
+    assert {piece.init for piece in pen.missing()} == {1, 2}
+    folds = open_ensemble(pen.workspace, model="m", kind="hindcast")["fold"]
+    assert folds.values.tolist() == [0, 0, 1]
+    fewer = writer(tmp_path, layout(inits=2), kind="hindcast")
+    prepare(fewer, 1, 8, fold=[0, 0])
+    assert open_ensemble(pen.workspace, model="m", kind="hindcast").sizes["init_time"] == 2
+    assert {piece.init for piece in fewer.missing()} == {0, 1}
+
+
+@pytest.mark.parametrize(("other", "left"), [((1, 2), 0), ((1, 9), 1)])
+def test_a_run_that_waited_for_another_draws_only_what_its_own_inputs_still_lack(tmp_path, other, left):
+    first, second = (writer(tmp_path, layout(inits=2)) for _ in range(2))
+    found = {}
+
+    def wait():
+        with second.drawing(inputs_hash=other, fold=[-1, -1]):
+            found["missing"] = {piece.init for piece in second.missing()}
+
+    with first.drawing(inputs_hash=(1, 2), fold=[-1, -1]) as base:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        fork = base.fork()
+        for piece in first.missing():
+            fields = {"tas": values(first.layout, piece)}
+            write_piece(fork.store, first.path, piece, piece.init, fields, members=5, forced=False)
+        first.commit([fork], first.rows())
+        assert not found
+    waiting.join()
+    assert len(found["missing"]) == left
+    assert not second.stale(other)
+
+
 def test_an_ensemble_in_other_chunks_grows_in_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(ensembles, "CHUNK", {"lead_time": 24, "latitude": 4, "longitude": 32})
     pen = writer(tmp_path, layout(inits=2, leads=10))
-    pen.prepare(inputs_hash=[1, 2], fold=[-1] * 2)
+    prepare(pen, 1, 2)
     draw(pen, pen.layout.pieces())
     monkeypatch.undo()
     more = writer(tmp_path, layout(inits=3, leads=10))
-    more.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    prepare(more, 1, 2, 3)
     draw(more, more.missing())
     data = open_ensemble(pen.workspace, model="m")["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
     np.testing.assert_allclose(data, [4, 1004, 2004])
@@ -145,16 +193,29 @@ def test_an_ensemble_in_other_chunks_grows_in_its_own(tmp_path, monkeypatch):
     ],
 )
 def test_another_ensemble_is_refused_and_the_difference_named(tmp_path, change, named):
-    writer(tmp_path, layout()).prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    prepare(writer(tmp_path, layout()), 1, 2, 3)
     with pytest.raises(WorkspaceMismatchError, match=named):
-        writer(tmp_path, layout(**change)).prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+        prepare(writer(tmp_path, layout(**change)), 1, 2, 3)
+
+
+def test_starts_come_in_the_order_of_time_and_not_of_their_drawing(tmp_path):
+    whole = layout(inits=3)
+    later = writer(tmp_path, replace(whole, **{name: vars(whole)[name][2:] for name in BY_START}))
+    draw(later, later.layout.pieces(), (3,))
+    pen = writer(tmp_path, whole)
+    draw(pen, [Piece(0, init, block) for init in (1, 0) for block in range(whole.blocks)])
+    assert pen.rows().tolist() == [1, 2, 0]
+    for with_dask in (True, False):
+        data = open_ensemble(pen.workspace, model="m", with_dask=with_dask)
+        assert data.indexes["init_time"].is_monotonic_increasing
+        one = data["tas"].isel(latitude=0, longitude=0, lead_time=0, member=4)
+        np.testing.assert_allclose(one, [4, 1004, 4])  # the last was drawn as the first of its own layout
 
 
 def test_a_newer_fingerprint_is_read_and_the_older_one_kept(tmp_path):
     for number, fingerprint in enumerate(("old", "new")):
         pen = writer(tmp_path, layout(inits=1), fingerprint)
-        pen.prepare(inputs_hash=[number], fold=[-1])
-        draw(pen, pen.layout.pieces())
+        draw(pen, pen.layout.pieces(), (number,))
     workspace = Workspace(tmp_path / "ws")
     assert open_ensemble(workspace, model="m").attrs["fingerprint"] == "new"
     assert open_ensemble(workspace, model="m", fingerprint="old")["inputs_hash"].values.tolist() == [0]
@@ -167,7 +228,7 @@ def test_a_newer_fingerprint_is_read_and_the_older_one_kept(tmp_path):
 def test_a_reader_during_writing_sees_whole_pieces_only(tmp_path):
     plan = layout()
     pen = writer(tmp_path, plan)
-    pen.prepare(inputs_hash=[1, 2, 3], fold=[-1] * 3)
+    prepare(pen, 1, 2, 3)
     for piece in plan.pieces():
         draw(pen, [piece])
         data = open_ensemble(pen.workspace, model="m")

@@ -35,7 +35,7 @@ def test_short_forms_mean_the_long_ones(tmp_path):
         ({"regions": {"alps": "bax(lat=44..48, lon=6..14)"}}, "regions.alps: Expected point"),
         ({"points": {"denver": [-105, 40]}}, r"points.denver.0: .*greater than or equal to -90"),
         ({"events": {"warm": "prob sst.mena(time=lead 1) > 1 K"}}, "events.warm: "),
-        ({"events": {"warm": "prob sts.mean(over=nino34).mean(time=lead 1) > 1 K"}}, "events.warm: no variable 'sts'. Did you mean"),
+        ({"events": {"warm": "prob sts.mean(over=nino34).mean(time=lead 1) > 1 K"}}, "no variable 'sts'. Did you mean"),
         ({"models": {"a": {"kind": "difusion"}}}, "difusion.*climatology"),
         (
             {"split": {"train": [1990, 1998], "validate": [1998, 1998], "test": [1999, 2001]}},

@@ -268,9 +268,12 @@ def test_refusals_end_with_their_codes(workspace):
 
 def test_serve_answers_on_the_loopback_and_wants_a_token_elsewhere(workspace):
     command = [sys.executable, "-m", "flows.cli", "serve", "--workspace", str(workspace.root)]
-    outside = subprocess.run([*command, "--host", "0.0.0.0"], capture_output=True, text=True, check=False)
-    assert outside.returncode == 2
-    assert "set TERCILE_TOKEN" in outside.stderr
+    for token in ([], ["--token", ""]):  # as of a variable that is not set
+        outside = subprocess.run(
+            [*command, "--host", "0.0.0.0", *token], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert outside.returncode == 2
+        assert "set TERCILE_TOKEN" in outside.stderr
     server = subprocess.Popen([*command, "--port", "8397"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout.readline() == "tercile: http://127.0.0.1:8397/\n"

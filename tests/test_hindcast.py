@@ -262,6 +262,22 @@ def test_members_start_from_the_run_that_judges_them(tmp_path):
     cycle = 5 * np.cos(2 * np.pi * (members["valid_time"].dt.month - 1) / 12)
     assert float((members - cycle).mean() - truth.mean()) == pytest.approx(0.0, abs=0.9)
     assert float(hindcast(system)["sst"].mean()) == pytest.approx(288, abs=0.9)
+    assert "hindcast_run" not in system.issue()
+
+
+def test_an_answer_judges_hindcasts_by_the_run_that_they_started_from(tmp_path):
+    """Run 0 is colder by ten degrees: judged by it, no hindcast of run 1 would ever have come true."""
+    record = monthly_record(realizations=2)
+    record["sst"][{"realization": 0}] -= 10.0
+    spans = {
+        "train": [{"group": "obs", "years": [1990, 1997], "realizations": [1]}],
+        "test": [{"group": "obs", "years": [1999, 2001], "realizations": [1]}],
+    }
+    reference = {"group": "obs", "years": [1990, 1997], "realizations": [1]}
+    system = learn(tmp_path, record, (*LEARNING, "forecast"), split=spans, reference=reference)
+    assert system.issue()["hindcast_run"] == 1
+    answer = ask(system.workspace, "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > p66")
+    assert {case["happened"] for case in answer.to_json()["skill"]["past"]} == {False, True}
 
 
 def test_a_start_that_lacks_what_training_had_is_said(tmp_path, capsys):

@@ -107,3 +107,24 @@ def test_a_forcing_that_never_varies_does_no_harm():
 def test_a_block_longer_than_any_run_is_refused():
     with pytest.raises(ValueError, match="no unbroken training run holds a block of 60 steps"):
         ResidualBlocksConfig(block=60).build(forced(steps=60, seed=1, warming=torch.linspace(-1, 1, 60)), seed=0)
+
+
+@pytest.mark.parametrize("history", [0, 1])
+def test_a_block_begins_in_its_own_season_whether_a_state_is_known_or_not(history):
+    """A record that says by how many months it lies after January, from -5 to 6, drawn for a January."""
+    months = torch.arange(480) % 12
+    record = systems.series(torch.zeros(480, *SHAPE), steps_per_year=12)
+    model = ResidualBlocksConfig(block=1, link=False).build(forced_by_nothing(record), seed=0).model
+    after = ((months + 5) % 12 - 5).float()
+    model = replace(model, residuals=after[:, None].expand(-1, 40), pattern=torch.zeros_like(model.pattern))
+    model = replace(model, scatter=torch.zeros_like(model.scatter))
+    situation = systems.context(torch.zeros(history, *SHAPE), 2)
+    situation = replace(situation, calendar=record.calendar[12 - history : 14])
+    drawn = model.sample(situation, leads=2, members=range(300), seed=1)
+    assert set(drawn[:, 0].unique().tolist()) == {-1.0, 0.0, 1.0}
+    assert set(drawn[:, 1].unique().tolist()) == {0.0, 1.0, 2.0}
+
+
+def forced_by_nothing(record):
+    noise = torch.randn(record.values.shape, generator=torch.Generator().manual_seed(1))
+    return TrainingData((replace(record, values=noise),), systems.grid(SHAPE))

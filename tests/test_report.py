@@ -580,6 +580,17 @@ def test_calibrated_members_stand_in_the_scorecard_under_their_own_name():
     assert "linear, calibrated on tas: under A1B better than climatology" in page.all("section", id="record")[0][1]
 
 
+def test_a_reference_that_issues_is_not_said_to_be_unjudged_where_it_is_calibrated():
+    versus = {"linear": {"crps_skill": 0.2, "crps_skill_low": 0.1, "crps_skill_high": 0.3}}
+    rows = {"climatology": {"tas": [score("E1", "1-20", None, None, None) | {"versus": versus}]}}
+    judged = {"reference": "climatology", "models": rows, "overall": rows}
+    calibrated = {"climatology": projection().assign_attrs(calibration={"version": 1})}
+    report = small_report(scorecard={**judged, "calibrated": judged}, ensembles=calibrated, issuing="climatology")
+    trust = Page(render(report)).all("section", id="trust")[0][1]
+    assert "all leads pooled, it was better than linear." in trust
+    assert "Nothing could be judged yet" not in trust
+
+
 def test_what_is_said_of_the_issuing_model_is_said_of_the_members_it_issues():
     versus = {"climatology": {"crps_skill": 0.3, "crps_skill_low": 0.2, "crps_skill_high": 0.4}}
     worse = {"climatology": {"crps_skill": -0.3, "crps_skill_low": -0.4, "crps_skill_high": -0.2}}

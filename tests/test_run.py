@@ -2,19 +2,22 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from flows.experiment import load_experiment
+from flows.ingest import ingest_group
 from flows.plan import STAGES
 from flows.progress import Reporter
 from flows.run import run
+from flows.starts import forecasts
 from flows.system import System
 from pipeline.answers.issued import ask, explain_question
 from pipeline.archive import open_archive
-from pipeline.ensembles import open_ensemble
+from pipeline.ensembles import EnsembleWriter, open_ensemble
 from pipeline.errors import InputRefusedError, TercileError, WorkspaceMismatchError
 from pipeline.workspace import Workspace
 from tests.conftest import experiment_text, monthly_record
@@ -151,6 +154,103 @@ def test_one_more_step_issues_one_more_forecast(tmp_path):
     data = open_ensemble(workspace, model="persistence")
     assert [str(t)[:10] for t in data["init_time"].values] == ["2001-09-01", "2001-10-01"]
     np.testing.assert_array_equal(data["sst"].values[:1], first)
+
+
+def test_what_is_ingested_while_members_are_drawn_is_left_to_the_next_run(tmp_path, monkeypatch):
+    """Else ``latest`` is a month later for the workers than for the row that they fill."""
+    whole, latest = monthly_record(), ("forecast.init_times=latest", "split.test=[[1999, 2000]]")
+    whole.isel(time=slice(0, 140)).to_netcdf(tmp_path / "record.nc")
+    path = tmp_path / "small.yaml"
+    path.write_text(experiment_text(tmp_path / "record.nc"))
+    alone, disturbed = Workspace(tmp_path / "alone"), Workspace(tmp_path / "disturbed")
+    do(path, alone, *latest, stages=("ingest", "train", "forecast"))
+    do(path, disturbed, *latest, stages=("ingest", "train"))
+    drawing = EnsembleWriter.drawing
+
+    def later(writer, **inputs):
+        whole.isel(time=slice(0, 141)).to_netcdf(tmp_path / "later.nc")
+        ingest_group(load_experiment(str(path), overrides=longer), disturbed, "obs")
+        return drawing(writer, **inputs)
+
+    longer = (*latest, f"sources.obs.paths=[{tmp_path / 'later.nc'}]")
+    monkeypatch.setattr(EnsembleWriter, "drawing", later)
+    do(path, disturbed, *latest, stages=("forecast",))
+    assert open_archive(disturbed, group="obs").sizes["time"] == 141
+    xr.testing.assert_equal(
+        open_ensemble(disturbed, model="persistence")["sst"].load(), open_ensemble(alone, model="persistence")["sst"]
+    )
+
+
+def test_scores_of_a_part_are_not_taken_for_those_of_all(tmp_path, experiment_file):
+    workspace, few = Workspace(tmp_path / "ws"), "forecast.init_times=['1999-02-01', '2000-02-01']"
+    do(experiment_file, workspace, few, stages=("ingest", "train", "forecast"))
+
+    def judged():
+        assert do(experiment_file, workspace, stages=("verify",)) == ["verify"]
+        assert do(experiment_file, workspace, stages=("verify",)) == []
+        card = json.loads((workspace.reports / "scorecard.json").read_text())
+        return card["models"]["persistence"]["sst"][0]["cases"], "calibrated" in card
+
+    assert judged() == (2, False)
+    do(experiment_file, workspace, stages=("forecast",))
+    assert judged() == (8, False)
+    do(experiment_file, workspace, stages=("hindcast", "calibrate"))
+    assert judged() == (8, True)
+
+
+def test_a_model_that_was_changed_is_judged_from_the_starts_that_all_hold(tmp_path, experiment_file):
+    road, workspace = ("ingest", "train", "forecast", "verify"), Workspace(tmp_path / "ws")
+    first, other = (f"forecast.init_times=['{year}-02-01']" for year in (1999, 2000))
+    do(experiment_file, workspace, first, stages=road)
+    do(experiment_file, workspace, other, "models.persistence={kind: linear_inverse}", stages=road)
+    models = json.loads((workspace.reports / "scorecard.json").read_text())["models"]
+    assert {name: rows["sst"][0]["cases"] for name, rows in models.items()} == {"climatology": 3, "persistence": 3}
+
+
+def test_a_card_names_the_snapshot_that_its_model_was_trained_on(tmp_path, experiment_file):
+    workspace = Workspace(tmp_path / "ws")
+    do(experiment_file, workspace, stages=("ingest",))
+    first, then = workspace.snapshot("archive"), datetime.now(UTC).isoformat()
+    monthly_record(seed=4).to_netcdf(tmp_path / "corrected.nc")
+    do(experiment_file, workspace, f"sources.obs.paths=[{tmp_path / 'corrected.nc'}]", stages=("ingest",))
+    assert workspace.snapshot("archive") != first
+    do(experiment_file, workspace, f"as_of={then}", stages=("train",))
+    (card,) = workspace.models.glob("persistence/*/card.json")
+    assert json.loads(card.read_text())["archive_snapshot"] == first
+
+
+@pytest.mark.parametrize(
+    "corrected",
+    ["1999-06-01", "1997-03-01"],
+    ids=["a state that its members start from", "the pathway of its past alone"],
+)
+def test_members_of_every_scenario_are_drawn_anew_where_what_they_start_from_was_corrected(tmp_path, corrected):
+    record = monthly_record()
+    groups = {name: {"kind": "files", "paths": [str(tmp_path / f"{name}.nc")]} for name in ("one", "other")}
+    spans = {"train": [1990, 1995], "validate": [1996, 1996], "test": [1999, 2001]}
+    changes = {
+        "sources": groups,
+        "split": {role: [{"group": "one", "years": years}] for role, years in spans.items()},
+        "reference": {"group": "one", "years": [1990, 1995]},
+        "background": {"covariate": {"kind": "warming", "variable": "sst", "reference": [1990, 1993], "window": 3}},
+    }
+    path, workspace = tmp_path / "small.yaml", Workspace(tmp_path / "ws")
+    path.write_text(experiment_text(tmp_path / "record.nc", **changes))
+    experiment = load_experiment(
+        str(path), overrides=("forecast.scenarios=[one, other]", "forecast.init_times=['1999-07-01']")
+    )
+
+    def inputs(changed=None):
+        for name in groups:
+            kept = record["sst"].where(record["time"] != np.datetime64(changed or "NaT"), record["sst"] + 1)
+            (record.assign(sst=kept.assign_attrs(record["sst"].attrs)) if name == "other" else record).to_netcdf(
+                tmp_path / f"{name}.nc"
+            )
+            ingest_group(experiment, workspace, name)
+        system = System(experiment, workspace)
+        return system.inputs_hash(forecasts(system), 0, history=1)
+
+    assert inputs() != inputs(corrected)
 
 
 def test_other_members_or_another_experiment_are_refused_and_named(finished):

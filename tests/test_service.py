@@ -6,6 +6,7 @@ import re
 import threading
 from datetime import datetime
 
+import cftime
 import httpx
 import netCDF4
 import numpy as np
@@ -308,6 +309,25 @@ def test_a_token_guards_data_and_not_the_page(workspace):
         wrong = client.get("/v1/catalog", headers={"Authorization": "Bearer sécret".encode()})
         assert wrong.status_code == 401
         assert client.get("/v1/catalog", headers={"Authorization": "Bearer secret"}).status_code == 200
+
+
+@pytest.mark.parametrize(("token", "shown", "status"), [("", "", 403), ("schlüssel", "Bearer schlüssel", 200)])
+def test_an_empty_token_is_none_and_any_other_may_be_in_any_script(workspace, token, shown, status):
+    with serving(workspace, token=token) as address, httpx.Client(base_url=address, trust_env=False) as client:
+        headers = {"Host": "elsewhere.example", "Authorization": shown.encode()}
+        assert client.get("/v1/catalog", headers=headers).status_code == status
+
+
+def test_an_earlier_start_that_was_drawn_later_is_not_the_newest_forecast(tmp_path):
+    workspace = build(tmp_path / "w", hindcast_months=())
+    earlier = cftime.datetime(1955, 10, 1, calendar="noleap")
+    write_ensemble(workspace, record(), [earlier], kind="forecast", leads=6, count=20, seed=9)
+    with serving(workspace) as address, httpx.Client(base_url=address, trust_env=False) as client:
+        origin = client.get("/v1/ask", params={"q": WARM}).json()["provenance"]
+        assert (origin["forecast"], origin["supersedes"]) == ("fc-1960-10-01", "fc-1955-10-01")
+        catalog = client.get("/v1/catalog").json()
+        assert catalog["forecasts"] == ["fc-1955-10-01", "fc-1960-10-01"]
+        assert catalog["lead"]["labels"][0] == "1960-10-01"
 
 
 def test_too_much_is_refused(workspace):

@@ -12,11 +12,12 @@ from flows.findings import failure_findings, read_background
 from flows.progress import Reporter
 from flows.run import run
 from flows.system import System
-from flows.verify import is_calibrated, judge_models, lead_blocks, opened
+from flows.verify import _told, is_calibrated, judge_models, lead_blocks, opened
 from pipeline.ensembles import open_ensemble
 from pipeline.errors import TercileError
 from pipeline.judging.comparison import compare_runs
 from pipeline.judging.evidence import read_evidence
+from pipeline.judging.failures import Finding
 from pipeline.workspace import Workspace
 from tests.conftest import experiment_text, monthly_record
 
@@ -107,6 +108,11 @@ def test_checks_find_a_collapsed_ensemble_and_pass_a_good_one(verified):
     collapsed = members.assign(sst=(mean + 0.1 * (members["sst"] - mean)).transpose(*members["sst"].dims))
     raised = {finding.name for finding in failure_findings(system, "climatology", collapsed) if finding.raised}
     assert "spread collapse" in raised
+
+
+def test_a_finding_that_is_not_finite_is_told_in_plain_json():
+    told = _told(Finding("drift", float("inf"), 0.5, True, "the rollout holds missing or infinite values"))
+    assert json.loads(json.dumps(told, allow_nan=False))["value"] is None
 
 
 def test_backgrounds_are_read_without_their_models(verified):

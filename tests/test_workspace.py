@@ -3,7 +3,9 @@ import multiprocessing
 import shutil
 import time
 
+import icechunk
 import pytest
+import zarr
 
 from pipeline.errors import TercileError, WorkspaceMismatchError
 from pipeline.workspace import Workspace, whole_file, write_whole
@@ -91,6 +93,15 @@ def test_netcdf_that_cannot_be_written_is_an_error_of_its_file_and_leaves_none(t
         write()
     assert caught.value.filename == str(tmp_path / "a.nc")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_store_whose_maker_was_killed_before_its_first_commit_is_begun_again(tmp_path):
+    workspace = Workspace(tmp_path / "ws")
+    (workspace.root / "archive").mkdir(parents=True)
+    icechunk.Repository.create(icechunk.local_filesystem_storage(str(workspace.root / "archive")))
+    assert workspace.groups("archive") == []
+    workspace.repository("archive")
+    assert zarr.open_group(workspace.reader("archive"), mode="r").attrs["schema_version"] == 1
 
 
 def test_a_store_made_anew_has_lost_the_snapshots_of_the_old_one(tmp_path):

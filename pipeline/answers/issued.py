@@ -18,7 +18,7 @@ from pipeline.answers.probability import Inquiry
 from pipeline.answers.remembered import recall, remember
 from pipeline.archive import open_archive
 from pipeline.direct import calibrated_direct, open_direct, readers_of
-from pipeline.ensembles import BACKGROUND, Kind
+from pipeline.ensembles import Kind, in_order, open_background
 from pipeline.errors import NothingIssuedError, TercileError
 from pipeline.events import parse, question_id
 from pipeline.events.geojson import with_files_read
@@ -174,7 +174,9 @@ class Issued:
             hindcasts, group = hindcasts.sel(scenario=shared[0], drop=True), shared[0]
         as_of = self.issue.get("as_of")
         truth = open_archive(self.workspace, group=group, as_of=as_of and datetime.fromisoformat(as_of))
-        truth = truth.isel(realization=0, drop=True) if "realization" in truth.dims else truth
+        if "realization" in truth.dims:
+            run = self.issue.get("hindcast_run", truth["realization"].values[0])
+            truth = truth.sel(realization=run, drop=True)
         return {"hindcasts": hindcasts, "truth": truth, "folds": self.catalogue.calibration.get("folds", [])}
 
 
@@ -235,7 +237,8 @@ def open_issued(workspace: Workspace | str | Path, *, as_of: datetime | None = N
 
 
 def _stored(workspace: Workspace, issue: Mapping[str, Any], kind: Kind) -> xr.Dataset | None:
-    return open_direct(workspace.reader("ensembles"), f"{issue['model']}/{issue['fingerprint']}/{kind}")
+    found = open_direct(workspace.reader("ensembles"), f"{issue['model']}/{issue['fingerprint']}/{kind}")
+    return None if found is None else in_order(found, found["init_time"])
 
 
 @lru_cache(maxsize=4)
@@ -264,12 +267,13 @@ def _calibrated(workspace: Workspace, issue: Mapping[str, Any], kind: Kind, draw
     """
     path = f"{issue['model']}/{issue['fingerprint']}"
     learnt = open_direct(workspace.reader("products"), f"{CALIBRATION}/{path}")
-    expected, deviation = (open_direct(workspace.reader("ensembles"), f"{path}/{kind}/{part}") for part in BACKGROUND)
-    if expected is None or deviation is None or learnt is None:
-        raise TercileError(f"ensembles: '{path}' has no background, so it cannot be calibrated.")
-    readers = readers_of(drawn, (expected, deviation), learnt)
+    if learnt is None:
+        raise TercileError(f"ensembles: '{path}' has no calibration.")
+    trained = {"model": issue["model"], "fingerprint": issue["fingerprint"]}
+    background = open_background(workspace, **trained, kind=kind, with_dask=False)
+    readers = readers_of(drawn, background, learnt)
     folds = [None, *(int(fold) for fold in learnt["fold"].values if fold >= 0)]
-    return [calibrated_direct(drawn, (expected, deviation), learnt, fold=fold, readers=readers) for fold in folds]
+    return [calibrated_direct(drawn, background, learnt, fold=fold, readers=readers) for fold in folds]
 
 
 def _state(learnt: xr.Dataset | None) -> dict[str, Any]:

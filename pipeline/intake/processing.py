@@ -132,7 +132,9 @@ def narrowed(dataset: xr.Dataset, config: Processing) -> xr.Dataset:
         config: What will be done; the exact cut is made again by ``process``.
     """
     if config.years is not None and "time" in dataset.indexes and dataset["time"].dtype.kind in "MO":
-        keep = _of_years(dataset["time"], config.years, day_after=True)
+        # Bounds may yet tell that a label at the end of its period belongs to the day before.
+        has_ends = dataset["time"].attrs.get("bounds", "time_bnds") in dataset.variables
+        keep = _of_years(dataset["time"], config.years, day_after=has_ends or config.aggregate is not None)
         dataset = dataset.isel(time=slice(int(keep[0]), int(keep[-1]) + 1)) if keep.size else dataset
     if config.region is None or not {"latitude", "longitude"} <= set(dataset.indexes):
         return dataset

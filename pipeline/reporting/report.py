@@ -156,7 +156,9 @@ def _context(report: Report) -> dict[str, Any]:
     setting, card = _setting(report, issued), report.scorecard
     scores, overall = (_dated(part, report, issued[0]) for part in _scores(card))
     baseline, confidence = str(card.get("reference", "")), float(card.get("confidence", 0.9))
-    issued_as = calibrated_name(report.issuing) if _is_calibrated(report) else report.issuing
+    # The reference is judged as it was drawn, which is what all others are measured against.
+    is_judged_so = _is_calibrated(report) and report.issuing != baseline
+    issued_as = calibrated_name(report.issuing) if is_judged_so else report.issuing
     return {
         "report": report,
         "origins": _origins(report.sources),

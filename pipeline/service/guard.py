@@ -31,13 +31,14 @@ class Guard:
 
     Args:
         app: The application behind it.
-        token: What clients must show as ``Authorization: Bearer …``; without one only this machine may ask.
+        token: What clients must show as ``Authorization: Bearer …``, in UTF-8; without one, or with an empty one, only
+            this machine may ask.
         body: Bytes that a request may send.
         open_paths: Paths that need no token: they hold no data.
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None, body: int, open_paths: Iterable[str]) -> None:
-        self.app, self.token, self.body, self.open_paths = app, token, body, frozenset(open_paths)
+        self.app, self.token, self.body, self.open_paths = app, token or None, body, frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with the body counted and the headers set."""
@@ -59,7 +60,7 @@ class Guard:
             if _host(headers.get("host", "")) not in LOOPBACK:
                 return problem(403, "forbidden", "Without a token this service answers this machine only.")
             return None
-        given = headers.get("authorization", "").removeprefix("Bearer ").encode()
+        given = headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
         if path in self.open_paths or hmac.compare_digest(given, self.token.encode()):
             return None
         return problem(401, "token_needed", "Send the token of this service.", headers={"WWW-Authenticate": "Bearer"})

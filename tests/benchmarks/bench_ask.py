@@ -123,9 +123,9 @@ def _write(workspace, truth, starts, *, kind, members):
     template = truth.drop_dims("bnds").isel(time=0, drop=True)
     plan = Layout(template, None, starts, bounds[..., 0], bounds, CADENCE, members, BLOCK)
     pen = EnsembleWriter(workspace, "noise", "abc", kind, plan)
-    pen.prepare(inputs_hash=list(range(len(starts))), fold=[-1 if kind == "forecast" else 0] * len(starts))
+    fold = [-1 if kind == "forecast" else 0] * len(starts)
     rng, shape = np.random.default_rng(2), (BLOCK, LEADS, *(template.sizes[d] for d in ("latitude", "longitude")))
-    with pen.drawing() as base:
+    with pen.drawing(inputs_hash=list(range(len(starts))), fold=fold) as base:
         fork = base.fork()
         for piece in plan.pieces():
             fields = {name: _noise(rng, shape) for name in template.data_vars}
