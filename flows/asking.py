@@ -18,7 +18,7 @@ from pipeline.workspace import Workspace, write_whole
 
 REFUSED = 4
 
-Asked = str | Question | tuple[str, str] | Pair
+Asked = str | Question | tuple[str, str] | Pair | QuestionError
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def ask_all(
 
     Args:
         workspace: Whose issued forecast is asked.
-        questions: By name, two of them to be put side by side; the name is not shown where there is one alone.
+        questions: By name, two of them to be put side by side, or why one cannot be read; the name is not shown where
+            there is one alone.
         form: ``card``, ``json`` or ``csv``.
         plot: File that gets a picture; of several questions each gets the name in its file's.
         strict: Whether a warning, of an answer or of a comparison, counts as a refusal.
@@ -71,7 +72,7 @@ def ask_all(
         except QuestionError as error:
             codes.append(error.exit_code)
             whole[name] = {"problem": error.to_dict()}
-            print(f"error: {f'{name}: ' if len(questions) > 1 else ''}{error}", file=sys.stderr)
+            print(f"error: {f'{name}: ' if name else ''}{error}", file=sys.stderr)
             continue
         whole[name] = sheet.payload
         _show(sheet, name if len(questions) > 1 else "", form, plot)
@@ -91,11 +92,11 @@ def list_names(workspace: Workspace, *, variables: bool, regions: bool) -> None:
         print(*(f"{name:28} {area.title}" for name, area in catalogue.named_regions().items()), sep="\n")
 
 
-def read_batch(path: Path) -> dict[str, Question | Pair]:
-    """The questions of a YAML file, by name; two that are to be compared as a pair.
+def read_batch(path: Path) -> dict[str, Question | Pair | QuestionError]:
+    """The questions of a YAML file, by name; two that are to be compared as a pair, or why one cannot be read.
 
     Raises:
-        QuestionError: The file is no text, no YAML, or holds a question that cannot be read.
+        QuestionError: The file is no text, no YAML, or holds no questions.
     """
     try:
         return batch_from_yaml(path.read_text(encoding="utf-8"))
@@ -109,6 +110,8 @@ def _answered(issued: Issued, asked: Asked, *, level: float, partial: bool, skil
     Raises:
         QuestionError: One cannot be answered, or the two cannot be compared.
     """
+    if isinstance(asked, QuestionError):
+        raise asked
     if isinstance(asked, str | Question):
         return _sheet(issued.ask(read_question(asked), level=level, partial=partial, skill=skill))
     one, other = (issued.ask(read_question(each), level=level, partial=partial, skill=skill) for each in asked)

@@ -9,6 +9,7 @@ import numpy as np
 from distributed import Client, as_completed
 
 from flows.experiment import Experiment
+from flows.findings import read_background
 from flows.progress import Reporter
 from flows.starts import Kind, Starts, starts_of
 from flows.system import System
@@ -26,6 +27,8 @@ def draw_ensemble(
     writer = system.writer(model, starts)
     with writer.drawing(inputs_hash=system.inputs_hashes(starts, model), fold=starts.fold.tolist()) as base:
         pieces, rows = writer.missing(), writer.rows()
+        if kind == "forecast" and pieces:
+            _say_what_is_missing(system, starts, model, reporter)
         total, done = len(pieces), 0
         reporter.update(model, 0, total)
         tasks = {
@@ -41,6 +44,25 @@ def draw_ensemble(
                 reporter.update(model, done, total)
         finally:
             client.cancel(list(tasks), force=True)
+
+
+def _say_what_is_missing(system: System, starts: Starts, model: str, reporter: Reporter) -> None:
+    """Cells that a state lacks and training had: models are given no anomaly there, which nobody has observed."""
+    background, history = read_background(system, model), system.history(model)
+    lacking: dict[str, list[int]] = {name: [] for name in background.variance}
+    for group in starts.groups:
+        fields, periods = system.start_fields(group, starts.kind), system.periods(group)
+        for last in map(periods.until, starts.init_times):
+            state = fields.isel(time=slice(max(0, last - history), last))
+            for name, variance in background.variance.items():
+                missing = np.isnan(state[name].transpose("time", ...).values) & np.isfinite(variance[0])
+                lacking[name].append(int(missing.sum()))
+    for name, counts in lacking.items():
+        if max(counts):
+            reporter.say(
+                f"  warning: {model}: {np.count_nonzero(counts)} of {len(counts)} starts lack values of {name} that "
+                f"training had, up to {max(counts)} of them; there they begin from what is usual."
+            )
 
 
 def draw_piece(

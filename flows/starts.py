@@ -187,14 +187,17 @@ def _spread_evenly(system: System, group: str, history: int) -> tuple[np.ndarray
     whole = np.lib.stride_tricks.sliding_window_view(train, leads).all(axis=1) if train.size >= leads else train[:0]
     rows = np.flatnonzero(whole)
     rows = rows[rows >= history]
-    stride, season = max(1, rows.size // system.experiment.hindcast.starts), round(_per_year(system))
+    stride, season = max(1, rows.size // system.experiment.hindcast.starts), _per_year(system)
     while gcd(stride, season) > 1:
         stride += 1
     return rows[::stride], leads
 
 
-def _per_year(system: System) -> float:
-    return system.periods(system.experiment.lead_group).cadence.per_year
+def _per_year(system: System) -> int:
+    """Periods in a year of the record's own calendar, at least one."""
+    periods = system.periods(system.experiment.lead_group)
+    start = cftime.datetime(2001, 1, 1, calendar=periods.ends[0, 0].calendar)
+    return max(1, periods.cadence.between(start, start.replace(year=2002)))
 
 
 def _asked(system: System) -> np.ndarray:

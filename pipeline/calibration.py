@@ -47,6 +47,7 @@ _PARTS = 10  # of the record, left out in turn to see how far β scatters
 _BATCH_BYTES = 2**27  # of members, held at once
 _CELLS = 500  # that are looked at when the shrinkage is chosen
 _LARGEST_STRETCH = 10.0
+_ROUNDING = 1e-5  # share of the expected state below which a calibrated root is nothing but rounding
 _WORTH = 0.0005  # share of the CRPS that more detail must gain
 _TRUTH, _MEAN, _TRUTH_SQUARE, _PRODUCT, _MEAN_SQUARE, _VARIANCE = range(6)
 
@@ -306,6 +307,8 @@ def stretched(
     alpha, beta, tau = coefficients
     made = apart * (tau * deviation)
     made += (alpha + beta * mean) * deviation + expected
+    if transform == "sqrt":  # what was dry and is left as it was stays dry
+        made[made < _ROUNDING * expected] = 0.0
     return np.asarray(backward(made, transform), dtype="float32")
 
 

@@ -134,7 +134,7 @@ def open_ensemble(
     path = f"{model}/{current}/{kind}"
     dataset = _held(store, path) if with_dask else open_direct(store, path)
     if dataset is None:
-        raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {current}.")
+        raise TercileError(f"ensembles: '{model}' has no {kind} of fingerprint {current}. Run `tercile {kind}`.")
     dataset = in_order(dataset, dataset).assign_attrs(model=model, fingerprint=current, kind=kind)
     return _calibrated(workspace, dataset, with_dask=with_dask) if calibrated else dataset
 

@@ -19,10 +19,14 @@ class WorkspaceMismatchError(TercileError):
     """The workspace holds something else than this experiment would write."""
 
 
-class NothingIssuedError(TercileError):
-    """The workspace has no forecast to ask."""
+class NothingThereError(TercileError):
+    """The workspace has no such store yet."""
 
     exit_code = 3
+
+
+class NothingIssuedError(NothingThereError):
+    """The workspace has no forecast to ask."""
 
 
 def in_one_line(error: BaseException) -> str:

@@ -1,6 +1,5 @@
 """Export: members as one CF NetCDF file that any tool of the field reads."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from pipeline.ensembles import Kind, open_ensemble
 from pipeline.periods import ENCODING
 from pipeline.products import open_calibration, read_issue
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, whole_file
 
 _OWN = ("done", "inputs_hash")
 """Book-keeping of the store, of no use outside of it."""
@@ -55,11 +54,6 @@ def export_members(
         if "member" in array.dims
     }
     encoding |= {time: dict(ENCODING) for time in ("init_time", "valid_time", "valid_time_bnds", "issued_at")}
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(f".{destination.name}.{os.getpid()}")
-    try:
+    with whole_file(destination) as partial:
         ensemble.drop_encoding().to_netcdf(partial, engine="netcdf4", encoding=encoding)
-        partial.replace(destination)
-    finally:
-        partial.unlink(missing_ok=True)
     return destination

@@ -4,6 +4,7 @@ Every store is an Icechunk repository: a reader sees one snapshot, a crash leave
 system gets one committer at a time, behind an operating-system lock that dies with its process.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -19,7 +20,7 @@ import zarr
 from icechunk import IcechunkStore
 from zarr.codecs import BloscCodec
 
-from pipeline.errors import TercileError, WorkspaceMismatchError
+from pipeline.errors import NothingThereError, TercileError, WorkspaceMismatchError
 
 SCHEMA_VERSION = 1
 STORES = ("archive", "ensembles", "products")
@@ -101,10 +102,13 @@ class Workspace:
         """A read-only Zarr store of the last snapshot, or of the last one before ``as_of``.
 
         Raises:
-            TercileError: The store does not exist, or held nothing yet at that time.
+            NothingThereError: The store does not exist.
+            TercileError: It held nothing yet at that time.
         """
         if not self.exists(store):
-            raise TercileError(f"{self.root} has no {store} yet. Run `tercile run NAME --workspace {self.root}` first.")
+            raise NothingThereError(
+                f"{self.root} has no {store} yet. Run `tercile run NAME --workspace {self.root}` first."
+            )
         repository = self.repository(store)
         if as_of is None:
             return repository.readonly_session("main").store
@@ -166,15 +170,29 @@ def check_schema(version: object, path: Path) -> None:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all."""
+    data = content.encode() if isinstance(content, str) else content
+    with whole_file(path) as partial, partial.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write a file, which takes its place once all is written and leaves nothing where it was not.
+
+    Raises:
+        OSError: NetCDF could not write it; of a full disk it says no more than that.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode() if isinstance(content, str) else content
     try:
-        with partial.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
+        yield partial
         partial.replace(path)
+    except RuntimeError as error:
+        if "HDF error" not in str(error):
+            raise
+        raise OSError(errno.EIO, "it cannot be written, as on a full disk", str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.calibration import calibrate, expected_crps, fit_calibration, season_numbers, summarise
+from pipeline.calibration import (
+    calibrate,
+    departures,
+    expected_crps,
+    fit_calibration,
+    season_numbers,
+    stretched,
+    summarise,
+)
 from pipeline.errors import TercileError
 from pipeline.judging.scores import crps_ensemble
 
@@ -182,6 +190,18 @@ def test_bounded_variables_are_calibrated_in_transformed_units():
     calibrated = applied(learnt, data, expected, deviation, transform="sqrt")
     assert float(calibrated.min()) >= 0
     assert crps(calibrated, data["truth"]) < 0.96 * crps(data["x"].compute(), data["truth"])
+
+
+def test_what_is_dry_stays_dry_where_members_are_left_as_they_are():
+    rng = np.random.default_rng(0)
+    members = (np.maximum(rng.normal(0.3, 1, (50, 20)), 0) ** 2 * 1e-4).astype("float32")
+    expected, deviation = (rng.uniform(0.002, 0.01, (50, 1)).astype("float32") for _ in range(2))
+    mean, apart = departures(members, expected, deviation, member_axis=-1, transform="sqrt")
+    unchanged = np.array([0, 1, 1], "float32")[:, None, None]
+    calibrated = stretched(mean, apart, expected, deviation, unchanged, transform="sqrt")
+    assert (members == 0).sum() > 100
+    np.testing.assert_array_equal(calibrated == 0, members == 0)
+    np.testing.assert_allclose(calibrated, members, rtol=1e-2)
 
 
 def test_a_hindcast_gets_what_was_learnt_without_its_fold():

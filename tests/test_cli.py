@@ -61,6 +61,8 @@ def test_doctor_names_what_is_installed():
         (("run", "north-amerika"), "Did you mean 'north-america'", 2),
         (("run", "north-america", "--set", "forcast.members=5"), "Did you mean 'forecast'", 2),
         (("ask", "prob tas > 1 K"), "which workspace", 2),
+        (("archive", "-w", "nowhere"), "nowhere has no archive yet", 3),
+        (("verify", "--compare", "nowhere", "elsewhere"), "evidence.nc is not there", 3),
         (("ask", "--batch", "nofile.yaml"), "file 'nofile.yaml' does not exist", 2),
         (("run", sys.executable), "not text in UTF-8", 2),
         (("run", "north-america", "-w", "/proc/nowhere"), "error: /proc/nowhere: No such file or directory.", 1),

@@ -164,6 +164,13 @@ def test_four_spellings_of_one_tree(text, built):
     assert from_steps(text) == question
 
 
+@pytest.mark.parametrize("operator", ["between", "outside"])
+def test_a_unit_behind_the_second_of_two_thresholds_is_that_of_both(operator):
+    mean = f"prob sst.mean(over=nino34).mean(time=2027) {operator}"
+    assert parse(f"{mean} 299 and 301.5 K") == parse(f"{mean} 299 K and 301.5 K")
+    assert parse(f"{mean} 26 degC and 301.5 K") != parse(f"{mean} 26 K and 301.5 K")
+
+
 def test_steps_are_those_a_person_would_write():
     written = """
 ask: prob

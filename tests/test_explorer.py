@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.answers.headline import percent, points
+from pipeline.answers.skill_field import VERDICTS
 from pipeline.reporting.palette import difference_classes
 from pipeline.service import Limits
 from tests.browser import CHROMIUM, browser
@@ -169,10 +170,18 @@ def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path
 def test_a_map_is_hatched_where_past_forecasts_show_no_skill(page):
     page.until("document.querySelector('#map-summary').textContent.startsWith('From ')")
     page.click("#skill-map")
-    page.until("document.querySelector('#legend').textContent.includes('no skill in past forecasts')", seconds=60)
+    page.until("document.querySelector('#legend').textContent.includes('no skill shown in past forecasts')", seconds=60)
     assert not page.js("document.querySelector('#hatched-label').hidden")
     assert page.text("#job") == ""
     page.click("#skill-map")
+
+
+def test_a_cell_whose_skill_was_not_measured_is_hatched_too(page):
+    flags = {"skill_verdict": {"values": list(range(len(VERDICTS)))}}
+    coverage = json.dumps({"domain": {}, "ranges": flags})
+    layer = f"import('/explorer/layers.js').then((found) => found.layersOf({coverage})[''])"
+    hatched = page.js(f"{layer}.then((layer) => [0, 1, 2, 3].map((at) => layer.isHatched(at)))")
+    assert [name for name, is_hatched in zip(VERDICTS, hatched, strict=True) if not is_hatched] == ["skilful"]
 
 
 def test_the_question_can_be_taken_elsewhere(page):

@@ -162,6 +162,11 @@ def test_a_file_of_questions_is_answered_in_one_call(workspace, tmp_path):
     assert mixed.exit_code == 2
     assert json.loads(mixed.stdout)["far"]["problem"]["code"] == "beyond_horizon"
     assert "far: lead 9" in mixed.stderr
+    path.write_text(f"bad: prob sst.mean(over\ngood: {WARM}\n")
+    typo = run(workspace, "--batch", str(path), "--json")
+    assert typo.exit_code == 2
+    assert json.loads(typo.stdout)["bad"]["problem"]["code"] == "parse"
+    assert json.loads(typo.stdout)["good"]["probability"] == answers["text"]["probability"]
     path.write_text("bad: prob sst.mean(over\n")
     assert "bad: Expected" in run(workspace, "--batch", str(path)).stderr
     path.write_bytes(b"\xff\xfe\x00")

@@ -250,6 +250,17 @@ def test_no_hindcast_starts_before_what_a_folds_fit_may_look_at(tmp_path):
     assert hindcasts(system, "climatology").init_times.min() == hindcasts(system, MODEL).init_times.min()
 
 
+def test_starts_go_through_all_seasons_of_a_year_of_360_days(tmp_path):
+    """Of 2880 days every 48th would be a start, on fifteen days of the year alone."""
+    days = xr.date_range("1990-01-01", periods=12 * 360, calendar="360_day", use_cftime=True)
+    record = monthly_record(years=360).assign_coords(time=days)
+    models = {"climatology": {"kind": "climatology"}}
+    changes = {"models": models, "events": {}, "forecast": {"model": "climatology", "leads": 3, "members": 4}}
+    system = learn(tmp_path, record, ("ingest", "train"), hindcast={"folds": 3, "starts": 59}, **changes)
+    found = hindcasts(system, "climatology").init_times
+    assert len({(date.month, date.day) for date in found}) == len(found) > 50
+
+
 def test_members_start_from_the_run_that_judges_them(tmp_path):
     """Training and hindcasts are of run 0, the test is of run 1; three degrees tell their states apart."""
     record = monthly_record(realizations=2)
@@ -281,6 +292,14 @@ def test_an_answer_judges_hindcasts_by_the_run_that_they_started_from(tmp_path):
     assert system.issue()["hindcast_run"] == 1
     answer = ask(system.workspace, "prob sst.mean(over=box(lat=-5..5, lon=205..225)).mean(time=lead 1) > p66")
     assert {case["happened"] for case in answer.to_json()["skill"]["past"]} == {False, True}
+
+
+def test_a_start_that_lacks_what_training_had_is_said(tmp_path, capsys):
+    record = monthly_record()
+    record["sst"][{"time": 124, "lat": 2, "lon": 3}] = np.nan  # May 2000; the cell at 0, 0 never had a value
+    learn(tmp_path, record, ("ingest", "train", "forecast"))
+    told = capsys.readouterr().err
+    assert "persistence: 1 of 8 starts lack values of sst that training had, up to 1 of them" in told
 
 
 def test_a_projection_ends_with_the_record_where_no_forcing_is_known_beyond(tmp_path):

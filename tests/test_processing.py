@@ -181,6 +181,27 @@ def test_a_regridded_region_is_the_region_of_the_regridded_globe(box):
     np.testing.assert_allclose((part["longitude"] - whole["longitude"]) % 360, 0)
 
 
+@pytest.mark.parametrize("method", ["conservative", "bilinear"])
+@pytest.mark.parametrize("west", [-70, 150, 290])
+def test_a_regional_record_has_its_own_part_of_the_grid(west, method):
+    globe = hourly(days=1, step=2.5)
+    columns = np.arange(west + 1.25, west + 80, 2.5)
+    part = globe.sel(latitude=slice(31, 69)).sel(longitude=(columns - 1.25) % 360).assign_coords(longitude=columns)
+    found = done(part, regrid={"step": 5, "method": method})["tas"]
+    whole = done(globe.assign_coords(longitude=globe["longitude"] + 1.25), regrid={"step": 5, "method": method})["tas"]
+    assert found["latitude"].values.tolist() == [*np.arange(32.5, 70, 5)]
+    assert found["longitude"].values.tolist() == [*np.arange(west + 5, west + 80, 5.0)]
+    assert bool(found.notnull().all())
+    inner = found.isel(latitude=slice(1, -1), longitude=slice(1, -1))
+    same = whole.sel(latitude=inner["latitude"]).sel(longitude=inner["longitude"].values % 360)
+    np.testing.assert_allclose(inner, same, atol=1e-6)
+
+
+def test_a_step_wider_than_the_record_is_refused():
+    with pytest.raises(InputRefusedError, match="covers no cell of that `step`"):
+        done(hourly(days=1, step=10.0).isel(latitude=slice(9, 10), longitude=slice(3, 5)), regrid={"step": 90})
+
+
 def test_what_is_cut_early_changes_nothing():
     data = hourly(days=400, every=24)
     settings = {"years": [2000, 2000], "region": "box(lat=-20..20, lon=30..100)", "aggregate": {"to": "months"}}

@@ -111,6 +111,7 @@ def test_neighbouring_starts_join_where_those_of_the_month_are_few(tmp_path):
     assert np.mean(by_start["07"]) < np.mean(by_start["05"])
     reach = ask(workspace, "prob sst.anom.mean(over=middle).mean(time=lead 6) > 0 K").to_json()["skill"]
     assert reach["hindcasts"] == 2 * len(range(1943, LAST - 1))  # lead 7 of the May starts is not stored
+    assert reach["pooled"]["steps_later"] == [0, 1]
 
 
 def test_too_few_years_or_too_rare_an_event_are_not_measured(perfect, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import zarr
 
 from pipeline.errors import TercileError, WorkspaceMismatchError
-from pipeline.workspace import Workspace, write_whole
+from pipeline.workspace import Workspace, whole_file, write_whole
 
 
 def test_a_workspace_belongs_to_one_experiment(tmp_path):
@@ -81,6 +81,18 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_whole(path, 5)
     assert path.read_text() == "one"
     assert [item.name for item in path.parent.iterdir()] == ["b.json"]
+
+
+def test_netcdf_that_cannot_be_written_is_an_error_of_its_file_and_leaves_none(tmp_path):
+    def write():
+        with whole_file(tmp_path / "a.nc") as partial:
+            partial.write_bytes(b"half")
+            raise RuntimeError("NetCDF: HDF error")
+
+    with pytest.raises(OSError, match="as on a full disk") as caught:
+        write()
+    assert caught.value.filename == str(tmp_path / "a.nc")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_store_whose_maker_was_killed_before_its_first_commit_is_begun_again(tmp_path):

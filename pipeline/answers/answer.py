@@ -79,8 +79,8 @@ class Answer:
         """Members or field as a CF NetCDF file."""
         return as_netcdf(self)
 
-    def __str__(self) -> str:
-        """The card for a terminal."""
+    def __repr__(self) -> str:
+        """The card, also at a prompt, where all that is behind it would fill the screen."""
         return self.text
 
     def _repr_html_(self) -> str:

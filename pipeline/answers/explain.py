@@ -227,7 +227,8 @@ class _Reading:
         reference = self.inquiry.members.catalogue.reference
         is_relative = isinstance(threshold, Percentile | Sigma | Record)
         self.note_threshold(node, threshold, quantity, low, high, reference=reference if is_relative else None)
-        shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, by place and season"
+        varying = "by place" if self.step == "year" else "by place and season"
+        shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, {varying}"
         match threshold:
             case Absolute() if np.isclose(low, threshold.value):
                 return threshold_text(threshold)

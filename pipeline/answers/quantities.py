@@ -27,6 +27,8 @@ from pipeline.events.tree import (
 )
 from pipeline.units import READ_IN, UNITS, conversion
 
+HOTTEST = 100.0
+"""Degrees Celsius above which a bare number can only have meant kelvin."""
 WATER_DENSITY = "1000 kg m-3"
 DIFFERENCE = " (difference)"
 
@@ -176,7 +178,7 @@ def _through_water(threshold: Absolute, quantity: Measure) -> float:
 
 
 def _unit_missing(value: float, quantity: Measure) -> QuestionError:
-    if quantity.units == "K" and not quantity.is_difference:
+    if quantity.units == "K" and not quantity.is_difference and value < HOTTEST:
         example = f"{value:g} degC or {value + 273.15:g} K"
     else:
         example = f"{value:g} {quantity.units}"

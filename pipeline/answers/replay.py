@@ -246,10 +246,11 @@ def _reliability(cases: Cases, level: float) -> dict[str, Any]:
 
 
 def _pooled(cases: Cases, inquiry: Inquiry) -> dict[str, Any] | None:
-    """Which neighbouring starts were taken in, if any."""
-    if not cases.steps.any():
+    """Which neighbouring starts were taken in and reach far enough to judge, if any."""
+    judged = cases.steps[cases.known.any(axis=1)]
+    if not judged.any():
         return None
-    return {"steps_later": sorted({int(step) for step in cases.steps}), "unit": inquiry.timeline.unit}
+    return {"steps_later": sorted({int(step) for step in judged}), "unit": inquiry.timeline.unit}
 
 
 def _past(cases: Cases, hindcasts: xr.Dataset) -> list[dict[str, Any]]:
@@ -282,7 +283,8 @@ def too_few(cases: Cases, years: Array) -> str | None:
     found = _numbers(cases, years)
     starts = np.unique(years[cases.known.any(axis=1)]).size
     if starts < LEAST_YEARS:
-        return f"The hindcasts judge this question in {starts} start years; at least {LEAST_YEARS} are needed."
+        noun = "year" if starts == 1 else "years"
+        return f"The hindcasts judge this question in {starts} start {noun}; at least {LEAST_YEARS} are needed."
     if min(found["events"], found["cases"] - found["events"]) < LEAST_CASES:
         return (
             f"In {found['cases']} past cases it came true {found['events']} times; at least {LEAST_CASES} with and "

@@ -19,6 +19,7 @@ Each node is checked for its kind the moment it is built, so that an error of me
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from pipeline.events.errors import QuestionError
@@ -26,6 +27,7 @@ from pipeline.events.kinds import check_question, kind_of
 from pipeline.events.limits import MAX_STEPS, too_deep, too_many_steps
 from pipeline.events.phrases import Phrases
 from pipeline.events.tree import (
+    Absolute,
     Anomaly,
     Ask,
     Comparison,
@@ -193,6 +195,7 @@ class _Parser(Phrases):
         if operator in ("between", "outside"):
             self.expect("and")
             thresholds.append(self.threshold())
+            thresholds[0] = _in_the_unit_of(thresholds[1], thresholds[0])
         self.count_step()
         return self.checked(begin, Comparison(source, operator, tuple(thresholds)))
 
@@ -273,3 +276,10 @@ class _Parser(Phrases):
             if not (error.where or "").startswith("column"):
                 error.where = f"column {column}" + (f", {error.where}" if error.where else "")
             raise
+
+
+def _in_the_unit_of(second: Threshold, first: Threshold) -> Threshold:
+    """``between 280 and 283 K`` means kelvin twice."""
+    if isinstance(first, Absolute) and isinstance(second, Absolute) and not first.unit:
+        return replace(first, unit=second.unit)
+    return first

@@ -83,25 +83,27 @@ def from_yaml(text: str) -> Question:
     return _question(_plain_yaml(text))
 
 
-def batch_from_yaml(text: str) -> dict[str, Question | Pair]:
+def batch_from_yaml(text: str) -> dict[str, Question | Pair | QuestionError]:
     """Several questions from YAML: a mapping of names to questions, or a list of them.
 
-    An entry ``{ask: question, against: question}`` is two questions to compare.
+    An entry ``{ask: question, against: question}`` is two questions to compare. What cannot be read has the error in
+    its place, so that it does not stop the others.
 
     Raises:
-        QuestionError: Text that is not YAML, or a question that cannot be read; ``where`` is its name.
+        QuestionError: Text that is not YAML, or no questions.
     """
     plain = _plain_yaml(text)
     named = dict(enumerate(plain, start=1)) if isinstance(plain, list) else plain
     if not isinstance(named, Mapping) or not named:
         raise QuestionError("parse", "A file of questions is a mapping of names to questions, or a list of them.")
-    found = {}
-    for name, entry in named.items():
-        try:
-            found[str(name)] = _entry(entry)
-        except QuestionError as error:
-            raise QuestionError(error.code, f"{name}: {error.text}", where=str(name), try_=error.try_) from error
-    return found
+    return {str(name): _entry_or_error(entry) for name, entry in named.items()}
+
+
+def _entry_or_error(plain: object) -> Question | Pair | QuestionError:
+    try:
+        return _entry(plain)
+    except QuestionError as error:
+        return error
 
 
 def _entry(plain: object) -> Question | Pair:

@@ -19,7 +19,7 @@ from pipeline.events.errors import QuestionError
 from pipeline.events.parse import parse_region
 from pipeline.events.tree import Box
 from pipeline.grid import is_global
-from pipeline.intake.regrid import Method, regrid
+from pipeline.intake.regrid import Method, covered, regrid
 from pipeline.names import SAME_DEGREES, Span
 from pipeline.periods import Cadence, dates, from_dates, has_bounds, infer_cadence, seconds
 
@@ -46,7 +46,8 @@ class RegridConfig(BaseModel):
     """Another grid, regular in latitude and longitude.
 
     Attributes:
-        step: Degrees between centres, of latitude and longitude alike; cells begin at the south pole and at 0 E.
+        step: Degrees between centres, of latitude and longitude alike: rows begin at the south pole, one column is
+            centred on 0 E, and a record of a region has its own part of that grid.
         latitudes: Centres instead: first, last and how many.
         longitudes: Centres instead: first, last and how many.
         method: ``conservative`` keeps area means, ``bilinear`` interpolates.
@@ -196,6 +197,8 @@ def process(dataset: xr.Dataset, config: Processing, *, accumulated: Mapping[str
         dataset = dataset if config.years is None else _cut(dataset, config.years, day_after=False)
     if config.regrid is not None:
         latitude, longitude = config.regrid.centres()
+        if config.regrid.step is not None:  # the grid of the globe, of which a regional record needs its own part
+            latitude, longitude = covered(dataset, latitude, longitude, least=config.regrid.least)
         dataset = regrid(dataset, latitude, longitude, method=config.regrid.method, least=config.regrid.least)
         if config.region is not None:
             dataset = _crop(dataset, box_of(config.region), 0.0)

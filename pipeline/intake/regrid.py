@@ -11,6 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.errors import InputRefusedError
+from pipeline.grid import is_global
 from pipeline.places.polygons import cell_edges
 
 Method = Literal["conservative", "bilinear"]
@@ -38,6 +40,35 @@ def regrid(
     for name in ("latitude", "longitude"):
         found[name].attrs = dataset[name].attrs
     return found.assign_attrs(dataset.attrs)
+
+
+def covered(
+    dataset: xr.Dataset, latitude: NDArray[np.float64], longitude: NDArray[np.float64], *, least: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The part of a grid of the globe that a record covers, in the order of the record's own longitudes.
+
+    A row and a column are each covered so far that the cell where they meet is, at the corner of the record too.
+
+    Args:
+        dataset: Canonical, latitudes and longitudes ascending, degrees.
+        latitude: Centres, ascending, degrees north.
+        longitude: Centres, ascending, degrees east.
+        least: Least share of a cell that must be covered, 0 to 1.
+
+    Raises:
+        InputRefusedError: No cell is covered.
+    """
+    source = dataset["longitude"].values
+    if not is_global(dataset["longitude"]):
+        west = (source[0] + source[-1]) / 2 - 180
+        longitude = np.sort(west + (longitude - west) % 360)
+    rows = _weights(dataset["latitude"].values, latitude, method="conservative", is_latitude=True).sum(1)
+    columns = _weights(source, longitude, method="conservative", is_latitude=False).sum(1)
+    share = max(least, 1e-9) ** 0.5 - 1e-9
+    latitude, longitude = latitude[rows >= share], longitude[columns >= share]
+    if not latitude.size or not longitude.size:
+        raise InputRefusedError("regrid: the source covers no cell of that `step`; give a smaller one.")
+    return latitude, longitude
 
 
 def _apply(array: xr.DataArray, rows: NDArray[np.float64], columns: NDArray[np.float64], least: float) -> xr.DataArray:

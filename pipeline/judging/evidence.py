@@ -4,14 +4,14 @@ Sums of scores by initial and lead time, tables of terciles, sums of skill maps,
 compare two runs case by case and to add days to come, without reading a member again.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import xarray as xr
 
-from pipeline.errors import TercileError
+from pipeline.errors import NothingThereError
 from pipeline.judging.judgement import Evidence
+from pipeline.workspace import whole_file
 
 _PARTS = ("statistics", "terciles", "patterns", "maps", "spectra")
 
@@ -29,9 +29,7 @@ def save_evidence(path: Path, evidence: Mapping[str, Mapping[str, Evidence]]) ->
         for model, found in models.items()
         for part in _PARTS
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as partial:
         tree = xr.DataTree.from_dict({name: _plain(data) for name, data in groups.items()})
         encoding = {
             f"/{name}": {str(field): {"zlib": True, "complevel": 1} for field in data.data_vars}
@@ -39,9 +37,6 @@ def save_evidence(path: Path, evidence: Mapping[str, Mapping[str, Evidence]]) ->
             if data.data_vars
         }
         tree.to_netcdf(partial, engine="netcdf4", encoding=encoding)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_evidence(path: Path, *, kind: str = "raw") -> dict[str, dict[str, xr.Dataset]]:
@@ -52,10 +47,10 @@ def read_evidence(path: Path, *, kind: str = "raw") -> dict[str, dict[str, xr.Da
         kind: ``raw`` or ``calibrated``; no model where it has none.
 
     Raises:
-        TercileError: There is no such file.
+        NothingThereError: There is no such file.
     """
     if not path.exists():
-        raise TercileError(f"{path} is not there. Run `tercile verify`.")
+        raise NothingThereError(f"{path} is not there. Run `tercile verify`.")
     coder = xr.coders.CFDatetimeCoder(time_unit="s")
     with xr.open_datatree(path, engine="netcdf4", decode_times=coder, decode_timedelta=False) as tree:
         held = tree.children.get(kind)

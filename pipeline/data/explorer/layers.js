@@ -2,7 +2,7 @@
 
 import { percent } from "./charts.js";
 
-const NO_SKILL = [2, 3]; // places of "no_evidence" and "worse_than_climatology" in the flags of skill_verdict
+const SKILFUL = 1; // place of "skilful" in the flags of skill_verdict; what could not be measured has shown no skill either
 const UNCLEAR = 1, CLEAR = 2; // places of "no_clear_difference" and "clear_difference" in those of difference_verdict
 
 export const points = (share) => { const whole = Math.round(Math.abs(100 * share)); return whole ? `${share > 0 ? "+" : "−"}${whole}` : "0"; };
@@ -20,7 +20,7 @@ class Chances {
 
   scale(colour) { return { name: colour === "probability" ? "probability" : "difference", near: "as usual" }; }
 
-  get hatching() { return this.hasSkill ? { words: "no skill in past forecasts", covers: true } : null; }
+  get hatching() { return this.hasSkill ? { words: "no skill shown in past forecasts", covers: true } : null; }
 
   value(at, colour) {
     const { probability, base_rate: base } = this.ranges, share = probability.values[at];
@@ -28,7 +28,7 @@ class Chances {
     return share === null || base.values[at] === null ? null : share - base.values[at];
   }
 
-  isHatched(at) { return this.hasSkill && NO_SKILL.includes(this.ranges.skill_verdict.values[at]); }
+  isHatched(at) { return this.hasSkill && this.ranges.skill_verdict.values[at] !== SKILFUL; }
 
   tell(at) {
     const { probability, base_rate: base } = this.ranges, share = probability.values[at], usual = base.values[at];

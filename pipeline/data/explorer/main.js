@@ -10,7 +10,7 @@ import { sides } from "./sides.js";
 
 const byId = (id) => document.getElementById(id);
 const state = { catalog: null, answer: null, comparison: null, view: null, chart: null, plume: null, layers: null, turn: 0 };
-const FOLLOWING = ["card", "exceedance-panel", "plume-panel", "map-panel"]; // what shows another question until the new one's is there
+const FOLLOWING = ["card", "skill-panel", "exceedance-panel", "plume-panel", "map-panel"]; // what shows another question until the new one's is there
 const map = new FieldMap(byId("map"), { legend: byId("legend"), place: byId("map-place"), onAsk: askAbout });
 const members = new Members({ play: byId("play"), back: byId("back"), next: byId("next") }, showMember);
 
@@ -81,7 +81,7 @@ const isPending = () => Boolean(state.answer) && shownAnswers().some((answer) =>
 function showAnswer() {
   const { answer, comparison } = state, other = otherAsked();
   showCard(byId("card"), answer, comparison);
-  age(false, "card");
+  age(false, "card", "skill-panel");
   showLinks(byId("links"), answer, {
     permalink: permalink(), newest: address({}), other, pinned: `&as_of=${encodeURIComponent(answer.provenance.as_of)}`, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
     yaml: async () => (await explained(answer.question.text, other)).map((found) => found.yaml).join("---\n"),
