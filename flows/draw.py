@@ -1,5 +1,6 @@
 """Draw: the pieces that no commit holds, sampled where the workers are and committed as they come."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def draw_ensemble(
     with writer.drawing(inputs_hash=system.inputs_hashes(starts, model), fold=starts.fold.tolist()) as base:
         pieces, rows = writer.missing(), writer.rows()
         if kind == "forecast" and pieces:
-            _say_what_is_missing(system, starts, model, reporter)
+            drawn = starts.init_times[sorted({piece.init for piece in pieces})]
+            _say_what_is_missing(system, model, starts.groups, drawn, reporter)
         total, done = len(pieces), 0
         reporter.update(model, 0, total)
         tasks = {
@@ -46,13 +48,15 @@ def draw_ensemble(
             client.cancel(list(tasks), force=True)
 
 
-def _say_what_is_missing(system: System, starts: Starts, model: str, reporter: Reporter) -> None:
-    """Cells that a state lacks and training had: models are given no anomaly there, which nobody has observed."""
+def _say_what_is_missing(
+    system: System, model: str, groups: Sequence[str], init_times: np.ndarray, reporter: Reporter
+) -> None:
+    """Cells that a forecast's state lacks and training had: it begins without an anomaly there."""
     background, history = read_background(system, model), system.history(model)
     lacking: dict[str, list[int]] = {name: [] for name in background.variance}
-    for group in starts.groups:
-        fields, periods = system.start_fields(group, starts.kind), system.periods(group)
-        for last in map(periods.until, starts.init_times):
+    for group in groups:
+        fields, periods = system.start_fields(group, "forecast"), system.periods(group)
+        for last in map(periods.until, init_times):
             state = fields.isel(time=slice(max(0, last - history), last))
             for name, variance in background.variance.items():
                 missing = np.isnan(state[name].transpose("time", ...).values) & np.isfinite(variance[0])
