@@ -13,7 +13,7 @@ from models.base import Context, Grid, Series, TrainingData
 from pipeline.background import Background, Sample
 from pipeline.errors import TercileError
 from pipeline.grid import area_weights, is_global
-from pipeline.periods import EPOCH, infer_cadence, season_phase
+from pipeline.periods import EPOCH, dates, infer_cadence, season_phase
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,6 @@ def _calendar(phase: np.ndarray, is_subannual: bool) -> Tensor:
 
 
 def _ends(fields: xr.Dataset) -> np.ndarray:
-    from pipeline.periods import dates
-
     return dates(fields["time_bnds"])[:, 1]
 
 

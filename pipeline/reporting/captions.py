@@ -137,4 +137,4 @@ def in_percent(skill: float) -> str:
 
 
 def _slug(text: str) -> str:
-    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in text.lower()).strip("-")
+    return "".join(letter if letter.isalnum() else "-" for letter in text.lower()).strip("-")

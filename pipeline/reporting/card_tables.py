@@ -26,8 +26,8 @@ def _score_row(score: Score) -> tuple[str, ...]:
 def parts_table(scorecard: Mapping[str, Any]) -> Table:
     """Skill by region, season and year of each model, all leads pooled; the reference itself is left out."""
     rows = [
-        (score.model, score.variable, score.scenario or "–", _interval(score.skill), f"{score.spread_skill[0]:.2f}",
-         str(score.cases))
+        (score.model, score.variable, score.scenario or "–", _interval(score.skill),
+         f"{score.spread_skill[0]:.2f}" if np.isfinite(score.spread_skill[0]) else "–", str(score.cases))
         for models in scorecard.get("parts", {}).values()
         for score in read_scores({"models": models})
         if score.model != scorecard["reference"] and score.cases
