@@ -201,7 +201,7 @@ def test_a_run_that_is_stopped_and_then_killed_goes_on_where_it_was(small, serve
         assert "Traceback" not in rest
     code, rest = stopped(words, signal.SIGKILL, when="persistence: 0/", cwd=tmp_path, environment=server)
     assert code == -9, rest
-    again = tercile(*words, cwd=tmp_path, **server)
+    again = tercile("forecast", *words[1:], cwd=tmp_path, **server)
     assert again.returncode == 0, again.stderr
     data = open_ensemble(Workspace(tmp_path / "workspaces/small"), model="persistence")
     assert data["done"].values.all()

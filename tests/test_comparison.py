@@ -112,5 +112,5 @@ def test_the_command_prints_a_table_or_json_and_fails_with_a_message(first, tmp_
     found = runner.invoke(app, ["verify", "--compare", str(first.root), str(biased.root), "--json"])
     assert json.loads(found.output) == compare_runs(first, biased)
     lost = runner.invoke(app, ["verify", "--compare", str(first.root), str(tmp_path / "nothing")])
-    assert lost.exit_code == 2
+    assert lost.exit_code == 3
     assert runner.invoke(app, ["verify"]).exit_code == 2

@@ -180,6 +180,7 @@ def test_a_second_run_learns_nothing_again_and_a_changed_fold_does(learnt):
     assert learnt.workspace.snapshot("products") == before
 
 
+@pytest.mark.slow
 def test_hindcasts_of_other_folds_are_calibrated_and_judged_by_their_own(tmp_path):
     before = {"folds": 4, "starts": 20}
     learn(tmp_path, monthly_record(), (*LEARNING, "forecast"), hindcast=before)
@@ -279,6 +280,7 @@ def test_members_start_from_the_run_that_judges_them(tmp_path):
     assert "hindcast_run" not in system.issue()
 
 
+@pytest.mark.slow
 def test_an_answer_judges_hindcasts_by_the_run_that_they_started_from(tmp_path):
     """Run 0 is colder by ten degrees: judged by it, no hindcast of run 1 would ever have come true."""
     record = monthly_record(realizations=2)
