@@ -138,9 +138,6 @@ class System:
 
     def _read_pathway(self, group: str) -> dict[cftime.datetime, float]:
         fields = self.groups[group]
-        if "realization" in fields.dims and self._trained_through(group):
-            runs = next(span.realizations for span in self.experiment.split.train if span.group == group)
-            fields = fields.sel(realization=runs) if runs else fields
         values = self._covariates_of(fields, group)[:, 0]
         return dict(zip(dates(fields["time_bnds"])[:, 0], values, strict=True))
 

@@ -65,7 +65,7 @@ class Law:
             gain: Variance of each element after some operation, ``(batch, elements)``, one for the cells of a lead.
         """
         leads, cells = len(self.rest), self.patterns.shape[1]
-        varying = max(1, int((self.patterns != 0).any(dim=0).sum()))  # a single cell has no patterns
+        varying = int((self.patterns != 0).any(dim=0).sum())
         turned = gain[:, : self.variance.numel()].reshape(len(gain), leads, -1)
         modes = torch.einsum("klj,bjk->bl", self.rotation.square(), turned)
         left = gain[:, self.variance.numel() :].reshape(len(gain), leads, cells)[..., 0]

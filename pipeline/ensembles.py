@@ -465,15 +465,15 @@ def _describe(dataset: xr.Dataset, name: str) -> str:
 def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None:
     stored = {int(value): row for row, value in enumerate(seconds(held["init_time"]))}
     labels = seconds(wanted["init_time"])
-    for position, label in enumerate(labels):
-        row = stored.get(int(label))
-        if row is not None and int(held["inputs_hash"][row]) != int(wanted["inputs_hash"][position]):
-            _array(store, path, "inputs_hash")[row] = int(wanted["inputs_hash"][position])
-            _array(store, path, "done")[(slice(None), row) if "scenario" in held.dims else row] = 0
     folds = np.full(len(stored), -1)
     for position, label in enumerate(labels):
-        if int(label) in stored:
-            folds[stored[int(label)]] = int(wanted["fold"][position])
+        row = stored.get(int(label))
+        if row is None:
+            continue
+        folds[row] = int(wanted["fold"][position])
+        if int(held["inputs_hash"][row]) != int(wanted["inputs_hash"][position]):
+            _array(store, path, "inputs_hash")[row] = int(wanted["inputs_hash"][position])
+            _array(store, path, "done")[(slice(None), row) if "scenario" in held.dims else row] = 0
     if not np.array_equal(folds, held["fold"].values):
         _array(store, path, "fold")[...] = folds
     new = np.flatnonzero([int(label) not in stored for label in labels])
