@@ -307,6 +307,7 @@ class PoolConfig(ModelConfig):
         cases: At most about so many of them.
     """
 
+    version: ClassVar[int] = 6
     module: ClassVar[str] = "pool"
     kind: Literal["pool"] = "pool"
     models: Annotated[tuple["AnyModelConfig", ...], Field(min_length=2)]

@@ -2,13 +2,15 @@
 
 Models of different families err differently, and an ensemble that holds several of them is sharper than the worst and
 spread more honestly than the best. The score of a pool is quadratic in the weights, so that one set of hindcasts of
-each model is enough to choose them. Models that fit in seconds are refitted without each fold of the record and
-hindcast it. Where a network is among them, all hindcast the validation years, the others refitted without them. Member
-``k`` belongs to one model, settled by ``k`` and the weights alone and spread evenly, so that every block of members
-holds about its share of each.
+each model is enough to choose them. Weights that these hindcasts do not tell from the best, by one standard error, are
+as good, and the evenest of them is taken: which of several near ties comes first is luck. Models that fit in seconds
+are refitted without each fold of the record and hindcast it. Where a network is among them, all hindcast the validation
+years, the others refitted without them. Member ``k`` belongs to one model, settled by ``k`` and the weights alone and
+spread evenly, so that every block of members holds about its share of each.
 
 Source:
     Hagedorn, Doblas-Reyes and Palmer (2005), multi-model ensembles, doi:10.1111/j.1600-0870.2005.00103.x.
+    Breiman, Friedman, Olshen and Stone (1984), Classification and Regression Trees, the rule of one standard error.
 """
 
 import math
@@ -51,19 +53,15 @@ def fit(
         for number, one in enumerate(config.models)
     ]
     models = tuple(one.model for one in fitted)
-    weights, cases = config.weights, 0
+    weights, cases = config.weights, []
     if weights is None:
-        parts = [_hindcast(config, *part, seed=seed) for part in _out_of_fold(config, fitted, data, seed=seed)]
-        cases = sum(count for count, _, _ in parts)
-        weights = (1 / len(models),) * len(models)
-        if cases:
-            errors = torch.stack([one for _, one, _ in parts]).sum(dim=0)
-            distances = torch.stack([one for _, _, one in parts]).sum(dim=0)
-            weights = _best_weights(errors, distances)
+        parts = _out_of_fold(config, fitted, data, seed=seed)
+        cases = [case for part in parts for case in _hindcast(config, *part, seed=seed)]
+        weights = _best_weights(cases) if cases else (1 / len(models),) * len(models)
     chosen = torch.tensor(weights, dtype=torch.float64)
     notes = {
         "weights": (chosen / chosen.sum()).tolist(),
-        "hindcasts": cases,
+        "hindcasts": len(cases),
         "models": [{"kind": one.kind, **each.notes} for one, each in zip(config.models, fitted, strict=True)],
     }
     return Fitted(Model(models, chosen / chosen.sum()), curve=[row for one in fitted for row in one.curve], notes=notes)
@@ -176,13 +174,11 @@ def _without_validation(data: TrainingData) -> TrainingData:
 
 def _hindcast(
     config: PoolConfig, models: Sequence[ScenarioModel], data: TrainingData, *, seed: int
-) -> tuple[int, Tensor, Tensor]:
-    """How many cases there are, and over them the sum of the models' errors ``(models,)`` and of their distances."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each case the models' mean errors, ``(models,)``, and the mean distances of their members."""
     history = max(model.history for model in models)
     cases = [(one, start) for one in data.series for start in _starts(one, history, config.leads)]
     cases = cases[:: max(1, math.ceil(len(cases) / config.cases))]
-    errors = torch.zeros(len(models), dtype=torch.float64)
-    distances = torch.zeros(len(models), len(models), dtype=torch.float64)
     for number, (series, start) in enumerate(cases):
         context = _context(series, start, history, config.leads, number)
         truth = series.values[start : start + config.leads].double()
@@ -195,9 +191,9 @@ def _hindcast(
             ).double()
             for model in models
         ]
-        errors += torch.stack([_mean(abs(one - truth), data.grid) for one in drawn])
-        distances += torch.stack([torch.stack([_distance(one, other, data.grid) for other in drawn]) for one in drawn])
-    return len(cases), errors, distances
+        errors = torch.stack([_mean(abs(one - truth), data.grid) for one in drawn])
+        distances = torch.stack([torch.stack([_distance(one, other, data.grid) for other in drawn]) for one in drawn])
+        yield errors, distances
 
 
 def _starts(series: Series, history: int, leads: int) -> list[int]:
@@ -226,14 +222,19 @@ def _distance(one: Tensor, other: Tensor, grid: Grid) -> Tensor:
     return torch.stack([_mean(abs(one - other.roll(shift, dims=0)), grid) for shift in shifts]).mean()
 
 
-def _best_weights(errors: Tensor, distances: Tensor) -> tuple[float, ...]:
-    """Weights, in tenths, with the least CRPS: mean error less half the mean distance of two members."""
+def _best_weights(cases: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, ...]:
+    """Weights, in tenths: of those not told from the least CRPS by one standard error over the cases, the evenest.
 
-    def score(weights: tuple[float, ...]) -> float:
-        shares = torch.tensor(weights, dtype=torch.float64)
-        return float(shares @ errors - 0.5 * shares @ distances @ shares)
-
-    return min(_simplex(len(errors)), key=score)
+    The CRPS of a pool is its mean error less half the mean distance of two of its members.
+    """
+    errors, distances = (torch.stack(parts) for parts in zip(*cases, strict=True))
+    candidates = list(_simplex(errors.shape[1]))
+    shares = torch.tensor(candidates, dtype=torch.float64)
+    scores = errors @ shares.T - 0.5 * torch.einsum("wi,cij,wj->cw", shares, distances, shares)
+    mean = scores.mean(dim=0)
+    told = mean - mean.min() > (scores - scores[:, [int(mean.argmin())]]).std(dim=0, correction=0) / len(cases) ** 0.5
+    uneven = (STEPS * shares).round().square().sum(dim=1)
+    return min(zip(told.tolist(), uneven.tolist(), mean.tolist(), candidates, strict=True))[-1]
 
 
 def _simplex(count: int) -> Iterator[tuple[float, ...]]:

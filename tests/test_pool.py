@@ -69,8 +69,20 @@ def test_least_score_by_hand():
     errors = torch.tensor([1.0, 1.0], dtype=torch.float64)
     # two sharp models that err to either side: each alone 1, half and half 1 - ½ · 2 · ¼ · 2 = ½
     apart = torch.tensor([[0.0, 2.0], [2.0, 0.0]], dtype=torch.float64)
-    assert _best_weights(errors, apart) == (0.5, 0.5)
-    assert _best_weights(torch.tensor([1.0, 3.0], dtype=torch.float64), apart) == (1.0, 0.0)
+    assert _best_weights([(errors, apart)]) == (0.5, 0.5)
+    assert _best_weights([(torch.tensor([1.0, 3.0], dtype=torch.float64), apart)]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "weights"),
+    [((0.3, -0.1), (0.5, 0.5)), ((0.11, 0.09), (1.0, 0.0))],
+    ids=["by luck: the evenest", "in each case: the better"],
+)
+def test_weights_not_told_from_the_best_are_even(ahead, weights):
+    """The first of two models, whose members are alike, is ahead by a tenth in the mean of two cases."""
+    alike = torch.zeros(2, 2, dtype=torch.float64)
+    cases = [(torch.tensor([1 - gain, 1.0], dtype=torch.float64), alike) for gain in ahead]
+    assert _best_weights(cases) == weights
 
 
 def test_weights_in_tenths_sum_to_one():
