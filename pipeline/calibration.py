@@ -7,8 +7,9 @@ the mean is only stretched. Members are coupled by their mean; judge them on the
 For each lead, looked at together with a shorter and a longer one, the three numbers come from moments (means,
 variances and the covariance of ensemble mean and truth): of the area, of each season and of each cell, the latter two
 held towards the area's as if that were ``shrinkage`` further cases. How far is settled by the CRPS of hindcast years
-left out, and so is whether members had better be left as they are, or go back to the climatology altogether. The area's
-β is further reduced by what it scatters when parts of the record are left out: a β that is noise becomes 0.
+left out, and so is whether members had better be left as they are, keep their mean and be stretched about it alone, or
+go back to the climatology altogether. The area's β is further reduced by what it scatters when parts of the record are
+left out: a β that is noise becomes 0.
 
 Hindcasts come from fits on fewer years than the forecasts do, and err more. In its own record a background's anomalies
 have variance one, elsewhere more, and that excess falls as one over the years: forecasts are stretched by that much
@@ -23,7 +24,7 @@ Source:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -35,7 +36,7 @@ from pipeline.errors import TercileError
 
 Floats = NDArray[np.float64]
 
-VERSION = 5
+VERSION = 6
 """Raised when a change of this module changes what is learnt."""
 
 COEFFICIENTS = ("alpha", "beta", "tau")
@@ -427,7 +428,7 @@ def _pooled(moments: Floats, weight: Floats, axis: int) -> Floats:
 
 def _coefficients(moments: _Moments, choice: "_Choice") -> Floats:
     """α, β and τ ``(3, season, cell)``: the area's, changed by what is the season's and by what is the cell's."""
-    if choice.leaves_alone:
+    if choice.keeps == "members":
         return np.broadcast_to(np.array([0.0, 1.0, 1.0])[:, None, None], (3, *moments.count.shape))
     weight, count = moments.weight, moments.count
     by_season, by_cell = _pooled(moments.values, weight, 2), _pooled(moments.values, count[:, None], 0)
@@ -435,40 +436,45 @@ def _coefficients(moments: _Moments, choice: "_Choice") -> Floats:
     cases = weight.sum(axis=2) / moments.area.sum()
     seasons = _held(by_season, cases, whole, choice.shrinkage).T
     cells = _held(by_cell, count.sum(axis=0), whole[:, None], choice.shrinkage)
-    one, season, cell = (_solve(part, moments.members, choice.reduction) for part in (whole[:, None], seasons, cells))
+    one, season, cell = (_solve(part, moments.members, choice) for part in (whole[:, None], seasons, cells))
     season, cell = season[..., None], cell[:, None]
     alpha = season[0] + cell[0] - one[0]
     beta, tau = season[1:] * cell[1:] / np.maximum(one[1:, :, None], 1e-12)
     return np.stack([alpha, beta, np.minimum(tau, _LARGEST_STRETCH)])
 
 
-def _solve(moments: Floats, members: int, reduction: float) -> Floats:
+def _solve(moments: Floats, members: int, choice: "_Choice") -> Floats:
     """α, β and τ ``(3, ...)`` of moments ``(6, ...)``."""
-    beta = reduction * np.maximum(moments[_PRODUCT], 0.0) / np.maximum(moments[_MEAN_SQUARE], 1e-12)
+    beta = choice.reduction * np.maximum(moments[_PRODUCT], 0.0) / np.maximum(moments[_MEAN_SQUARE], 1e-12)
+    beta = np.ones_like(beta) if choice.keeps == "mean" else beta
+    alpha = moments[_TRUTH] - beta * moments[_MEAN]
     error = moments[_TRUTH_SQUARE] - 2 * beta * moments[_PRODUCT] + beta**2 * moments[_MEAN_SQUARE]
+    if choice.keeps == "mean":
+        error, alpha = error + alpha**2, np.zeros_like(alpha)
     variance = (members + 1) / members * np.maximum(moments[_VARIANCE], 1e-12)
-    return np.stack([moments[_TRUTH] - beta * moments[_MEAN], beta, np.sqrt(np.maximum(error, 0.0) / variance)])
+    return np.stack([alpha, beta, np.sqrt(np.maximum(error, 0.0) / variance)])
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """How much detail, and how much of β is left; or to leave the members as they are."""
+    """How much detail, and how much of β is left; or to keep the members as they are, or their mean."""
 
     shrinkage: float
     reduction: float
-    leaves_alone: bool = False
+    keeps: Literal["nothing", "mean", "members"] = "nothing"
 
 
 def _choose(table: _Table) -> tuple[_Choice, dict[str, float]]:
     """The choice with the least CRPS on parts of the record left out, the plainest where they tie."""
     table = table.thinned()
     kept = _kept_of_beta(table)
-    climatology, alone = _Choice(np.inf, 0.0), _Choice(np.inf, 1.0, leaves_alone=True)
-    options = [climatology, alone, *(_Choice(shrinkage, kept) for shrinkage in SHRINKAGES)]
+    climatology, drawn = _Choice(np.inf, 0.0), _Choice(np.inf, 1.0, keeps="members")
+    detailed = [_Choice(shrinkage, kept) for shrinkage in SHRINKAGES]
+    options = [climatology, drawn, replace(drawn, keeps="mean"), *detailed]
     scores = dict(zip(options, _left_out(table, options), strict=True))
     best = min(scores.values())
     chosen = next(option for option in options if scores[option] <= best * (1 + _WORTH))
-    return chosen, {"crps": scores[chosen], "crps_climatology": scores[climatology], "crps_raw": scores[alone]}
+    return chosen, {"crps": scores[chosen], "crps_climatology": scores[climatology], "crps_raw": scores[drawn]}
 
 
 def _kept_of_beta(table: _Table) -> float:
@@ -527,7 +533,7 @@ def _told(table: _Table, choice: _Choice, scores: dict[str, float], narrower: fl
         "tau": tau * narrower,
         "narrower": narrower,
         "beta_kept": choice.reduction,
-        "left_alone": choice.leaves_alone,
+        "keeps": choice.keeps,
         "shrinkage": None if np.isinf(choice.shrinkage) else choice.shrinkage,
         "cases": int(np.isfinite(table.mean).any(axis=1).sum()),
         **scores,

@@ -109,6 +109,13 @@ def test_a_perfect_ensemble_is_left_alone():
     assert area["alpha"] == pytest.approx(0, abs=0.06)
 
 
+def test_a_right_mean_is_kept_and_its_spread_stretched():
+    for row in learn(*system(stretch=0.5)).summary:
+        assert (row["keeps"], row["alpha"], row["beta"]) == ("mean", 0.0, 1.0)
+        assert row["tau"] == pytest.approx(2, rel=0.05)
+    assert {row["keeps"] for row in learn(*system(bias=0.3, stretch=0.5)).summary} == {"nothing"}
+
+
 def test_forecasts_of_a_fit_on_more_years_are_spread_less_than_its_hindcasts_err():
     """A background that rests on few years errs: by half the climate's variance in hindcasts, by 0.3 in forecasts."""
 
