@@ -1,5 +1,6 @@
 """A real server on the loopback, in a thread of the test's own process."""
 
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -7,6 +8,13 @@ from contextlib import contextmanager
 import uvicorn
 
 from pipeline.service import create_app
+
+
+def free_port():
+    """A port that nobody listens on, for a server of another process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,15 +15,10 @@ from pipeline.errors import TercileError
 from pipeline.workspace import Workspace
 from tests.command import tercile
 from tests.conftest import experiment_text, monthly_record
+from tests.serving import free_port
 
 BIN = Path(sys.executable).parent
 EVERY_FEW_SECONDS = "* * * * * */15"  # a sixth field counts seconds
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(found, *, seconds, processes=()):

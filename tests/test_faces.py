@@ -23,6 +23,7 @@ from pipeline.answers.views import exceedance, map_question, plume
 from pipeline.errors import TercileError
 from pipeline.events import parse, question_text
 from tests.issued_system import build
+from tests.serving import free_port
 from tests.test_answers import ask as ask_toy
 from tests.test_answers import projection
 
@@ -274,12 +275,13 @@ def test_serve_answers_on_the_loopback_and_wants_a_token_elsewhere(workspace):
         )
         assert outside.returncode == 2
         assert "set TERCILE_TOKEN" in outside.stderr
-    server = subprocess.Popen([*command, "--port", "8397"], stdout=subprocess.PIPE, text=True)
+    port = free_port()
+    server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True)
     try:
-        assert server.stdout.readline() == "tercile: http://127.0.0.1:8397/\n"
+        assert server.stdout.readline() == f"tercile: http://127.0.0.1:{port}/\n"
         for _ in range(100):
             try:
-                page = httpx.get("http://127.0.0.1:8397/", trust_env=False)
+                page = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
