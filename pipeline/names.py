@@ -36,6 +36,9 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
 SAME_DEGREES = 1e-4
 """Centres that differ by no more are the same: files round differently."""
 
+OTHER_AXES = re.compile(r"(grid|projection)_\w+|(k|kilo)?m(et(er|re)s?)?|rad(ian)?s?", re.IGNORECASE)
+"""Standard names and units of axes that are not latitudes and longitudes in degrees, whatever they are called."""
+
 PRESSURES = {"level", "pressure", "isobaricinhpa", "pressure_level"}
 """Names of levels that count in hPa by convention where the source gives no units, as the stores of ERA5 do."""
 
@@ -308,6 +311,13 @@ def _ordered(dataset: xr.Dataset) -> xr.Dataset:
             f"[known_grid] {', '.join(bare)}: a dimension without values of its own. Add them to the file as a "
             "variable of that one dimension; regrid a curvilinear grid first."
         )
+    for name in ("latitude", "longitude"):
+        told = [str(dataset[name].attrs.get(key, "")) for key in ("standard_name", "units")]
+        if any(OTHER_AXES.fullmatch(text) for text in told):
+            raise InputRefusedError(
+                f"[known_grid] {name}: the source's axis is {' in '.join(filter(None, told))}, no {name} in degrees. "
+                "Regrid a rotated or projected grid to latitudes and longitudes first."
+            )
     foreign = sorted({str(dim) for dim in dataset.dims} - {*DIMENSIONS})
     if foreign:
         raise InputRefusedError(

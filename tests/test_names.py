@@ -173,6 +173,22 @@ def test_axes_without_values_and_curvilinear_grids_are_refused():
         canonical(turned, variables=only("sst"), spelling={})
 
 
+@pytest.mark.parametrize(
+    ("dim", "attrs", "told"),
+    [
+        ("rlat", {"standard_name": "grid_latitude", "units": "degrees"}, "grid_latitude in degrees"),
+        ("y", {"standard_name": "projection_y_coordinate"}, "projection_y_coordinate"),
+        ("lat", {"units": "km"}, "km"),
+        ("lat", {"units": "radian"}, "radian"),
+    ],
+)
+def test_rotated_and_projected_axes_are_no_latitudes(dim, attrs, told):
+    raw = monthly_record().rename(lat=dim)
+    raw[dim].attrs = attrs
+    with pytest.raises(InputRefusedError, match=rf"\[known_grid\] latitude: the source's axis is {told}, no latitude"):
+        canonical(raw, variables=only("sst"), spelling={})
+
+
 def test_dimensions_are_known_by_standard_name_and_by_dates():
     raw = monthly_record().rename(lat="g0_lat_1", lon="g0_lon_2", time="initial_time0_hours")
     raw["g0_lat_1"].attrs = {"standard_name": "latitude"}
