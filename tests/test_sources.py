@@ -177,6 +177,18 @@ def test_a_checksum_is_reckoned_again_when_the_file_changes(tmp_path, monkeypatc
     assert source.origins() != first
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_a_local_store_is_known_to_change_when_one_chunk_does(tmp_path):
+    store = tmp_path / "record.zarr"
+    monthly_record().chunk(time=12).to_zarr(store, zarr_format=3)
+    source = FilesSource(paths=[str(store)])
+    first = source.origins()
+    assert source.origins() == first
+    chunk = store / "sst" / "c" / "5" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes())
+    assert source.origins() != first
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
