@@ -463,3 +463,10 @@ def test_cds_says_what_is_wrong_with_the_key(cds, monkeypatch):
     monkeypatch.setenv("CDSAPI_KEY", "wrong")
     with pytest.raises(InputRefusedError, match="Check CDSAPI_KEY"):
         monthly().open()
+    monkeypatch.setenv("CDSAPI_KEY", "1234:of-the-store-before")
+    with pytest.raises(InputRefusedError, match=r"no address and key of today's form .* into ~/\.cdsapirc"):
+        monthly().open()
+    monkeypatch.delenv("CDSAPI_KEY")
+    monkeypatch.setenv("CDSAPI_RC", "/nowhere")
+    with pytest.raises(InputRefusedError, match=r"no address and key .*configuration file: /nowhere"):
+        monthly().open()

@@ -171,18 +171,33 @@ class CdsSource(SourceConfig):
                 failures.append(in_one_line(error))
         raise InputRefusedError(f"cds: {self.tries} request(s) failed, the last with: {failures[-1]} ({request}).")
 
-    def _ask(self, request: dict[str, Any], path: Path) -> Path:
-        """Submit a request, or find the one that was submitted before, wait for it and fetch what it made."""
+    def _client(self) -> Any:
+        """The store's own client, with the user's address and key."""
         import cdsapi
         import requests
 
-        client = cdsapi.Client(quiet=True, progress=False, sleep_max=self.poll, retry_max=5, wait_until_complete=False)
+        how: dict[str, Any] = {"quiet": True, "progress": False, "sleep_max": self.poll, "retry_max": 5}
+        try:
+            return cdsapi.Client(**how, wait_until_complete=False).client
+        except requests.RequestException:
+            raise
+        except Exception as error:  # it has no class of its own for a key that is not there or of an older form
+            raise InputRefusedError(
+                f"cds: no address and key of today's form ({in_one_line(error)}). Put `url` and `key` into ~/.cdsapirc "
+                "as your page at the store shows them, or set CDSAPI_URL and CDSAPI_KEY."
+            ) from error
+
+    def _ask(self, request: dict[str, Any], path: Path) -> Path:
+        """Submit a request, or find the one that was submitted before, wait for it and fetch what it made."""
+        import requests
+
+        client = self._client()
         job = path.with_suffix(".job")
         try:
             if job.exists():
-                remote = client.client.get_remote(job.read_text())
+                remote = client.get_remote(job.read_text())
             else:
-                remote = client.client.submit(self.dataset, request)
+                remote = client.submit(self.dataset, request)
                 write_whole(job, remote.request_id)
             self._wait(remote)
             partial = path.with_suffix(".part")
