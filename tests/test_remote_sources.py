@@ -1,11 +1,13 @@
 """Every remote source against a real server on the loopback that serves the layout of the original."""
 
 import json
+from datetime import datetime
 
 import numpy as np
 import pytest
 import xarray as xr
 
+import pipeline.sources.cds
 from pipeline.archive import ingest
 from pipeline.errors import InputRefusedError
 from pipeline.names import known_variable
@@ -470,3 +472,22 @@ def test_cds_says_what_is_wrong_with_the_key(cds, monkeypatch):
     monkeypatch.setenv("CDSAPI_RC", "/nowhere")
     with pytest.raises(InputRefusedError, match=r"no address and key .*configuration file: /nowhere"):
         monthly().open()
+
+
+@pytest.mark.parametrize("cadence", ["monthly", "daily"])
+def test_cds_asks_for_a_year_that_is_not_over_anew_with_each_month(monkeypatch, cadence):
+    source = monthly(cadence=cadence, variables=["tas"], process={"years": [2024, 2030]}, limit=372)
+
+    def asked(today):
+        clock = type("Clock", (datetime,), {"now": lambda zone: datetime.fromisoformat(today).replace(tzinfo=zone)})
+        monkeypatch.setattr(pipeline.sources.cds, "datetime", clock)
+        last = source.requests()[-1]
+        assert str(source.outline()["time"].values[-1])[:7] == f"{last['year'][-1]}-{last['month'][-1]}"
+        return [(request["year"][-1], len(request["month"])) for request in source.requests()]
+
+    assert asked("2025-01-31") == [("2024", 12)]  # January is published a week after its end
+    assert asked("2025-03-06") == [("2024", 12), ("2025", 1)]
+    assert asked("2025-03-09") == [("2024", 12), ("2025", 2)]
+    assert asked("2026-01-09")[-1] == ("2025", 12)
+    with pytest.raises(InputRefusedError, match="no month of 2024–2030 is published yet"):
+        asked("2023-05-01")

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,8 @@ from pipeline.workspace import write_whole
 
 MONTHLY = "reanalysis-era5-single-levels-monthly-means"
 DAILY = "derived-era5-single-levels-daily-statistics"
+PUBLISHED_AFTER = timedelta(days=7)
+"""How long after its end a month is in the store."""
 NAMES: Mapping[str, str] = {
     "tas": "2m_temperature",
     "sst": "sea_surface_temperature",
@@ -96,8 +99,10 @@ class CdsSource(SourceConfig):
 
     def outline(self) -> xr.Dataset:
         """A quarter of a degree, of which the store makes the region."""
-        first, last = self.process.years or (0, 0)
-        labels = every(Cadence("days" if self.cadence == "daily" else "months"), f"{first}-01-01", f"{last}-12-31")
+        published = self._published()
+        first, last = min(published), max(published)
+        end = f"{last}-{published[last]:02d}-{calendar.monthrange(last, published[last])[1]}"
+        labels = every(Cadence("days" if self.cadence == "daily" else "months"), f"{first}-01-01", end)
         return narrowed(outline(self.variables, labels, *centres(721, 1440)), Processing(region=self.process.region))
 
     def wants(self) -> Wanted:
@@ -119,17 +124,34 @@ class CdsSource(SourceConfig):
 
     def _pieces(self) -> Iterator[tuple[list[int], list[int]]]:
         """Years and months of each request."""
-        first, last = self.process.years or (0, 0)
-        each = max(1, len(self.variables))
+        published, each = self._published(), max(1, len(self.variables))
         if self.cadence == "monthly":
             many = max(1, self.limit // (12 * each))
-            for start in range(first, last + 1, many):
-                yield list(range(start, min(last, start + many - 1) + 1)), list(range(1, 13))
+            over = [year for year, count in published.items() if count == 12]
+            for at in range(0, len(over), many):
+                yield over[at : at + many], list(range(1, 13))
+            yield from (([year], list(range(1, count + 1))) for year, count in published.items() if count < 12)
             return
         many = min(12, max(1, self.limit // (31 * each)))
-        for year in range(first, last + 1):
-            for month in range(1, 13, many):
-                yield [year], list(range(month, min(12, month + many - 1) + 1))
+        for year, count in published.items():
+            for month in range(1, count + 1, many):
+                yield [year], list(range(month, min(count, month + many - 1) + 1))
+
+    def _published(self) -> dict[int, int]:
+        """Year → how many of its months the store has.
+
+        A year that is not over is asked for anew with each month: what is in the cache is never looked at again.
+
+        Raises:
+            InputRefusedError: None of the years has begun.
+        """
+        first, last = self.process.years or (0, 0)
+        now = datetime.now(UTC) - PUBLISHED_AFTER
+        found = {year: 12 if year < now.year else now.month - 1 for year in range(first, min(last, now.year) + 1)}
+        found = {year: count for year, count in found.items() if count}
+        if not found:
+            raise InputRefusedError(f"cds: no month of {first}–{last} is published yet. Mend `process.years`.")
+        return found
 
     def _request(self, years: list[int], months: list[int]) -> dict[str, Any]:
         request: dict[str, Any] = {
