@@ -250,6 +250,15 @@ def test_a_server_that_stays_down_is_given_up_with_what_came_kept(psl, cache):
         HttpSource(urls=[f"{psl.url}/nothing.nc"]).open()
 
 
+def test_an_address_that_leads_nowhere_is_refused(psl):
+    psl.faults["sst.mnmean.nc"] = ["loop"] * 99
+    with pytest.raises(InputRefusedError, match=r"no answer \(TooManyRedirects.*Check address and server"):
+        HttpSource(urls=[f"{psl.url}/noaa.ersst.v5/sst.mnmean.nc"], tries=1).open()
+    for url in ("sst.nc", "ftp://example.org/sst.nc"):
+        with pytest.raises(ValueError, match="https"):
+            HttpSource(urls=[url])
+
+
 def test_a_file_that_changes_between_two_requests_is_not_glued_together(psl):
     target = psl.folder / "noaa.ersst.v5" / "sst.mnmean.nc"
     later = layouts.ersst(years=6)
