@@ -376,8 +376,10 @@ def test_cmip6_from_the_catalogue(pangeo, web, scenario):
 def test_cmip6_that_is_not_there_is_named(pangeo):
     with pytest.raises(InputRefusedError, match=r"no member_id 'r9i1p1f1' in the catalogue.*r1i1p1f1"):
         Cmip6Source(**pangeo, experiments=["historical"], members=["r9i1p1f1"], variables=["tas"]).open()
-    with pytest.raises(InputRefusedError, match="no table 'day' of model 'MODEL'"):
+    with pytest.raises(InputRefusedError, match=r"no table 'day' of model 'MODEL' .* There is: Amon\."):
         Cmip6Source(**pangeo, experiments=["historical"], table="day", variables=["tas"]).open()
+    with pytest.raises(InputRefusedError, match=r"no model 'MODL' .* Did you mean 'MODEL'\?"):
+        Cmip6Source(**{**pangeo, "model": "MODL"}, experiments=["historical"], variables=["tas"]).open()
 
 
 def test_cmip6_from_esgf_folders(tmp_path):
@@ -395,6 +397,11 @@ def test_cmip6_from_esgf_folders(tmp_path):
     assert len(source.origins()) == 5
     with pytest.raises(InputRefusedError, match=r"0 grids \(none\) match"):
         source.model_copy(update={"model": "OTHER"}).open()
+    with pytest.raises(InputRefusedError, match=r"v20190429\S+\.nc is no catalogue"):  # nor is it text
+        source.model_copy(update={"root": None, "catalogue": str(next(path.glob("*.nc")))}).open()
+    (path.parent / "v20200101").mkdir()
+    with pytest.raises(InputRefusedError, match=r"no NetCDF file in .*v20200101"):
+        source.open()
 
 
 @pytest.fixture
