@@ -22,6 +22,7 @@ from pipeline.sources import (
     formats,
 )
 from pipeline.workspace import Workspace
+from tests.conftest import monthly_record
 from tests.servers import layouts
 from tests.servers.cds import CdsServer
 from tests.servers.dap import dap_server
@@ -128,6 +129,13 @@ def test_no_zarr_there_is_said(web):
         ZarrSource(url=f"{web.url}/nothing.zarr", tries=1).open()
     with pytest.raises(InputRefusedError, match="Check address and server"):
         ZarrSource(url="http://127.0.0.1:9/nothing.zarr", tries=1, stall=2).open()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_store_that_a_web_server_cannot_list_is_told_what_it_needs(web, version):
+    monthly_record(years=1).to_zarr(web.folder / "bare.zarr", zarr_format=version, consolidated=False)
+    with pytest.raises(InputRefusedError, match=r"bare\.zarr: no consolidated metadata.*`zarr.consolidate_metadata`"):
+        ZarrSource(url=f"{web.url}/bare.zarr", tries=1).open()
 
 
 @pytest.fixture(scope="module")
