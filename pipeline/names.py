@@ -124,6 +124,7 @@ def canonical(
         InputRefusedError: A variable or a dimension is missing, or units cannot be converted.
     """
     dataset = rename_dimensions(dataset)
+    _refuse_missing(dataset)
     found = find_fields(dataset, variables=variables, spelling=spelling)
     fields = {}
     for name, source in found.items():
@@ -218,7 +219,8 @@ def _find(dataset: xr.Dataset, variable: Variable, spelling: str | None) -> str:
         raise InputRefusedError(
             f"[known_variable] variable '{variable.name}': no '{spelling}' in the source.{nearest(spelling, available)}"
         )
-    spellings = {variable.name, *variable.aliases}
+    profile = PROFILE.fullmatch(variable.name)
+    spellings = {variable.name, *variable.aliases} | ({profile[1]} if profile else set())
     by_name = [name for name in available if name.lower() in spellings]
     by_standard = [name for name in available if dataset[name].attrs.get("standard_name") == variable.standard_name]
     for candidates in (by_name, by_standard):
@@ -297,7 +299,8 @@ def _spread(dataset: xr.Dataset, names: list[str]) -> xr.Dataset:
     return dataset.assign({name: field.assign_attrs(dataset[name].attrs) for name, field in spread.items()})
 
 
-def _ordered(dataset: xr.Dataset) -> xr.Dataset:
+def _refuse_missing(dataset: xr.Dataset) -> None:
+    """Refuse what has no dimension of time, latitude or longitude."""
     missing = {"time", "latitude", "longitude"} - set(dataset.dims)
     if missing:
         raise InputRefusedError(
@@ -305,6 +308,10 @@ def _ordered(dataset: xr.Dataset) -> xr.Dataset:
             f"{', '.join(map(str, dataset.dims))}. Name dimensions as CF does, or give them a `standard_name`. "
             "Latitude and longitude must be one-dimensional: regrid a curvilinear or unstructured grid first."
         )
+
+
+def _ordered(dataset: xr.Dataset) -> xr.Dataset:
+    _refuse_missing(dataset)
     bare = [name for name in ("latitude", "longitude") if name not in dataset.coords]
     if bare:
         raise InputRefusedError(

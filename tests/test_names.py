@@ -5,7 +5,7 @@ import xarray as xr
 from pipeline.errors import InputRefusedError
 from pipeline.grid import area_weights
 from pipeline.intake.processing import selected
-from pipeline.names import VARIABLES, canonical, nearest
+from pipeline.names import VARIABLES, canonical, known_variable, nearest
 from pipeline.units import conversion
 from tests.conftest import monthly_record
 
@@ -106,6 +106,22 @@ def test_a_missing_dimension_is_named():
     raw = monthly_record().isel(lon=0, drop=True)
     with pytest.raises(InputRefusedError, match="longitude"):
         canonical(raw, variables=only("sst"), spelling={})
+    curvilinear = monthly_record().drop_vars(["lat", "lon"]).rename(lat="j", lon="i")
+    with pytest.raises(InputRefusedError, match=r"latitude, longitude not found; .*curvilinear"):
+        canonical(curvilinear, variables=only("sst"), spelling={})
+
+
+def test_a_profile_is_known_by_its_own_name_beside_a_surface_field_of_the_same_standard_name():
+    raw = monthly_record(years=1).rename(sst="tas")
+    raw["tas"].attrs["standard_name"] = "air_temperature"
+    levels = {"plev": ("plev", [85000.0, 50000.0], {"units": "Pa"})}
+    both = raw.assign(ta=raw["tas"].expand_dims(plev=2, axis=1) - 20).assign_coords(levels)
+    both["ta"].attrs = raw["tas"].attrs
+    found = canonical(both, variables={name: known_variable(name) for name in ("tas", "ta500")}, spelling={})
+    np.testing.assert_array_equal(found["ta500"], found["tas"] - 20)
+    taken = both[["ta"]].isel(plev=1).rename(ta="ta500", plev="level")
+    again = canonical(taken, variables={"ta500": known_variable("ta500")}, spelling={})
+    np.testing.assert_array_equal(again["ta500"], found["ta500"])
 
 
 def test_nearest_lists_what_there_is():
