@@ -112,7 +112,7 @@ def canonical(
         dataset: As the source gives it.
         variables: Short name → description, for each wanted variable.
         spelling: Short name → the source's own name, where it cannot be recognised.
-        units: Short name → units, where the source does not give any.
+        units: Short name → units, where the source gives none or wrong ones.
         accumulated: Short name → hours over which the source adds a flux up into an amount, or ``period`` where that is
             each step's own period.
 
@@ -280,10 +280,14 @@ def _convert(
     span = accumulated.get(variable.name)
     hours = 1 / 3600 if span == "period" else span
     of = f"variable '{variable.name}' ('{array.name}' of the source)"
-    if hours is None:
-        factor, offset = conversion(units, variable.units, of=of)
-    else:
-        factor, offset = amount_to_flux(units, hours, of=of), 0.0
+    try:
+        if hours is None:
+            factor, offset = conversion(units, variable.units, of=of)
+        else:
+            factor, offset = amount_to_flux(units, hours, of=of), 0.0
+    except InputRefusedError as error:
+        remedy = f"If they are others in truth, say `units: {{{variable.name}: UNITS}}` in the experiment's source."
+        raise InputRefusedError(f"{error} {remedy}") from error
     converted = array if (factor, offset) == (1.0, 0.0) else array * factor + offset
     attrs = variable.attrs() | {"cell_methods": array.attrs.get("cell_methods", "time: mean")}
     attrs |= {} if hours is None else {"cell_methods": "time: mean"}

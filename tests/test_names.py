@@ -74,9 +74,12 @@ def test_units_of_another_quantity_are_refused_by_the_variables_name():
     raw = monthly_record().rename(sst="tos")
     raw["tos"].attrs["units"] = "m2 s-2"
     with pytest.raises(
-        InputRefusedError, match=r"variable 'sst' \('tos' of the source\): cannot convert 'm2 s-2' to 'K'"
+        InputRefusedError,
+        match=r"variable 'sst' \('tos' of the source\): cannot convert 'm2 s-2' to 'K'.*`units: {sst: UNITS}`",
     ):
         canonical(raw, variables=only("sst"), spelling={})
+    found = canonical(raw, variables=only("sst"), spelling={}, units={"sst": "K"})
+    np.testing.assert_array_equal(found["sst"], raw["tos"])
 
 
 def test_conversion_golden_numbers():
