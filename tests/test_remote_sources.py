@@ -15,6 +15,7 @@ from pipeline.sources import (
     CdsSource,
     Cmip6Source,
     ErsstSource,
+    FilesSource,
     HttpSource,
     NcepDailySource,
     OpendapSource,
@@ -452,6 +453,17 @@ def test_cds_daily_is_asked_month_by_month_where_it_must(cds):
     assert cds.submitted[0]["area"] == [60, -30, 0, 30]
     assert found.sizes["time"] == 365
     assert found["longitude"].values[[0, -1]].tolist() == [-30, 30]
+
+
+def test_cds_daily_maxima_are_those_of_the_variable_that_is_asked_for(tmp_path):
+    named = {"variables": ["tasmax", "slp"], "spelling": {"tasmax": "2m_temperature"}}
+    source = monthly(cadence="daily", statistic="daily_maximum", process={"years": [2001, 2001]}, **named)
+    request = source.requests()[0]
+    assert request["variable"] == ["2m_temperature", "mean_sea_level_pressure"]
+    (tmp_path / "a.nc").write_bytes(layouts.cds_result(source.dataset, {**request, "area": [30, 0, 0, 30]}))
+    found = source.prepared(FilesSource(paths=[str(tmp_path / "a.nc")]).open(), described("tasmax", "slp"))
+    assert 270 < float(found["tasmax"].mean()) < 300
+    assert found["tasmax"].attrs["cell_methods"] == "time: maximum"
 
 
 @pytest.mark.parametrize("fault", ["fail", "expire"])

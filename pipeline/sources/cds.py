@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from pipeline.errors import InputRefusedError, in_one_line
 from pipeline.intake.processing import Processing, box_of, narrowed
+from pipeline.names import VARIABLES
 from pipeline.periods import Cadence
 from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.checksums import cache_folder, checksum
@@ -42,6 +43,13 @@ NAMES: Mapping[str, str] = {
     "wspd": "10m_wind_speed",
 }
 """Our short name → the store's."""
+METHODS: Mapping[str, str] = {
+    "daily_mean": "time: mean",
+    "daily_minimum": "time: minimum",
+    "daily_maximum": "time: maximum",
+    "daily_sum": "time: sum",
+}
+"""Statistic of a day → CF's cell methods, where a file does not say them."""
 
 
 class CdsSource(SourceConfig):
@@ -86,7 +94,12 @@ class CdsSource(SourceConfig):
 
     def prepared(self, raw: xr.Dataset, variables: Mapping[str, Any]) -> xr.Dataset:
         """The wanted variables; the store's long names are for requests, its files have short ones."""
-        plain = self.model_copy(update={"spelling": {}})
+        fields = [str(name) for name in raw.data_vars if "latitude" in raw[name].dims]
+        if self.cadence == "daily":
+            methods = {"cell_methods": METHODS[self.statistic]}
+            raw = raw.assign({name: raw[name].assign_attrs(methods | raw[name].attrs) for name in fields})
+        spelling = {name: _short(long, fields) for name, long in self.spelling.items()}
+        plain = self.model_copy(update={"spelling": {name: short for name, short in spelling.items() if short}})
         return super(CdsSource, plain).prepared(raw, variables)
 
     def origins(self) -> list[Origin]:
@@ -247,6 +260,13 @@ class CdsSource(SourceConfig):
                 )
             time.sleep(pause)
             pause = min(1.5 * pause, self.poll)
+
+
+def _short(long: str, fields: list[str]) -> str | None:
+    """The field of a file that a long name of the store means: by what else it is called, or the only one there is."""
+    called = next(({known.name, *known.aliases} for known in VARIABLES.values() if long in known.aliases), set())
+    found = [name for name in fields if name.lower() in called] or fields
+    return found[0] if len(found) == 1 else None
 
 
 class _GoneError(Exception):
