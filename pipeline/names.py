@@ -242,7 +242,7 @@ def level_hpa(level: xr.DataArray) -> np.ndarray:
     units = level.attrs.get("units")
     if units is None:
         raise InputRefusedError("[known_units] level: the source gives no units. Add a `units` attribute to the file.")
-    factor, offset = conversion(units, "hPa")
+    factor, offset = conversion(units, "hPa", of="level")
     return np.asarray(level.values * factor + offset, dtype="float64")
 
 

@@ -217,8 +217,9 @@ def test_axes_without_values_are_not_numbered(tmp_path):
         FilesSource(paths=[str(tmp_path / "a.nc")]).read({"sst": VARIABLES["sst"]})
 
 
-def test_a_forecast_at_one_lead_is_labelled_by_when_it_holds(tmp_path):
-    raw = monthly_record()
+@pytest.mark.parametrize("calendar", ["standard", "360_day"])
+def test_a_forecast_at_one_lead_is_labelled_by_when_it_holds(tmp_path, calendar):
+    raw = monthly_record(years=1, calendar=calendar)
     leads = np.array([0, 24], "timedelta64[h]")
     raw.assign(sst=raw["sst"].expand_dims(prediction_timedelta=leads, axis=1)).to_netcdf(tmp_path / "a.nc")
     source = FilesSource(paths=[str(tmp_path / "a.nc")], select={"prediction_timedelta": 24})
