@@ -36,6 +36,9 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
 SAME_DEGREES = 1e-4
 """Centres that differ by no more are the same: files round differently."""
 
+OTHER_AXES = re.compile(r"(grid|projection)_\w+|(k|kilo)?m(et(er|re)s?)?|rad(ian)?s?", re.IGNORECASE)
+"""Standard names and units of axes that are not latitudes and longitudes in degrees, whatever they are called."""
+
 PRESSURES = {"level", "pressure", "isobaricinhpa", "pressure_level"}
 """Names of levels that count in hPa by convention where the source gives no units, as the stores of ERA5 do."""
 
@@ -109,7 +112,7 @@ def canonical(
         dataset: As the source gives it.
         variables: Short name → description, for each wanted variable.
         spelling: Short name → the source's own name, where it cannot be recognised.
-        units: Short name → units, where the source does not give any.
+        units: Short name → units, where the source gives none or wrong ones.
         accumulated: Short name → hours over which the source adds a flux up into an amount, or ``period`` where that is
             each step's own period.
 
@@ -121,6 +124,7 @@ def canonical(
         InputRefusedError: A variable or a dimension is missing, or units cannot be converted.
     """
     dataset = rename_dimensions(dataset)
+    _refuse_missing(dataset)
     found = find_fields(dataset, variables=variables, spelling=spelling)
     fields = {}
     for name, source in found.items():
@@ -215,7 +219,8 @@ def _find(dataset: xr.Dataset, variable: Variable, spelling: str | None) -> str:
         raise InputRefusedError(
             f"[known_variable] variable '{variable.name}': no '{spelling}' in the source.{nearest(spelling, available)}"
         )
-    spellings = {variable.name, *variable.aliases}
+    profile = PROFILE.fullmatch(variable.name)
+    spellings = {variable.name, *variable.aliases} | ({profile[1]} if profile else set())
     by_name = [name for name in available if name.lower() in spellings]
     by_standard = [name for name in available if dataset[name].attrs.get("standard_name") == variable.standard_name]
     for candidates in (by_name, by_standard):
@@ -237,7 +242,7 @@ def level_hpa(level: xr.DataArray) -> np.ndarray:
     units = level.attrs.get("units")
     if units is None:
         raise InputRefusedError("[known_units] level: the source gives no units. Add a `units` attribute to the file.")
-    factor, offset = conversion(units, "hPa")
+    factor, offset = conversion(units, "hPa", of="level")
     return np.asarray(level.values * factor + offset, dtype="float64")
 
 
@@ -275,10 +280,14 @@ def _convert(
     span = accumulated.get(variable.name)
     hours = 1 / 3600 if span == "period" else span
     of = f"variable '{variable.name}' ('{array.name}' of the source)"
-    if hours is None:
-        factor, offset = conversion(units, variable.units, of=of)
-    else:
-        factor, offset = amount_to_flux(units, hours, of=of), 0.0
+    try:
+        if hours is None:
+            factor, offset = conversion(units, variable.units, of=of)
+        else:
+            factor, offset = amount_to_flux(units, hours, of=of), 0.0
+    except InputRefusedError as error:
+        remedy = f"If they are others in truth, say `units: {{{variable.name}: UNITS}}` in the experiment's source."
+        raise InputRefusedError(f"{error} {remedy}") from error
     converted = array if (factor, offset) == (1.0, 0.0) else array * factor + offset
     attrs = variable.attrs() | {"cell_methods": array.attrs.get("cell_methods", "time: mean")}
     attrs |= {} if hours is None else {"cell_methods": "time: mean"}
@@ -294,7 +303,8 @@ def _spread(dataset: xr.Dataset, names: list[str]) -> xr.Dataset:
     return dataset.assign({name: field.assign_attrs(dataset[name].attrs) for name, field in spread.items()})
 
 
-def _ordered(dataset: xr.Dataset) -> xr.Dataset:
+def _refuse_missing(dataset: xr.Dataset) -> None:
+    """Refuse what has no dimension of time, latitude or longitude."""
     missing = {"time", "latitude", "longitude"} - set(dataset.dims)
     if missing:
         raise InputRefusedError(
@@ -302,12 +312,23 @@ def _ordered(dataset: xr.Dataset) -> xr.Dataset:
             f"{', '.join(map(str, dataset.dims))}. Name dimensions as CF does, or give them a `standard_name`. "
             "Latitude and longitude must be one-dimensional: regrid a curvilinear or unstructured grid first."
         )
+
+
+def _ordered(dataset: xr.Dataset) -> xr.Dataset:
+    _refuse_missing(dataset)
     bare = [name for name in ("latitude", "longitude") if name not in dataset.coords]
     if bare:
         raise InputRefusedError(
             f"[known_grid] {', '.join(bare)}: a dimension without values of its own. Add them to the file as a "
             "variable of that one dimension; regrid a curvilinear grid first."
         )
+    for name in ("latitude", "longitude"):
+        told = [str(dataset[name].attrs.get(key, "")) for key in ("standard_name", "units")]
+        if any(OTHER_AXES.fullmatch(text) for text in told):
+            raise InputRefusedError(
+                f"[known_grid] {name}: the source's axis is {' in '.join(filter(None, told))}, no {name} in degrees. "
+                "Regrid a rotated or projected grid to latitudes and longitudes first."
+            )
     foreign = sorted({str(dim) for dim in dataset.dims} - {*DIMENSIONS})
     if foreign:
         raise InputRefusedError(

@@ -5,7 +5,7 @@ import xarray as xr
 from pipeline.errors import InputRefusedError
 from pipeline.grid import area_weights
 from pipeline.intake.processing import selected
-from pipeline.names import VARIABLES, canonical, nearest
+from pipeline.names import VARIABLES, canonical, known_variable, nearest
 from pipeline.units import conversion
 from tests.conftest import monthly_record
 
@@ -74,9 +74,12 @@ def test_units_of_another_quantity_are_refused_by_the_variables_name():
     raw = monthly_record().rename(sst="tos")
     raw["tos"].attrs["units"] = "m2 s-2"
     with pytest.raises(
-        InputRefusedError, match=r"variable 'sst' \('tos' of the source\): cannot convert 'm2 s-2' to 'K'"
+        InputRefusedError,
+        match=r"variable 'sst' \('tos' of the source\): cannot convert 'm2 s-2' to 'K'.*`units: {sst: UNITS}`",
     ):
         canonical(raw, variables=only("sst"), spelling={})
+    found = canonical(raw, variables=only("sst"), spelling={}, units={"sst": "K"})
+    np.testing.assert_array_equal(found["sst"], raw["tos"])
 
 
 def test_conversion_golden_numbers():
@@ -106,6 +109,22 @@ def test_a_missing_dimension_is_named():
     raw = monthly_record().isel(lon=0, drop=True)
     with pytest.raises(InputRefusedError, match="longitude"):
         canonical(raw, variables=only("sst"), spelling={})
+    curvilinear = monthly_record().drop_vars(["lat", "lon"]).rename(lat="j", lon="i")
+    with pytest.raises(InputRefusedError, match=r"latitude, longitude not found; .*curvilinear"):
+        canonical(curvilinear, variables=only("sst"), spelling={})
+
+
+def test_a_profile_is_known_by_its_own_name_beside_a_surface_field_of_the_same_standard_name():
+    raw = monthly_record(years=1).rename(sst="tas")
+    raw["tas"].attrs["standard_name"] = "air_temperature"
+    levels = {"plev": ("plev", [85000.0, 50000.0], {"units": "Pa"})}
+    both = raw.assign(ta=raw["tas"].expand_dims(plev=2, axis=1) - 20).assign_coords(levels)
+    both["ta"].attrs = raw["tas"].attrs
+    found = canonical(both, variables={name: known_variable(name) for name in ("tas", "ta500")}, spelling={})
+    np.testing.assert_array_equal(found["ta500"], found["tas"] - 20)
+    taken = both[["ta"]].isel(plev=1).rename(ta="ta500", plev="level")
+    again = canonical(taken, variables={"ta500": known_variable("ta500")}, spelling={})
+    np.testing.assert_array_equal(again["ta500"], found["ta500"])
 
 
 def test_nearest_lists_what_there_is():
@@ -171,6 +190,22 @@ def test_axes_without_values_and_curvilinear_grids_are_refused():
     turned = raw.rename(lat="y", lon="x").drop_vars(["x", "y"])
     with pytest.raises(InputRefusedError, match="latitude, longitude: a dimension without values"):
         canonical(turned, variables=only("sst"), spelling={})
+
+
+@pytest.mark.parametrize(
+    ("dim", "attrs", "told"),
+    [
+        ("rlat", {"standard_name": "grid_latitude", "units": "degrees"}, "grid_latitude in degrees"),
+        ("y", {"standard_name": "projection_y_coordinate"}, "projection_y_coordinate"),
+        ("lat", {"units": "km"}, "km"),
+        ("lat", {"units": "radian"}, "radian"),
+    ],
+)
+def test_rotated_and_projected_axes_are_no_latitudes(dim, attrs, told):
+    raw = monthly_record().rename(lat=dim)
+    raw[dim].attrs = attrs
+    with pytest.raises(InputRefusedError, match=rf"\[known_grid\] latitude: the source's axis is {told}, no latitude"):
+        canonical(raw, variables=only("sst"), spelling={})
 
 
 def test_dimensions_are_known_by_standard_name_and_by_dates():

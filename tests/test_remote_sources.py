@@ -1,11 +1,13 @@
 """Every remote source against a real server on the loopback that serves the layout of the original."""
 
 import json
+from datetime import datetime
 
 import numpy as np
 import pytest
 import xarray as xr
 
+import pipeline.sources.cds
 from pipeline.archive import ingest
 from pipeline.errors import InputRefusedError
 from pipeline.names import known_variable
@@ -13,6 +15,7 @@ from pipeline.sources import (
     CdsSource,
     Cmip6Source,
     ErsstSource,
+    FilesSource,
     HttpSource,
     NcepDailySource,
     OpendapSource,
@@ -20,6 +23,7 @@ from pipeline.sources import (
     formats,
 )
 from pipeline.workspace import Workspace
+from tests.conftest import monthly_record
 from tests.servers import layouts
 from tests.servers.cds import CdsServer
 from tests.servers.dap import dap_server
@@ -126,6 +130,13 @@ def test_no_zarr_there_is_said(web):
         ZarrSource(url=f"{web.url}/nothing.zarr", tries=1).open()
     with pytest.raises(InputRefusedError, match="Check address and server"):
         ZarrSource(url="http://127.0.0.1:9/nothing.zarr", tries=1, stall=2).open()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_store_that_a_web_server_cannot_list_is_told_what_it_needs(web, version):
+    monthly_record(years=1).to_zarr(web.folder / "bare.zarr", zarr_format=version, consolidated=False)
+    with pytest.raises(InputRefusedError, match=r"bare\.zarr: no consolidated metadata.*`zarr.consolidate_metadata`"):
+        ZarrSource(url=f"{web.url}/bare.zarr", tries=1).open()
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +259,15 @@ def test_a_server_that_stays_down_is_given_up_with_what_came_kept(psl, cache):
         HttpSource(urls=[f"{psl.url}/nothing.nc"]).open()
 
 
+def test_an_address_that_leads_nowhere_is_refused(psl):
+    psl.faults["sst.mnmean.nc"] = ["loop"] * 99
+    with pytest.raises(InputRefusedError, match=r"no answer \(TooManyRedirects.*Check address and server"):
+        HttpSource(urls=[f"{psl.url}/noaa.ersst.v5/sst.mnmean.nc"], tries=1).open()
+    for url in ("sst.nc", "ftp://example.org/sst.nc"):
+        with pytest.raises(ValueError, match="https"):
+            HttpSource(urls=[url])
+
+
 def test_a_file_that_changes_between_two_requests_is_not_glued_together(psl):
     target = psl.folder / "noaa.ersst.v5" / "sst.mnmean.nc"
     later = layouts.ersst(years=6)
@@ -365,8 +385,10 @@ def test_cmip6_from_the_catalogue(pangeo, web, scenario):
 def test_cmip6_that_is_not_there_is_named(pangeo):
     with pytest.raises(InputRefusedError, match=r"no member_id 'r9i1p1f1' in the catalogue.*r1i1p1f1"):
         Cmip6Source(**pangeo, experiments=["historical"], members=["r9i1p1f1"], variables=["tas"]).open()
-    with pytest.raises(InputRefusedError, match="no table 'day' of model 'MODEL'"):
+    with pytest.raises(InputRefusedError, match=r"no table 'day' of model 'MODEL' .* There is: Amon\."):
         Cmip6Source(**pangeo, experiments=["historical"], table="day", variables=["tas"]).open()
+    with pytest.raises(InputRefusedError, match=r"no model 'MODL' .* Did you mean 'MODEL'\?"):
+        Cmip6Source(**{**pangeo, "model": "MODL"}, experiments=["historical"], variables=["tas"]).open()
 
 
 def test_cmip6_from_esgf_folders(tmp_path):
@@ -384,6 +406,11 @@ def test_cmip6_from_esgf_folders(tmp_path):
     assert len(source.origins()) == 5
     with pytest.raises(InputRefusedError, match=r"0 grids \(none\) match"):
         source.model_copy(update={"model": "OTHER"}).open()
+    with pytest.raises(InputRefusedError, match=r"v20190429\S+\.nc is no catalogue"):  # nor is it text
+        source.model_copy(update={"root": None, "catalogue": str(next(path.glob("*.nc")))}).open()
+    (path.parent / "v20200101").mkdir()
+    with pytest.raises(InputRefusedError, match=r"no NetCDF file in .*v20200101"):
+        source.open()
 
 
 @pytest.fixture
@@ -428,6 +455,17 @@ def test_cds_daily_is_asked_month_by_month_where_it_must(cds):
     assert found["longitude"].values[[0, -1]].tolist() == [-30, 30]
 
 
+def test_cds_daily_maxima_are_those_of_the_variable_that_is_asked_for(tmp_path):
+    named = {"variables": ["tasmax", "slp"], "spelling": {"tasmax": "2m_temperature"}}
+    source = monthly(cadence="daily", statistic="daily_maximum", process={"years": [2001, 2001]}, **named)
+    request = source.requests()[0]
+    assert request["variable"] == ["2m_temperature", "mean_sea_level_pressure"]
+    (tmp_path / "a.nc").write_bytes(layouts.cds_result(source.dataset, {**request, "area": [30, 0, 0, 30]}))
+    found = source.prepared(FilesSource(paths=[str(tmp_path / "a.nc")]).open(), described("tasmax", "slp"))
+    assert 270 < float(found["tasmax"].mean()) < 300
+    assert found["tasmax"].attrs["cell_methods"] == "time: maximum"
+
+
 @pytest.mark.parametrize("fault", ["fail", "expire"])
 def test_cds_asks_again_for_what_failed_or_expired(cds, fault):
     cds.faults[:] = [fault]
@@ -463,3 +501,29 @@ def test_cds_says_what_is_wrong_with_the_key(cds, monkeypatch):
     monkeypatch.setenv("CDSAPI_KEY", "wrong")
     with pytest.raises(InputRefusedError, match="Check CDSAPI_KEY"):
         monthly().open()
+    monkeypatch.setenv("CDSAPI_KEY", "1234:of-the-store-before")
+    with pytest.raises(InputRefusedError, match=r"no address and key of today's form .* into ~/\.cdsapirc"):
+        monthly().open()
+    monkeypatch.delenv("CDSAPI_KEY")
+    monkeypatch.setenv("CDSAPI_RC", "/nowhere")
+    with pytest.raises(InputRefusedError, match=r"no address and key .*configuration file: /nowhere"):
+        monthly().open()
+
+
+@pytest.mark.parametrize("cadence", ["monthly", "daily"])
+def test_cds_asks_for_a_year_that_is_not_over_anew_with_each_month(monkeypatch, cadence):
+    source = monthly(cadence=cadence, variables=["tas"], process={"years": [2024, 2030]}, limit=372)
+
+    def asked(today):
+        clock = type("Clock", (datetime,), {"now": lambda zone: datetime.fromisoformat(today).replace(tzinfo=zone)})
+        monkeypatch.setattr(pipeline.sources.cds, "datetime", clock)
+        last = source.requests()[-1]
+        assert str(source.outline()["time"].values[-1])[:7] == f"{last['year'][-1]}-{last['month'][-1]}"
+        return [(request["year"][-1], len(request["month"])) for request in source.requests()]
+
+    assert asked("2025-01-31") == [("2024", 12)]  # January is published a week after its end
+    assert asked("2025-03-06") == [("2024", 12), ("2025", 1)]
+    assert asked("2025-03-09") == [("2024", 12), ("2025", 2)]
+    assert asked("2026-01-09")[-1] == ("2025", 12)
+    with pytest.raises(InputRefusedError, match="no month of 2024–2030 is published yet"):
+        asked("2023-05-01")

@@ -122,6 +122,8 @@ def test_too_few_years_or_too_rare_an_event_are_not_measured(perfect, tmp_path):
     assert short["reason"] == "The hindcasts judge this question in 9 start years; at least 15 are needed."
     none = ask(build(tmp_path / "n", hindcast_months=()), WARM).to_json()["skill"]
     assert none == {"verdict": "not_measured", "reason": "No past forecasts are stored to replay this question on."}
+    later = ask(build(tmp_path / "l", first=1955, hindcast_months=(12,)), WARM).to_json()["skill"]
+    assert later["reason"] == "No hindcast that starts near this time of year reaches the window."
 
 
 def test_a_condition_is_replayed_with_its_event(perfect):

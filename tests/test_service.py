@@ -94,9 +94,11 @@ def test_pending_skill_is_measured_meanwhile(workspace, client):
 def test_an_unchanged_answer_is_not_sent_again_until_something_is_committed(tmp_path):
     workspace = build(tmp_path / "w", hindcast_months=())
     with serving(workspace) as address, httpx.Client(base_url=address, trust_env=False) as client:
-        tag = client.get("/v1/ask", params={"q": WARM}).headers["etag"]
+        told = client.get("/v1/ask", params={"q": WARM}).headers
+        tag = told["etag"]
         same = client.get("/v1/ask", params={"q": WARM}, headers={"If-None-Match": f'"x", {tag}'})
         assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+        assert [same.headers[name] for name in ("cache-control", "vary")] == [told["cache-control"], told["vary"]]
         other = client.get("/v1/ask", params={"q": WARM, "level": 80}, headers={"If-None-Match": tag})
         assert other.status_code == 200
         before = client.get("/v1/catalog").json()

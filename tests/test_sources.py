@@ -177,6 +177,18 @@ def test_a_checksum_is_reckoned_again_when_the_file_changes(tmp_path, monkeypatc
     assert source.origins() != first
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_a_local_store_is_known_to_change_when_one_chunk_does(tmp_path):
+    store = tmp_path / "record.zarr"
+    monthly_record().chunk(time=12).to_zarr(store, zarr_format=3)
+    source = FilesSource(paths=[str(store)])
+    first = source.origins()
+    assert source.origins() == first
+    chunk = store / "sst" / "c" / "5" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes())
+    assert source.origins() != first
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -205,8 +217,9 @@ def test_axes_without_values_are_not_numbered(tmp_path):
         FilesSource(paths=[str(tmp_path / "a.nc")]).read({"sst": VARIABLES["sst"]})
 
 
-def test_a_forecast_at_one_lead_is_labelled_by_when_it_holds(tmp_path):
-    raw = monthly_record()
+@pytest.mark.parametrize("calendar", ["standard", "360_day"])
+def test_a_forecast_at_one_lead_is_labelled_by_when_it_holds(tmp_path, calendar):
+    raw = monthly_record(years=1, calendar=calendar)
     leads = np.array([0, 24], "timedelta64[h]")
     raw.assign(sst=raw["sst"].expand_dims(prediction_timedelta=leads, axis=1)).to_netcdf(tmp_path / "a.nc")
     source = FilesSource(paths=[str(tmp_path / "a.nc")], select={"prediction_timedelta": 24})

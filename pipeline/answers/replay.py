@@ -128,6 +128,10 @@ def cases_of(inquiry: Inquiry, need: Need, *, hindcasts: xr.Dataset, truth: xr.D
     hindcasts = hindcasts.assign_coords(unseen=(("init_time", "lead_time"), unseen_leads(hindcasts, folds)))
     record = _Truth(truth)
     rows, later = nearby_starts(hindcasts, inquiry.timeline)
+    reach = (later < last) & (later + hindcasts.sizes["lead_time"] > first)
+    if not reach.any():
+        raise TercileError("No hindcast that starts near this time of year reaches the window.")
+    rows, later = rows[reach], later[reach]
     size = {"members": hindcasts.sizes["member"], "steps": last - first}
     batches = in_batches(rows.size, inquiry.members, need, **size)
     parts = [_cases(inquiry, need, hindcasts, record, rows[batch], later[batch]) for batch in batches]

@@ -163,7 +163,9 @@ def selected(dataset: xr.Dataset, wanted: Mapping[str, float]) -> xr.Dataset:
         dataset = dataset.isel({dim: int(at[0])}).drop_vars(dim)
         if hours is not None:
             lead = np.timedelta64(round(hours[at[0]] * 3600), "s")
-            dataset = dataset.assign_coords(time=dataset["time"].copy(data=dataset["time"].values + lead))
+            labels = dataset["time"].values
+            later = labels + (lead if labels.dtype.kind == "M" else lead.astype(object))
+            dataset = dataset.assign_coords(time=dataset["time"].copy(data=later))
     return dataset
 
 

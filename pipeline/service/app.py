@@ -336,7 +336,7 @@ def _catalog(desk: Desk) -> dict[str, Any]:
 def _known(desk: Desk, request: Request, tag: str) -> Response | None:
     """What needs no work: that the client has it already, or what the desk has kept."""
     if _matches(request.headers.get("if-none-match", ""), tag):
-        return Response(status_code=304, headers={"ETag": tag})
+        return Response(status_code=304, headers={"Vary": "Accept", "ETag": tag, "Cache-Control": "no-cache"})
     return desk.kept.get(tag)
 
 

@@ -56,7 +56,7 @@ class SourceConfig(BaseModel, ABC):
     Attributes:
         variables: Short names that are wanted; the experiment's where not given.
         spelling: Our short name → the source's own name of a variable that cannot be recognised by itself.
-        units: Our short name → units of a variable that the source gives none for.
+        units: Our short name → units of a variable that the source gives none for, or wrong ones.
         accumulated: Our short name → hours, where the source adds a flux up over that long before a label, or
             ``period`` where it is the total of each step's own period.
         select: Another dimension of the source → the value of it that is taken; a lead time in hours.

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from pydantic import Field, model_validator
 
 from pipeline.errors import InputRefusedError, in_one_line
 from pipeline.intake.processing import Processing, box_of, narrowed
+from pipeline.names import VARIABLES
 from pipeline.periods import Cadence
 from pipeline.sources.base import Origin, SourceConfig, Wanted
 from pipeline.sources.checksums import cache_folder, checksum
@@ -29,6 +31,8 @@ from pipeline.workspace import write_whole
 
 MONTHLY = "reanalysis-era5-single-levels-monthly-means"
 DAILY = "derived-era5-single-levels-daily-statistics"
+PUBLISHED_AFTER = timedelta(days=7)
+"""How long after its end a month is in the store."""
 NAMES: Mapping[str, str] = {
     "tas": "2m_temperature",
     "sst": "sea_surface_temperature",
@@ -39,6 +43,13 @@ NAMES: Mapping[str, str] = {
     "wspd": "10m_wind_speed",
 }
 """Our short name → the store's."""
+METHODS: Mapping[str, str] = {
+    "daily_mean": "time: mean",
+    "daily_minimum": "time: minimum",
+    "daily_maximum": "time: maximum",
+    "daily_sum": "time: sum",
+}
+"""Statistic of a day → CF's cell methods, where a file does not say them."""
 
 
 class CdsSource(SourceConfig):
@@ -83,7 +94,12 @@ class CdsSource(SourceConfig):
 
     def prepared(self, raw: xr.Dataset, variables: Mapping[str, Any]) -> xr.Dataset:
         """The wanted variables; the store's long names are for requests, its files have short ones."""
-        plain = self.model_copy(update={"spelling": {}})
+        fields = [str(name) for name in raw.data_vars if "latitude" in raw[name].dims]
+        if self.cadence == "daily":
+            methods = {"cell_methods": METHODS[self.statistic]}
+            raw = raw.assign({name: raw[name].assign_attrs(methods | raw[name].attrs) for name in fields})
+        spelling = {name: _short(long, fields) for name, long in self.spelling.items()}
+        plain = self.model_copy(update={"spelling": {name: short for name, short in spelling.items() if short}})
         return super(CdsSource, plain).prepared(raw, variables)
 
     def origins(self) -> list[Origin]:
@@ -96,8 +112,10 @@ class CdsSource(SourceConfig):
 
     def outline(self) -> xr.Dataset:
         """A quarter of a degree, of which the store makes the region."""
-        first, last = self.process.years or (0, 0)
-        labels = every(Cadence("days" if self.cadence == "daily" else "months"), f"{first}-01-01", f"{last}-12-31")
+        published = self._published()
+        first, last = min(published), max(published)
+        end = f"{last}-{published[last]:02d}-{calendar.monthrange(last, published[last])[1]}"
+        labels = every(Cadence("days" if self.cadence == "daily" else "months"), f"{first}-01-01", end)
         return narrowed(outline(self.variables, labels, *centres(721, 1440)), Processing(region=self.process.region))
 
     def wants(self) -> Wanted:
@@ -119,17 +137,34 @@ class CdsSource(SourceConfig):
 
     def _pieces(self) -> Iterator[tuple[list[int], list[int]]]:
         """Years and months of each request."""
-        first, last = self.process.years or (0, 0)
-        each = max(1, len(self.variables))
+        published, each = self._published(), max(1, len(self.variables))
         if self.cadence == "monthly":
             many = max(1, self.limit // (12 * each))
-            for start in range(first, last + 1, many):
-                yield list(range(start, min(last, start + many - 1) + 1)), list(range(1, 13))
+            over = [year for year, count in published.items() if count == 12]
+            for at in range(0, len(over), many):
+                yield over[at : at + many], list(range(1, 13))
+            yield from (([year], list(range(1, count + 1))) for year, count in published.items() if count < 12)
             return
         many = min(12, max(1, self.limit // (31 * each)))
-        for year in range(first, last + 1):
-            for month in range(1, 13, many):
-                yield [year], list(range(month, min(12, month + many - 1) + 1))
+        for year, count in published.items():
+            for month in range(1, count + 1, many):
+                yield [year], list(range(month, min(count, month + many - 1) + 1))
+
+    def _published(self) -> dict[int, int]:
+        """Year → how many of its months the store has.
+
+        A year that is not over is asked for anew with each month: what is in the cache is never looked at again.
+
+        Raises:
+            InputRefusedError: None of the years has begun.
+        """
+        first, last = self.process.years or (0, 0)
+        now = datetime.now(UTC) - PUBLISHED_AFTER
+        found = {year: 12 if year < now.year else now.month - 1 for year in range(first, min(last, now.year) + 1)}
+        found = {year: count for year, count in found.items() if count}
+        if not found:
+            raise InputRefusedError(f"cds: no month of {first}–{last} is published yet. Mend `process.years`.")
+        return found
 
     def _request(self, years: list[int], months: list[int]) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -171,18 +206,33 @@ class CdsSource(SourceConfig):
                 failures.append(in_one_line(error))
         raise InputRefusedError(f"cds: {self.tries} request(s) failed, the last with: {failures[-1]} ({request}).")
 
-    def _ask(self, request: dict[str, Any], path: Path) -> Path:
-        """Submit a request, or find the one that was submitted before, wait for it and fetch what it made."""
+    def _client(self) -> Any:
+        """The store's own client, with the user's address and key."""
         import cdsapi
         import requests
 
-        client = cdsapi.Client(quiet=True, progress=False, sleep_max=self.poll, retry_max=5, wait_until_complete=False)
+        how: dict[str, Any] = {"quiet": True, "progress": False, "sleep_max": self.poll, "retry_max": 5}
+        try:
+            return cdsapi.Client(**how, wait_until_complete=False).client
+        except requests.RequestException:
+            raise
+        except Exception as error:  # it has no class of its own for a key that is not there or of an older form
+            raise InputRefusedError(
+                f"cds: no address and key of today's form ({in_one_line(error)}). Put `url` and `key` into ~/.cdsapirc "
+                "as your page at the store shows them, or set CDSAPI_URL and CDSAPI_KEY."
+            ) from error
+
+    def _ask(self, request: dict[str, Any], path: Path) -> Path:
+        """Submit a request, or find the one that was submitted before, wait for it and fetch what it made."""
+        import requests
+
+        client = self._client()
         job = path.with_suffix(".job")
         try:
             if job.exists():
-                remote = client.client.get_remote(job.read_text())
+                remote = client.get_remote(job.read_text())
             else:
-                remote = client.client.submit(self.dataset, request)
+                remote = client.submit(self.dataset, request)
                 write_whole(job, remote.request_id)
             self._wait(remote)
             partial = path.with_suffix(".part")
@@ -210,6 +260,13 @@ class CdsSource(SourceConfig):
                 )
             time.sleep(pause)
             pause = min(1.5 * pause, self.poll)
+
+
+def _short(long: str, fields: list[str]) -> str | None:
+    """The field of a file that a long name of the store means: by what else it is called, or the only one there is."""
+    called = next(({known.name, *known.aliases} for known in VARIABLES.values() if long in known.aliases), set())
+    found = [name for name in fields if name.lower() in called] or fields
+    return found[0] if len(found) == 1 else None
 
 
 class _GoneError(Exception):

@@ -18,7 +18,7 @@ def cache_folder() -> Path:
 
 
 def file_origin(path: Path, *, name: str | None = None, version: str | None = None) -> Origin:
-    """Origin of one local file; a Zarr store is its consolidated metadata and the times that its arrays changed."""
+    """Origin of one local file; a Zarr store is its consolidated metadata and the time that anything in it changed."""
     name = name or str(path)
     if path.is_file():
         return Origin(name, path.stat().st_size, checksum(path), version)
@@ -26,7 +26,7 @@ def file_origin(path: Path, *, name: str | None = None, version: str | None = No
     target = next((path / one for one in names if (path / one).exists()), None)
     if target is None:
         return Origin(name, 0, hashlib.sha256(b"").hexdigest(), version)
-    changed = max((item.stat().st_mtime_ns for item in path.iterdir()), default=0)
+    changed = max((item.stat().st_mtime_ns for item in path.rglob("*")), default=0)
     return Origin(name, target.stat().st_size, checksum(target), version or str(changed))
 
 

@@ -144,7 +144,12 @@ class Cmip6Source(SourceConfig):
                     f"cmip6: {len(grids)} grids ({', '.join(grids) or 'none'}) match {pattern} below {self.root}. "
                     "Mend the names, or choose with `grid`."
                 )
-            found.append((experiment, member, name, sorted(folders[-1].glob("*.nc"))))
+            files = sorted(folders[-1].glob("*.nc"))
+            if not files:
+                raise InputRefusedError(
+                    f"cmip6: no NetCDF file in {folders[-1]}. Fetch that version, or remove its folder."
+                )
+            found.append((experiment, member, name, files))
         return found
 
 
@@ -154,16 +159,20 @@ def _catalogue(address: str, model: str, table: str, tries: int) -> list[dict[st
     path = Path(address).expanduser()
     if address.startswith("http"):
         path = Download(address, Patience(tries), is_data=False).fetch()
-    with path.open(newline="") as handle:
+    with path.open(newline="", errors="replace") as handle:
         reader = csv.DictReader(handle)
         missing = {*FACETS, "grid_label", "zstore", "version"} - set(reader.fieldnames or [])
         if missing:
             raise InputRefusedError(f"cmip6: {address} is no catalogue: columns {', '.join(sorted(missing))} missing.")
-        models, rows = set(), []
+        models, tables, rows = set(), set(), []
         for row in reader:
             models.add(row["source_id"])
+            if row["source_id"] == model:
+                tables.add(row["table_id"])
             if row["source_id"] == model and row["table_id"] == table:
                 rows.append(row)
+    if not tables:
+        raise InputRefusedError(f"cmip6: no model '{model}' in {address}.{nearest(model, models)}")
     if not rows:
-        raise InputRefusedError(f"cmip6: no table '{table}' of model '{model}' in {address}.{nearest(model, models)}")
+        raise InputRefusedError(f"cmip6: no table '{table}' of model '{model}' in {address}.{nearest(table, tables)}")
     return rows

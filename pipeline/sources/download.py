@@ -138,7 +138,7 @@ class Download:
         request = client.build_request(method, self.url, headers={"accept-encoding": "identity", **headers})
         try:
             return client.send(request, stream=method == "GET")
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise _TryAgainError(f"no answer ({type(error).__name__}: {error})") from error
 
     def _attempt(self) -> Path:

@@ -165,11 +165,20 @@ def _open_zarr(path: Path) -> xr.Dataset:
     return open_zarr_store(zarr.storage.LocalStore(path, read_only=True), group=None)
 
 
-def open_zarr_store(store: Any, *, group: str | None) -> xr.Dataset:
-    """A Zarr group of any store and version, lazily, without Dask."""
+def open_zarr_store(store: Any, *, group: str | None, can_list: bool = True) -> xr.Dataset:
+    """A Zarr group of any store and version, lazily, without Dask.
+
+    Raises:
+        InputRefusedError: It declares what cannot be, or lies where nothing can be listed and does not name its arrays.
+    """
     import zarr
 
     node = zarr.open_group(store, path=group or "", mode="r")
+    if not can_list and node.metadata.consolidated_metadata is None:
+        raise InputRefusedError(
+            "no consolidated metadata, without which a web server's store cannot be read. Add them to the store with "
+            "`zarr.consolidate_metadata`."
+        )
     for name, array in node.arrays():
         refuse_size(name, array.shape, array.dtype.itemsize, chunk=array.chunks)
     consolidated = node.metadata.consolidated_metadata is not None

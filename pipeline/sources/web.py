@@ -26,7 +26,7 @@ class WebSource(SourceConfig):
         stall: Seconds without a byte after which a connection is given up.
     """
 
-    urls: list[str] = Field(min_length=1)
+    urls: list[Annotated[str, Field(pattern=r"^https?://")]] = Field(min_length=1)
     tries: int = Field(5, ge=1)
     pause: Annotated[float, Field(ge=0)] = 1.0
     stall: Annotated[float, Field(gt=0)] = 60.0

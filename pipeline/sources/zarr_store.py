@@ -72,7 +72,11 @@ class ZarrSource(SourceConfig):
         from zarr.storage import ObjectStore
 
         self._metadata()
-        return open_zarr_store(ObjectStore(self._store(), read_only=True), group=self.group)
+        store, can_list = ObjectStore(self._store(), read_only=True), not self.url.startswith("http")
+        try:
+            return open_zarr_store(store, group=self.group, can_list=can_list)
+        except InputRefusedError as error:
+            raise InputRefusedError(f"source: {self.url}: {error}") from error
 
     def _origin(self) -> Origin:
         data, version = self._metadata()

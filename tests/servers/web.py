@@ -14,7 +14,8 @@ class WebServer:
     """Serves a folder. ``faults`` holds, by the end of a path, what goes wrong with the next requests, in order.
 
     ``500``, ``truncate`` (half of the bytes, then the end), ``stall`` (half, then silence), ``html`` (a page in the
-    place of data), or a function that is called before the answer, which then is a true one.
+    place of data), ``loop`` (a redirection to itself), or a function that is called before the answer, which then is a
+    true one.
     """
 
     def __init__(self, folder):
@@ -65,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.plain(500, b"out of order")
         if fault == "html":
             return self.plain(200, b"<!DOCTYPE html><html><body>Please log in</body></html>")
+        if fault == "loop":
+            return self.reply(302, b"", {"Location": f"/{path}"}, with_body)
         if not file.is_file():
             return self.plain(404, b"not here")
         data = file.read_bytes()
