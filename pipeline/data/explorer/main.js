@@ -1,7 +1,7 @@
 // The page: one question, its answer, and what is drawn beside it. Everything comes from /v1 of the same server.
 
 import { showCard, showLinks, skillText } from "./card.js";
-import { exceedanceChart, plain, plumeChart, plumeSummary, reliabilityChart, short, tableOf, percent } from "./charts.js";
+import { exceedanceChart, plumeChart, plumeSummary, reliabilityChart, short, signed, tableOf, percent } from "./charts.js";
 import { layersOf } from "./layers.js";
 import { FieldMap } from "./map.js";
 import { Members } from "./members.js";
@@ -231,12 +231,13 @@ function beyond(values, chance) {
 }
 
 function moveTo(value, { count = true } = {}) {
-  const { range } = state.chart, curve = state.view.exceedance;
-  state.threshold = value;
-  state.chart.move(value);
-  byId("slider").value = Math.round((1000 * (value - range[0])) / (range[1] - range[0]));
-  byId("slider").setAttribute("aria-valuetext", `${short(value)} ${curve.units}`);
-  if (count) byId("counted").textContent = counted(value, curve);
+  // With as many decimals as tell one step of the slider from the next.
+  const { range } = state.chart, curve = state.view.exceedance, slider = byId("slider"), span = range[1] - range[0];
+  const threshold = state.threshold = Number(value.toFixed(Math.max(0, Math.ceil(Math.log10(slider.max / span)))));
+  state.chart.move(threshold);
+  slider.value = Math.round((slider.max * (threshold - range[0])) / span);
+  slider.setAttribute("aria-valuetext", `${signed(threshold)} ${curve.units}`);
+  if (count) byId("counted").textContent = counted(threshold, curve);
 }
 
 function counted(value, curve) {
@@ -248,7 +249,7 @@ function counted(value, curve) {
   const word = rising ? "above" : "below";
   const parts = Object.entries(curve.values).map(([name, values]) => { const [yes, all] = share(values); return `${name === "members" ? "" : `${name}: `}${yes} of ${all} members (${percent(yes / all)})`; });
   const usual = curve.usual.map(([name, values]) => [name, ...share(values)]).filter(([, , all]) => all);
-  return `${word} ${short(value)} ${curve.units}: ${[...parts, ...usual.map(([name, yes, all]) => `${name}: ${yes} of ${all} samples`)].join("; ")}.`;
+  return `${word} ${signed(value)} ${curve.units}: ${[...parts, ...usual.map(([name, yes, all]) => `${name}: ${yes} of ${all} samples`)].join("; ")}.`;
 }
 
 function watchDrag(svg) {
@@ -264,7 +265,7 @@ function watchDrag(svg) {
 function askThreshold() {
   // The dragged threshold becomes the question's, where the question has one that can be written so.
   const parts = fits();
-  if (parts && state.view.exceedance.operator) askBlanks({ ...parts, threshold: `${plain(state.threshold)} ${state.view.exceedance.units}` });
+  if (parts && state.view.exceedance.operator) askBlanks({ ...parts, threshold: `${state.threshold} ${state.view.exceedance.units}` });
 }
 
 function askAbout(latitude, longitude) {
@@ -367,7 +368,7 @@ for (const id of ["text", "other"]) {
   byId(id).addEventListener("input", later(restate, 250));
   byId(id).addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); ask(...asWritten()); } });
 }
-byId("slider").addEventListener("input", () => { const { range } = state.chart; moveTo(range[0] + (byId("slider").value / 1000) * (range[1] - range[0])); });
+byId("slider").addEventListener("input", () => { const { range } = state.chart; moveTo(range[0] + (byId("slider").value / byId("slider").max) * (range[1] - range[0])); });
 byId("slider").addEventListener("change", askThreshold);
 byId("spaghetti").addEventListener("change", drawCurves);
 for (const id of ["layer", "colour", "hatched"]) byId(id).addEventListener("change", () => state.layers && showMap());
