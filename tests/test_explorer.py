@@ -100,6 +100,30 @@ def test_blanks_make_the_text_and_the_text_is_explained_as_it_is_typed(page):
     page.until("document.querySelector('#sentence').disabled")
 
 
+HOLD = """
+window.held = [];
+const real = window.fetch;
+window.fetch = async (...asked) => {
+  const reply = await real(...asked);
+  if (window.held && asked[0].includes("0.25")) await new Promise((done) => window.held.push(done));
+  return reply;
+};
+"""
+
+
+def test_what_is_written_while_an_answer_is_on_its_way_stays(page):
+    page.js(HOLD)
+    write(page, "#text", WARM.replace("0.5", "0.25"))
+    page.key("Enter", text="\r")
+    page.until("window.held.length === 2")  # its answer, and its words
+    write(page, "#threshold", "1 K")
+    page.js("(() => { const held = window.held; window.held = null; held.forEach((done) => done()); })()")
+    page.until(f"{DONE} && document.querySelector('#card').textContent.includes('0.25 K')")
+    assert value(page, "#text").endswith("> 1 K")
+    assert value(page, "#threshold") == "1 K"
+    page.until("document.querySelector('#reading').textContent.includes('above 1 K')")
+
+
 def test_dragging_the_threshold_counts_at_once_and_asks_on_release(page):
     page.until("document.querySelector('#exceedance svg')")
     before = value(page, "#slider")

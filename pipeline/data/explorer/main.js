@@ -23,7 +23,7 @@ async function get(path) {
   return body;
 }
 
-// An answer that a link has pinned to a state of the stores is asked of that state, with all that is drawn beside it.
+// What is drawn beside an answer, and its skill, are of the state of the stores that the answer is of: the one that a link has pinned, or the newest.
 const pinned = () => (state.asOf ? `&as_of=${encodeURIComponent(state.asOf)}` : "");
 const asking = (path, text, more = "") => get(`${path}?q=${encodeURIComponent(text)}${pinned()}${more}`);
 
@@ -55,21 +55,23 @@ async function ask(text, other, { keep = false } = {}) {
   if (!keep) state.asOf = "";
   byId("answer").setAttribute("aria-busy", "true");
   age(true, ...FOLLOWING);
-  byId("text").value = text;
-  byId("other").value = other;
+  write(text, other);
+  const isAsWritten = stillWritten();
   try {
     const found = await answered(text, other);
     if (turn !== state.turn) return;
-    Object.assign(state, found);
-    if (state.answer.provenance.as_of > state.catalog.as_of) await learn(); // a run has committed since the page came
-    byId("text").value = state.answer.question.text;
-    byId("other").value = otherAsked();
+    Object.assign(state, found, { asOf: found.answer.provenance.as_of });
+    if (!state.catalog || state.asOf > state.catalog.as_of) await learn(); // a run has committed since the page came
     showAnswer();
-    if (!keep) history.pushState({}, "", permalink());
-    await Promise.allSettled([restate(), draw(text, other, turn)]);
+    if (!keep && location.href !== permalink()) history.pushState({}, "", permalink());
+    const isOurs = isAsWritten();
+    if (isOurs) write(state.answer.question.text, otherAsked());
+    await Promise.allSettled([isOurs ? restate() : null, draw(text, other, turn)]);
     if (turn === state.turn) for (const id of FOLLOWING) if (byId(id).classList.contains("old")) byId(id).hidden = true;
   } catch (error) {
-    if (turn === state.turn) refuse(error);
+    if (turn !== state.turn) return;
+    refuse(error);
+    if (isAsWritten()) restate();
   } finally {
     if (turn === state.turn) byId("answer").setAttribute("aria-busy", "false");
   }
@@ -277,15 +279,25 @@ const askBlanks = (parts) => ask(toText(parts), otherText(parts));
 const fits = () => fromPair(...shownAnswers().map(({ question }) => question));
 const explained = (...texts) => Promise.all(texts.filter(Boolean).map((text) => asking("/v1/explain", text)));
 const asWritten = () => [byId("text").value, byId("other").value.trim()];
+const write = (text, other) => { [byId("text").value, byId("other").value] = [text, other]; };
+
+function stillWritten() {
+  // Tells, once a reply has come, whether the question is as it was: what has been written meanwhile is not overwritten.
+  const before = String(asWritten());
+  return () => String(asWritten()) === before;
+}
 
 async function read() {
-  // Both questions in words; null where one of them is wrong.
+  // Both questions in words; null where one of them is wrong, or is being rewritten.
+  const isAsWritten = stillWritten();
   try {
     const found = await explained(...asWritten());
+    if (!isAsWritten()) return null;
     byId("reading").className = "";
     byId("reading").textContent = [...new Set(found.map((each) => each.reads_as))].join(" Compared with: ");
     return found;
   } catch (error) {
+    if (!isAsWritten()) return null;
     byId("reading").className = "wrong";
     byId("reading").textContent = error.text || "The service does not answer.";
     return null;
@@ -294,7 +306,7 @@ async function read() {
 
 async function restate() {
   const found = await read();
-  if (!found) return;
+  if (!found?.length) return;
   const parts = fromPair(...found);
   byId("sentence").disabled = !parts;
   if (parts) fill(parts);
@@ -356,16 +368,16 @@ async function begin() {
 async function fromAddress() {
   const query = new URLSearchParams(location.search), text = query.get("q") || firstQuestion(state.catalog);
   state.asOf = query.get("as_of") || "";
-  byId("text").value = text;
-  byId("other").value = query.get("with") || "";
-  await restate();
+  write(text, query.get("with") || "");
+  restate();
   await ask(...asWritten(), { keep: true });
 }
 
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(...asWritten()); });
-byId("sentence").addEventListener("input", later(() => { [byId("text").value, byId("other").value] = [toText(blanks()), otherText(blanks())]; read(); }, 150));
+const readSoon = later(read, 150), restateSoon = later(restate, 250);
+byId("sentence").addEventListener("input", () => { write(toText(blanks()), otherText(blanks())); readSoon(); });
 for (const id of ["text", "other"]) {
-  byId(id).addEventListener("input", later(restate, 250));
+  byId(id).addEventListener("input", restateSoon);
   byId(id).addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); ask(...asWritten()); } });
 }
 byId("slider").addEventListener("input", () => { const { range } = state.chart; moveTo(range[0] + (byId("slider").value / byId("slider").max) * (range[1] - range[0])); });
