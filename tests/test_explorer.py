@@ -196,6 +196,12 @@ def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path
 
 def test_a_map_is_hatched_where_past_forecasts_show_no_skill(page):
     page.until("document.querySelector('#map-summary').textContent.startsWith('From ')")
+    page.send("Network.setBlockedURLs", urls=["*/v1/jobs/*"])  # as of a service that stopped
+    page.click("#skill-map")
+    page.until("document.querySelector('#job').textContent === 'The map could not be made.'")
+    page.send("Network.setBlockedURLs", urls=[])
+    page.problems[:] = [problem for problem in page.problems if "ERR_BLOCKED_BY_CLIENT" not in problem]
+    page.click("#skill-map")
     page.click("#skill-map")
     page.until("document.querySelector('#legend').textContent.includes('no skill shown in past forecasts')", seconds=60)
     assert not page.js("document.querySelector('#hatched-label').hidden")

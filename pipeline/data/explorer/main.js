@@ -155,23 +155,27 @@ function showMap() {
 
 async function fetchMap(turn, { skill = false } = {}) {
   // Where the service makes a job of it, it is asked how far it is until it is done. Null where that failed, or another question came.
-  const found = await asking("/v1/ask", state.mapText, `&format=covjson${skill ? "&skill=everywhere" : ""}`).catch((error) => ({ job: { state: "failed", text: error.text } }));
-  let { job } = found;
-  if (job?.state === "running" && turn === state.turn && !skill) {
-    age(false, "map-panel");
-    byId("map-panel").classList.add("unmade");
+  const isOver = () => turn !== state.turn, tell = (text) => { if (!isOver()) byId("job").textContent = text; };
+  try {
+    const found = await asking("/v1/ask", state.mapText, `&format=covjson${skill ? "&skill=everywhere" : ""}`);
+    let { job } = found;
+    if (job?.state === "running" && !isOver() && !skill) {
+      age(false, "map-panel");
+      byId("map-panel").classList.add("unmade");
+    }
+    while (job?.state === "running" && !isOver()) {
+      tell(`${skill ? "Past forecasts are being replayed at each cell" : "The map is being made"}: ${Math.round(100 * job.progress)} %`);
+      await new Promise((done) => setTimeout(done, 500));
+      job = await get(`/v1/jobs/${job.id}`);
+    }
+    if (job?.state === "failed") throw job;
+    const whole = job && !isOver() ? await get(job.result) : found;
+    tell("");
+    return isOver() ? null : whole;
+  } catch (error) {
+    tell(error.text || "The map could not be made.");
+    return null;
   }
-  while (job?.state === "running" && turn === state.turn) {
-    byId("job").textContent = `${skill ? "Past forecasts are being replayed at each cell" : "The map is being made"}: ${Math.round(100 * job.progress)} %`;
-    await new Promise((done) => setTimeout(done, 500));
-    job = await get(`/v1/jobs/${job.id}`);
-  }
-  if (turn !== state.turn) return null;
-  const isFailed = job?.state === "failed";
-  byId("job").textContent = isFailed ? job.text || "The map could not be made." : "";
-  if (isFailed) return null;
-  const whole = job ? await get(job.result) : found;
-  return turn === state.turn ? whole : null;
 }
 
 async function measureMap(turn) {
@@ -331,7 +335,7 @@ function showSkill() {
 
 async function awaitSkill(text, other, turn) {
   for (let wait = 0; wait < 60 && turn === state.turn; wait++) {
-    await new Promise((done) => setTimeout(done, 1000));
+    await new Promise((done) => setTimeout(done, 1000 * Math.min(10, 1 + wait / 4))); // others' questions may be replayed before it
     const found = await answered(text, other).catch(() => null);
     if (!found || turn !== state.turn) continue;
     Object.assign(state, found);
