@@ -16,7 +16,7 @@ from pipeline.answers.headline import percent, points
 from pipeline.answers.skill_field import VERDICTS
 from pipeline.reporting.palette import difference_classes
 from pipeline.service import Limits
-from tests.browser import CHROMIUM, browser
+from tests.browser import CHROMIUM, browser, wait_for
 from tests.issued_system import build, record, write_ensemble
 from tests.serving import serving
 from tests.test_figures import DEUTERANOPIA, difference
@@ -566,6 +566,23 @@ def test_refusals_are_shown_in_words(page, address):
     page.goto(f"{address}/?q={quote('prob sst.mean(over=middle).mean(time=lead 99) > 300 K')}")
     page.until("document.querySelector('.headline')?.textContent.includes('this forecast ends at lead 6')")
     assert value(page, "#region") == "middle"  # blanks that make a question, whatever the text is
+
+
+def test_behind_a_token_the_page_says_which_is_wrong_and_gets_its_files(page, projection, tmp_path):
+    with serving(projection, token="sesam") as address:
+        page.goto(f"{address}/?q={quote(WARM + ' scenario high')}")
+        page.until("document.querySelector('#card')?.textContent === 'Send the token of this service.'")
+        write(page, "#token", "sesame")
+        page.key("Enter", text="\r")
+        page.until("document.querySelector('#card').textContent === 'That is not the token of this service.'")
+        write(page, "#token", "sesam")
+        page.key("Enter", text="\r")
+        page.until("document.querySelector('#token-form').hidden && document.querySelector('#map-table').href")
+        page.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        page.click("#map-table")
+        assert wait_for((tmp_path / "map.csv").read_text).startswith("# question: map of sst.anom")
+        page.problems[:] = [problem for problem in page.problems if "401" not in problem]
+        page.requests.clear()
 
 
 SHOWN = "[...document.querySelectorAll('section.panel')].filter((each) => each.offsetParent).map((each) => each.id)"

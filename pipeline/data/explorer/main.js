@@ -14,10 +14,15 @@ const FOLLOWING = ["card", "skill-panel", "exceedance-panel", "plume-panel", "ma
 const map = new FieldMap(byId("map"), { legend: byId("legend"), place: byId("map-place"), onAsk: askAbout });
 const members = new Members({ play: byId("play"), back: byId("back"), next: byId("next") }, showMember);
 
-async function get(path) {
+async function fetched(path) {
   const token = sessionStorage.getItem("token");
   const reply = await fetch(path, token ? { headers: { Authorization: `Bearer ${token}` } } : {});
-  if (reply.status === 401) byId("token-form").hidden = false;
+  byId("token-form").hidden = reply.status !== 401;
+  return reply;
+}
+
+async function get(path) {
+  const reply = await fetched(path);
   const body = await reply.json();
   if (!reply.ok) throw Object.assign(new Error(body.text), body);
   return body;
@@ -28,7 +33,8 @@ const pinned = () => (state.asOf ? `&as_of=${encodeURIComponent(state.asOf)}` : 
 const asking = (path, text, more = "") => get(`${path}?q=${encodeURIComponent(text)}${pinned()}${more}`);
 
 async function fetchFile(address, name) {
-  const reply = await fetch(address, { headers: { Authorization: `Bearer ${sessionStorage.getItem("token")}` } });
+  const reply = await fetched(address);
+  if (!reply.ok) return;
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await reply.blob()), download: name });
   link.click();
 }
@@ -364,9 +370,13 @@ async function learn() {
 }
 
 async function begin() {
-  await learn();
-  fill(firstBlanks(state.catalog)); // and not with nothing, until a question fills them
-  await fromAddress();
+  try {
+    await learn();
+    fill(firstBlanks(state.catalog)); // and not with nothing, until a question fills them
+    await fromAddress();
+  } catch (error) {
+    refuse(error);
+  }
 }
 
 async function fromAddress() {
@@ -389,8 +399,13 @@ byId("slider").addEventListener("change", askThreshold);
 byId("spaghetti").addEventListener("change", drawCurves);
 for (const id of ["layer", "colour", "hatched"]) byId(id).addEventListener("change", () => state.layers && showMap());
 byId("skill-map").addEventListener("change", () => { if (state.layers && byId("skill-map").checked) measureMap(state.turn); });
-byId("token-form").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("token", byId("token").value); byId("token-form").hidden = true; begin(); });
+byId("map-table").addEventListener("click", (event) => {
+  if (!sessionStorage.getItem("token")) return;
+  event.preventDefault();
+  fetchFile(event.target.href, event.target.download);
+});
+byId("token-form").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("token", byId("token").value); begin(); });
 window.addEventListener("popstate", fromAddress);
 window.addEventListener("resize", later(() => { if (state.view) drawCurves(); map.draw(); if (state.answer) showSkill(); }, 200));
 
-begin().catch((error) => refuse(error));
+begin();
