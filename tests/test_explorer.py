@@ -568,6 +568,17 @@ def test_refusals_are_shown_in_words(page, address):
     assert value(page, "#region") == "middle"  # blanks that make a question, whatever the text is
 
 
+def test_dots_are_told_apart_in_forced_colours_and_on_paper(page):
+    dots = "[...document.querySelectorAll('.dots i')].map((dot) => getComputedStyle(dot)"
+    try:
+        page.send("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+        assert len(set(page.js(f"{dots}.backgroundColor)"))) == 2
+        page.send("Emulation.setEmulatedMedia", media="print")
+        assert set(page.js(f"{dots}.printColorAdjust)")) == {"exact"}
+    finally:
+        page.send("Emulation.setEmulatedMedia", media="", features=[])
+
+
 def test_behind_a_token_the_page_says_which_is_wrong_and_gets_its_files(page, projection, tmp_path):
     with serving(projection, token="sesam") as address:
         page.goto(f"{address}/?q={quote(WARM + ' scenario high')}")
