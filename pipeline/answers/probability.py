@@ -264,7 +264,9 @@ def thin_warnings(inquiry: Inquiry, known: NDArray[np.bool_], considered: NDArra
         found.append({"code": "given_few", "text": f"Only {fewest} members meet the condition."})
     unknown = 1 - float((known.sum(axis=(1, 2)) / considered.sum(axis=(1, 2))).min())
     if unknown > MUCH_UNKNOWN:
-        found.append({"code": "members_unknown", "text": f"{unknown:.0%} of the members are unknown for want of data."})
+        found.append(
+            {"code": "members_unknown", "text": f"{100 * unknown:.0f} % of the members are unknown for want of data."}
+        )
     return found
 
 
@@ -394,8 +396,8 @@ def check_known(known: NDArray[np.bool_]) -> None:
     if unknown > MOST_UNKNOWN:
         raise QuestionError(
             "members_unknown",
-            f"{unknown:.0%} of the members are unknown, because data that decide the event are missing; at most "
-            f"{MOST_UNKNOWN:.0%} may be.",
+            f"{100 * unknown:.0f} % of the members are unknown, because data that decide the event are missing; at "
+            f"most {100 * MOST_UNKNOWN:.0f} % may be.",
         )
 
 

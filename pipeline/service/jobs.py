@@ -81,7 +81,9 @@ class Jobs:
         """
         job = self.find(name)
         if job.result is None:
-            raise ServiceError(409, "not_done", f"Job {name} is {job.state}; its progress is {job.progress:.0%}.")
+            raise ServiceError(
+                409, "not_done", f"Job {name} is {job.state}; its progress is {100 * job.progress:.0f} %."
+            )
         return job.result
 
     def close(self) -> None:
