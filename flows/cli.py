@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -16,8 +17,8 @@ From gridded climate data to ensembles of possible futures, and to how likely an
 [bold]tercile run north-america[/]   does everything of a ready experiment that is not yet done
 [bold]tercile ask 'prob tas.mean(over=point(40, -105)).mean(time=2050..2059) > record scenario E1'[/]
 
-Exit codes: 0 done · 1 failed · 2 a wrong call, experiment or question · 3 nothing there\n
-4 input or answer refused · 5 the service cannot run · 130 stopped.
+Exit codes: 0 done · 1 failed · 2 a wrong call, experiment or question\n
+3 nothing there · 4 input or answer refused · 5 no service · 130 stopped.
 """
 
 app = typer.Typer(
@@ -316,6 +317,8 @@ def doctor_command(as_json: Json = False) -> None:
 
 def main() -> None:
     """Entry point of the command ``tercile``."""
+    if isinstance(sys.stdout, TextIOWrapper):  # what an older encoding lacks is spelt out, as on standard error
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()
 
 
@@ -372,13 +375,14 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("\nstopped; what was committed stays. Run the same command again to go on.", file=sys.stderr)
-        raise typer.Exit(130) from None
+        _stop()
     except TercileError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 4 if isinstance(error, InputRefusedError) else getattr(error, "exit_code", 2)
         raise typer.Exit(code) from None
     except Exception as error:
+        if "KeyboardInterrupt" in str(error):  # pydantic makes an error of its own of one that it meets
+            _stop()
         if "No space left on device" in str(error):  # Icechunk has an error of its own for a full disk
             text = "the disk is full. Free some space and run the same command again."
         elif isinstance(error, OSError) and error.filename is not None:
@@ -387,6 +391,11 @@ def _clear_errors() -> Iterator[None]:
             raise
         print(f"error: {text}", file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+def _stop() -> NoReturn:
+    print("\nstopped; what was committed stays. Run the same command again to go on.", file=sys.stderr)
+    raise typer.Exit(130) from None
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class Reporter:
             TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
         )
-        live = self._console.is_terminal and not self.as_json
+        live = self._console.is_terminal and not self._console.is_dumb_terminal and not self.as_json
         self._bars = Progress(*columns, console=self._console, transient=True) if live else None
         try:
             with self._bars or _nothing():

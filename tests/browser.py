@@ -24,8 +24,8 @@ def browser(folder):
         stderr=subprocess.DEVNULL,
     )
     try:
-        port = _wait(lambda: (folder / "DevToolsActivePort").read_text().split()[0], 30)
-        pages = _wait(lambda: json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json")), 30)
+        port = wait_for(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
+        pages = wait_for(lambda: json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json")))
         address = next(page for page in pages if page["type"] == "page")["webSocketDebuggerUrl"]
         with connect(address, max_size=2**26) as socket:
             yield Page(socket)
@@ -34,7 +34,8 @@ def browser(folder):
         process.wait(10)
 
 
-def _wait(look, seconds):
+def wait_for(look, seconds=30):
+    """What is found, as soon as it can be looked up."""
     end = time.monotonic() + seconds
     while True:
         try:

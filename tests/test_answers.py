@@ -267,7 +267,7 @@ def without(ensemble, name, members):
 def test_unknown_members_are_told_and_too_many_are_refused_in_every_question(asks):
     text = asks.format("tas.mean(over=west).mean(time=DJF 2004)")
     few, many = (without(forecast(members=40, seed=4), "tas", count) for count in (4, 12))
-    assert {"code": "members_unknown", "text": "10% of the members are unknown for want of data."} in ask(
+    assert {"code": "members_unknown", "text": "10 % of the members are unknown for want of data."} in ask(
         text, few
     ).to_json()["warnings"]
     assert refusal(text, many).code == "members_unknown"
@@ -480,7 +480,7 @@ def test_mostly_masked_regions_are_refused_and_partly_masked_ones_warn():
         dataset["tas"][..., :2, :2] = np.nan
     error = refusal("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC", ensemble, reference)
     assert error.code == "mostly_masked"
-    assert error.text == "Only 35% of the west has data (tas has none in the rest); a region needs 50%."
+    assert error.text == "Only 35 % of the west has data (tas has none in the rest); a region needs 50 %."
     part = ask("tas.mean(over=box(lat=-15..20, lon=95..165)).mean(time=DJF 2004) > 5.1 degC", ensemble, reference)
     assert "partly_masked" in {warning["code"] for warning in part.to_json()["warnings"]}
 

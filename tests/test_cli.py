@@ -13,7 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from pydantic import BaseModel, model_serializer
 
+from flows.cli import _clear_errors
+from flows.progress import Reporter
 from pipeline.ensembles import open_ensemble
 from pipeline.workspace import Workspace
 from tests.command import TERCILE, tercile
@@ -35,6 +39,31 @@ def test_help_answers_within_a_second_and_teaches():
     for command in ("run", "ingest", "train", "forecast", "verify", "report", "ask", "deploy", "doctor", "schema"):
         assert command in shown
     assert "tercile run north-america" in shown
+
+
+def test_what_an_older_encoding_lacks_is_spelt_out():
+    shown = tercile("--help", PYTHONIOENCODING="ascii")
+    assert (shown.returncode, "\\xb7 1 failed" in shown.stdout) == (0, True), shown.stderr
+
+
+def test_an_interrupt_that_pydantic_meets_stops_in_words(capsys):
+    class Slow(BaseModel):
+        @model_serializer
+        def written(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as stopped, _clear_errors():
+        Slow().model_dump()
+    assert (stopped.value.exit_code, "stopped; what was" in capsys.readouterr().err) == (130, True)
+
+
+def test_a_terminal_without_a_cursor_gets_plain_lines(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    reporter = Reporter()
+    with reporter.stage("train"):
+        reporter.update("linear", 1, 2)
+    assert re.sub(r"in [\d.]+ s", "soon", capsys.readouterr().err) == "train\n  linear: 1/2\ntrain: done soon\n"
 
 
 def test_import_of_pipeline_is_quick_and_light():

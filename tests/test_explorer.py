@@ -16,7 +16,7 @@ from pipeline.answers.headline import percent, points
 from pipeline.answers.skill_field import VERDICTS
 from pipeline.reporting.palette import difference_classes
 from pipeline.service import Limits
-from tests.browser import CHROMIUM, browser
+from tests.browser import CHROMIUM, browser, wait_for
 from tests.issued_system import build, record, write_ensemble
 from tests.serving import serving
 from tests.test_figures import DEUTERANOPIA, difference
@@ -100,6 +100,30 @@ def test_blanks_make_the_text_and_the_text_is_explained_as_it_is_typed(page):
     page.until("document.querySelector('#sentence').disabled")
 
 
+HOLD = """
+window.held = [];
+const real = window.fetch;
+window.fetch = async (...asked) => {
+  const reply = await real(...asked);
+  if (window.held && asked[0].includes("0.25")) await new Promise((done) => window.held.push(done));
+  return reply;
+};
+"""
+
+
+def test_what_is_written_while_an_answer_is_on_its_way_stays(page):
+    page.js(HOLD)
+    write(page, "#text", WARM.replace("0.5", "0.25"))
+    page.key("Enter", text="\r")
+    page.until("window.held.length === 2")  # its answer, and its words
+    write(page, "#threshold", "1 K")
+    page.js("(() => { const held = window.held; window.held = null; held.forEach((done) => done()); })()")
+    page.until(f"{DONE} && document.querySelector('#card').textContent.includes('0.25 K')")
+    assert value(page, "#text").endswith("> 1 K")
+    assert value(page, "#threshold") == "1 K"
+    page.until("document.querySelector('#reading').textContent.includes('above 1 K')")
+
+
 def test_dragging_the_threshold_counts_at_once_and_asks_on_release(page):
     page.until("document.querySelector('#exceedance svg')")
     before = value(page, "#slider")
@@ -112,11 +136,14 @@ def test_dragging_the_threshold_counts_at_once_and_asks_on_release(page):
     assert f"{threshold:g} K" in words(page)
 
 
-def test_the_slider_and_the_map_work_by_keyboard(page):
+def test_the_slider_and_the_map_work_by_keyboard(page, address):
+    """Of values whose spread is small beside them, so that a step of the slider must be written with its decimals."""
+    page.goto(f"{address}/?q={quote('prob sst.mean(over=middle).mean(time=lead 1..2) > 300 K')}")
+    page.until(f"{DONE} && document.querySelector('#exceedance svg')")
     page.js("document.querySelector('#slider').focus()")
-    page.key("ArrowLeft")
+    page.key("ArrowRight")
     page.until("document.querySelector('#counted').textContent.includes('of 20 members')")
-    page.until("!document.querySelector('#text').value.endsWith('> 0.5 K')")
+    page.until("!document.querySelector('#text').value.endsWith('> 300 K')")
     page.until(DONE)
     page.until("document.querySelector('#map canvas').height > 20 && document.querySelector('#map-place').textContent")
     page.js("document.querySelector('#map').focus()")
@@ -169,6 +196,12 @@ def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path
 
 def test_a_map_is_hatched_where_past_forecasts_show_no_skill(page):
     page.until("document.querySelector('#map-summary').textContent.startsWith('From ')")
+    page.send("Network.setBlockedURLs", urls=["*/v1/jobs/*"])  # as of a service that stopped
+    page.click("#skill-map")
+    page.until("document.querySelector('#job').textContent === 'The map could not be made.'")
+    page.send("Network.setBlockedURLs", urls=[])
+    page.problems[:] = [problem for problem in page.problems if "ERR_BLOCKED_BY_CLIENT" not in problem]
+    page.click("#skill-map")
     page.click("#skill-map")
     page.until("document.querySelector('#legend').textContent.includes('no skill shown in past forecasts')", seconds=60)
     assert not page.js("document.querySelector('#hatched-label').hidden")
@@ -524,6 +557,7 @@ def test_a_phone_has_no_sideways_scrolling_and_readable_text(page, address, othe
     page.goto(f"{address}/?q={quote(WARM)}&with={quote(other)}")
     page.until(f"{DONE} && document.querySelector('#plume svg')")
     page.js("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    page.js("document.querySelector('.headline').textContent += 'x'.repeat(200)")  # as the name of a region can be
     assert page.js("document.documentElement.scrollWidth") <= 390
     small = page.js(SMALL_TEXT)
     assert small == []
@@ -533,6 +567,35 @@ def test_refusals_are_shown_in_words(page, address):
     page.goto(f"{address}/?q={quote('prob sst.mean(over=middle).mean(time=lead 99) > 300 K')}")
     page.until("document.querySelector('.headline')?.textContent.includes('this forecast ends at lead 6')")
     assert value(page, "#region") == "middle"  # blanks that make a question, whatever the text is
+
+
+def test_dots_are_told_apart_in_forced_colours_and_on_paper(page):
+    dots = "[...document.querySelectorAll('.dots i')].map((dot) => getComputedStyle(dot)"
+    try:
+        page.send("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+        assert len(set(page.js(f"{dots}.backgroundColor)"))) == 2
+        page.send("Emulation.setEmulatedMedia", media="print")
+        assert set(page.js(f"{dots}.printColorAdjust)")) == {"exact"}
+    finally:
+        page.send("Emulation.setEmulatedMedia", media="", features=[])
+
+
+def test_behind_a_token_the_page_says_which_is_wrong_and_gets_its_files(page, projection, tmp_path):
+    with serving(projection, token="sesam") as address:
+        page.goto(f"{address}/?q={quote(WARM + ' scenario high')}")
+        page.until("document.querySelector('#card')?.textContent === 'Send the token of this service.'")
+        write(page, "#token", "sesame")
+        page.key("Enter", text="\r")
+        page.until("document.querySelector('#card').textContent === 'That is not the token of this service.'")
+        write(page, "#token", "sesam")
+        page.key("Enter", text="\r")
+        page.until("document.querySelector('#token-form').hidden && document.querySelector('#map-table').href")
+        page.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        page.click("#map-table")
+        assert wait_for((tmp_path / "map.csv").read_text).startswith("# question: map of sst.anom")
+        page.goto("about:blank")  # and hear of all that was asked for
+        page.problems[:] = [problem for problem in page.problems if "401" not in problem]
+        page.requests.clear()
 
 
 SHOWN = "[...document.querySelectorAll('section.panel')].filter((each) => each.offsetParent).map((each) => each.id)"

@@ -137,8 +137,11 @@ def test_csv_and_netcdf_hold_the_members(answer, tmp_path):
     table = pd.read_csv(io.StringIO(text), comment="#")
     assert table["event"].sum() == answer.to_json()["members"]["event"]
     path = tmp_path / "answer.nc"
-    path.write_bytes(answer.to_netcdf())
+    answer.to_netcdf(path)
+    answer.to_csv(tmp_path / "answer.csv")
+    assert (tmp_path / "answer.csv").read_text() == text
     with xr.open_dataset(path) as data:
+        assert data["member"].values.tolist() == list(range(20))
         assert data["event"].sum() == table["event"].sum()
         assert data.attrs["provenance_experiment"] == "perfect"
 

@@ -93,7 +93,7 @@ REFUSALS = [
         f"{NOW.replace('middle', 'box(lat=0..10, lon=190..210)')} > 300 K",
         422,
         2,
-        "lies 40% outside the grid (lat -6..6, lon 184..216). Allow a part to use the rest (--partial",
+        "lies 40 % outside the grid (lat -6..6, lon 184..216). Allow a part to use the rest (--partial",
         ["--partial"],
     ),
     (
@@ -102,7 +102,7 @@ REFUSALS = [
         f"{NOW} > 300 K",
         422,
         4,
-        "has data (sst has none in the rest); a region needs 50%.",
+        "has data (sst has none in the rest); a region needs 50 %.",
         None,
     ),
     (
@@ -224,7 +224,7 @@ WARNINGS = [
         f"{NOW} > 31 degC",
         "31 degC lies beyond all 50 reference years (highest 2",
     ),
-    ("region_smaller_than_cell", two_forecasts, f"{TINY} > 300 K", "covers 13% of one cell. You get that cell's"),
+    ("region_smaller_than_cell", two_forecasts, f"{TINY} > 300 K", "covers 13 % of one cell. You get that cell's"),
     ("region_partly_outside", two_forecasts, f"{NOW} > 3 K".replace("middle", "nino34"), "% of Niño 3.4 (5S-5N, 1"),
     ("members_incomplete", running, f"{NOW} > 300 K", "15 of 20 members are stored; run still going."),
     ("skill_not_measured", two_forecasts, f"{NOW} > 300 K", "No past forecasts are stored to replay"),

@@ -183,7 +183,7 @@ def test_missing_is_never_false():
 def test_too_many_unknown_members_are_an_error():
     ensemble = forecast(members=20, seed=2)
     ensemble["tas"][0, 3, :5] = np.nan
-    with pytest.raises(QuestionError, match="25% of the members are unknown") as caught:
+    with pytest.raises(QuestionError, match="25 % of the members are unknown") as caught:
         share("tas.mean(over=west).mean(time=all) > 200 K", ensemble, record())
     assert caught.value.code == "members_unknown"
 

@@ -95,7 +95,7 @@ def test_masked_regions_are_refused_in_these_words():
     for dataset in (ensemble, reference):
         dataset["tas"][..., :2, :2] = np.nan
     with pytest.raises(
-        QuestionError, match=r"^Only 35% of the west has data \(tas has none in the rest\); a region needs 50%\.$"
+        QuestionError, match=r"^Only 35 % of the west has data \(tas has none in the rest\); a region needs 50 %\.$"
     ):
         ask(WARM, ensemble, reference)
 
@@ -147,7 +147,7 @@ def warnings(payload):
         (
             "region_smaller_than_cell",
             "tas.mean(over=box(lat=-1..1, lon=119..121)).mean(time=DJF 2004) > 280 K",
-            "the box 1S to 1N, 119E to 121E covers 2% of one cell. You get that cell's climate.",
+            "the box 1S to 1N, 119E to 121E covers 2 % of one cell. You get that cell's climate.",
         ),
         ("uncalibrated", WARM, "The share of members was not calibrated on past forecasts."),
         ("skill_not_measured", WARM, "No past forecasts are stored to replay this question on."),
@@ -214,10 +214,10 @@ def test_an_event_that_no_member_has_is_a_bound():
 
 def test_the_part_of_a_region_on_the_grid_is_used_only_when_allowed():
     text = "tas.mean(over=box(lat=0..40, lon=100..120)).mean(time=DJF 2004) > 280 K"
-    with pytest.raises(QuestionError, match="lies 40% outside the grid"):
+    with pytest.raises(QuestionError, match="lies 40 % outside the grid"):
         ask(text)
     payload = ask(text, partial=True).to_json()
-    words = "40% of the box 0N to 40N, 100E to 120E is outside the grid; the rest was used."
+    words = "40 % of the box 0N to 40N, 100E to 120E is outside the grid; the rest was used."
     assert warnings(payload)["region_partly_outside"] == words
 
 
@@ -242,7 +242,7 @@ def test_too_little_of_a_run_is_refused_unless_a_part_will_do():
         ask(WARM, running(12))
     assert (caught.value.code, caught.value.exit_code) == ("members_incomplete", 4)
     assert caught.value.text == (
-        "12 of 20 members are stored; run still going. Below 80% they answer only where a part is allowed (--partial; "
+        "12 of 20 members are stored; run still going. Below 80 % they answer only where a part is allowed (--partial; "
         "over HTTP partial=true)."
     )
     assert ask(WARM, running(12), partial=True).to_json()["members"]["total"] == 12

@@ -168,7 +168,7 @@ def test_a_region_off_the_grid_is_refused(text):
 
 def test_a_region_partly_off_the_grid_needs_leave():
     local = np.arange(-10.5, 5, 1.0), np.arange(35.5, 50, 1.0)
-    with pytest.raises(QuestionError, match="lies 50% outside the grid"):
+    with pytest.raises(QuestionError, match="lies 50 % outside the grid"):
         found("box(lat=36..44, lon=-21..-1)", *local)
     cells = found("box(lat=36..44, lon=-21..-1)", *local, partial=True)
     assert cells.covered == pytest.approx(0.5)

@@ -402,6 +402,23 @@ def test_a_job_that_fails_is_in_the_log_and_names_no_folder(error, caplog):
     assert [(record.levelname, record.exc_info[1]) for record in caplog.records] == [("ERROR", error)]
 
 
+def test_what_a_stopped_service_still_works_on_fails_in_silence(caplog):
+    begun, stopped = threading.Event(), threading.Event()
+
+    def work(progress):
+        begun.set()
+        stopped.wait(5)
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    jobs = Jobs()
+    job = jobs.start("one", work)
+    begun.wait(5)
+    jobs.close()
+    stopped.set()
+    jobs._worker.shutdown()
+    assert (job.state, caplog.records) == ("failed", [])
+
+
 def test_an_answer_is_another_once_the_next_forecast_is_overdue(workspace, monkeypatch):
     desk, settings = Desk(workspace, Limits()), {"as_of": None, "form": "json"}
     fresh = desk.tag(parse(WARM), **settings)

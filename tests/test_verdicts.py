@@ -3,6 +3,7 @@ import pytest
 from pipeline.reporting.card_tables import realism_sentences, realism_table
 from pipeline.reporting.scoreboard import read_scores, summary
 from pipeline.reporting.verdicts import chance_sentence, issue_paragraph, verdict_sentences, warning_sentences
+from pipeline.reporting.wording import trust_sentences
 
 
 def row(lead, skill, low, high, *, scenario=None, versus=None, units="months"):
@@ -110,6 +111,20 @@ def test_a_model_better_in_one_place_and_not_told_apart_in_another_is_not_called
         )
         text = issue_paragraph(overall, issuing="linear", reference="climatology", because="x")
         assert f"for some variables or scenarios {words}, for others not told apart from, climatology" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "words"),
+    [
+        (0.01, "linear was better than climatology on data no fit has seen with all leads pooled, at no lead alone."),
+        (-0.01, "linear has shown no skill over climatology on data no fit has seen. Use the base rate."),
+    ],
+)
+def test_a_gain_that_only_all_leads_together_show_is_not_denied(low, words):
+    alone, pooled = ([row(lead, 0.03, end, 0.06)] for lead, end in (("1", -0.01), ("1-3", low)))
+    told = {"members": 50, "sources": (), "answers": (), "warnings": ()}
+    first, _ = trust_sentences(scores(alone), scores(pooled), issuing="linear", reference="climatology", **told)
+    assert first == words
 
 
 def test_warnings_are_of_the_issuing_model_alone():

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import xarray as xr
 
@@ -25,6 +26,7 @@ from pipeline.answers.probability import Inquiry
 from pipeline.answers.shares import answer_shares
 from pipeline.events import parse
 from pipeline.events.tree import Question
+from pipeline.workspace import write_whole
 
 if TYPE_CHECKING:
     from pipeline.answers.plots import Plots
@@ -71,13 +73,31 @@ class Answer:
         """This answer and another side by side, with difference and ratio, ready for JSON."""
         return compare(self, other)
 
-    def to_csv(self) -> str:
-        """Members or field as CSV text, below a header that says what they are."""
-        return as_csv(self)
+    @overload
+    def to_csv(self) -> str: ...
 
-    def to_netcdf(self) -> bytes:
-        """Members or field as a CF NetCDF file."""
-        return as_netcdf(self)
+    @overload
+    def to_csv(self, path: str | Path) -> None: ...
+
+    def to_csv(self, path: str | Path | None = None) -> str | None:
+        """Members or field as CSV, below a header that says what they are: the text, or the file ``path``."""
+        if path is None:
+            return as_csv(self)
+        write_whole(Path(path), as_csv(self))
+        return None
+
+    @overload
+    def to_netcdf(self) -> bytes: ...
+
+    @overload
+    def to_netcdf(self, path: str | Path) -> None: ...
+
+    def to_netcdf(self, path: str | Path | None = None) -> bytes | None:
+        """Members or field as CF NetCDF: the bytes, or the file ``path``."""
+        if path is None:
+            return as_netcdf(self)
+        write_whole(Path(path), as_netcdf(self))
+        return None
 
     def __repr__(self) -> str:
         """The card, also at a prompt, where all that is behind it would fill the screen."""
@@ -145,6 +165,8 @@ def answer(
         found, members = answer_field(inquiry, level=level, refits=others)
     else:
         found, members = answer_distribution(inquiry, level=level)
+    if "member" in members.dims:
+        members = members.assign_coords(member=inquiry.member)
     found["warnings"] = [*inquiry.notes, *found["warnings"]]
     payload = {
         "schema": SCHEMA,

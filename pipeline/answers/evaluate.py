@@ -154,8 +154,8 @@ def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, 
         name = measure(node.source, at.catalogue, at.timeline).name
         raise QuestionError(
             "mostly_masked",
-            f"Only {valid:.0%} of {cells.title} has data ({name} has none in the rest); a region needs "
-            f"{LEAST_VALID_SHARE:.0%}.",
+            f"Only {100 * valid:.0f} % of {cells.title} has data ({name} has none in the rest); a region needs "
+            f"{100 * LEAST_VALID_SHARE:.0f} %.",
             where=cells.title,
         )
     return reduced

@@ -45,7 +45,7 @@ def stored_members(ensemble: xr.Dataset, *, partial: bool) -> tuple[xr.Dataset, 
         return ensemble, None
     text = f"{stored.sum()} of {total} members are stored; run still going."
     if stored.mean() < LEAST_STORED and not (partial and stored.sum() > 1):
-        text += f" Below {LEAST_STORED:.0%} they answer only where a part is allowed ({PARTIAL})."
+        text += f" Below {100 * LEAST_STORED:.0f} % they answer only where a part is allowed ({PARTIAL})."
         raise QuestionError("members_incomplete", text, try_=("--partial",))
     return ensemble.isel(member=np.flatnonzero(stored)), text
 

@@ -108,7 +108,7 @@ class Inquiry:
         climate: What is usual in the reference record.
         scenarios: Names along the scenario axis; empty in a store without.
         init_time: When the forecast began, as an ISO date.
-        count_members: How many members there are.
+        member: Number of each member that is asked.
         notes: Warnings about the forecast itself.
         lineage: When it was issued, and which it supersedes.
         model: What is usual for the model itself, where the question refers to that.
@@ -120,7 +120,7 @@ class Inquiry:
     climate: Climate
     scenarios: tuple[str, ...]
     init_time: str
-    count_members: int
+    member: NDArray[np.int64]
     notes: tuple[dict[str, str], ...] = ()
     lineage: Mapping[str, str | None] = field(default_factory=dict)
     model: ModelClimate | None = None
@@ -174,7 +174,7 @@ class Inquiry:
             climate,
             scenarios,
             begins,
-            one.sizes["member"],
+            one["member"].values,
             tuple({"code": code, "text": text} for code, text in notes.items() if text),
             lineage(ensemble, one),
             model,
@@ -193,6 +193,11 @@ class Inquiry:
     def usual(self) -> Usual:
         """What the members are compared with."""
         return self.model or self.climate
+
+    @property
+    def count_members(self) -> int:
+        """How many members are asked."""
+        return int(self.member.size)
 
     @property
     def samples(self) -> int:
@@ -259,7 +264,9 @@ def thin_warnings(inquiry: Inquiry, known: NDArray[np.bool_], considered: NDArra
         found.append({"code": "given_few", "text": f"Only {fewest} members meet the condition."})
     unknown = 1 - float((known.sum(axis=(1, 2)) / considered.sum(axis=(1, 2))).min())
     if unknown > MUCH_UNKNOWN:
-        found.append({"code": "members_unknown", "text": f"{unknown:.0%} of the members are unknown for want of data."})
+        found.append(
+            {"code": "members_unknown", "text": f"{100 * unknown:.0f} % of the members are unknown for want of data."}
+        )
     return found
 
 
@@ -389,8 +396,8 @@ def check_known(known: NDArray[np.bool_]) -> None:
     if unknown > MOST_UNKNOWN:
         raise QuestionError(
             "members_unknown",
-            f"{unknown:.0%} of the members are unknown, because data that decide the event are missing; at most "
-            f"{MOST_UNKNOWN:.0%} may be.",
+            f"{100 * unknown:.0f} % of the members are unknown, because data that decide the event are missing; at "
+            f"most {100 * MOST_UNKNOWN:.0f} % may be.",
         )
 
 

@@ -218,12 +218,14 @@ def _region_warnings(inquiry: Inquiry) -> list[dict[str, str]]:
     for region, valid in inquiry.members.valid_shares.items():
         cells = inquiry.members.cells(region)
         if cells.count == 1 and not isinstance(region, Point):
-            text = f"{cells.title} covers {cells.of_one_cell:.0%} of one cell. You get that cell's climate."
+            text = f"{cells.title} covers {100 * cells.of_one_cell:.0f} % of one cell. You get that cell's climate."
             found.append(_warning("region_smaller_than_cell", text))
         if valid < 0.9:
-            found.append(_warning("partly_masked", f"{valid:.0%} of {cells.title} has data; the rest is left out."))
+            found.append(
+                _warning("partly_masked", f"{100 * valid:.0f} % of {cells.title} has data; the rest is left out.")
+            )
         if cells.covered < 0.99:
-            text = f"{1 - cells.covered:.0%} of {cells.title} is outside the grid; the rest was used."
+            text = f"{100 * (1 - cells.covered):.0f} % of {cells.title} is outside the grid; the rest was used."
             found.append(_warning("region_partly_outside", text))
     return found
 

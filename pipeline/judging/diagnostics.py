@@ -127,7 +127,7 @@ def _measure(anomaly: xr.DataArray) -> Diagnostics:
     found["variance of the area mean"] = (_mean(anomaly, weights) ** 2).mean("lead_time")
     tails = tail_quantiles(_stacked(anomaly), levels=_TAILS, dims=["lead_time", "cell"])
     for place, level in enumerate(_TAILS):
-        found[f"{level:.0%} quantile".replace("%", " %")] = tails.isel(level=place, drop=True)
+        found[f"{100 * level:.0f} % quantile"] = tails.isel(level=place, drop=True)
     if long:
         found["correlation with the step before"] = _mean(
             autocorrelation(anomaly, lags=[1]).isel(lag=0, drop=True), weights

@@ -115,7 +115,9 @@ def check_drift(rollout: Floats, *, limit: float = 0.5) -> Finding:
     shift = float(np.sqrt(np.mean(moved**2)))
     growth = abs(float(late.std()) / deviation - 1)
     value = max(shift, growth)
-    meaning = f"from the first to the last third the mean moved by {shift:.2f} deviations, the spread by {growth:.0%}"
+    meaning = (
+        f"from the first to the last third the mean moved by {shift:.2f} deviations, the spread by {100 * growth:.0f} %"
+    )
     return Finding("drift", value, limit, value > limit, meaning)
 
 

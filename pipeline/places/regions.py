@@ -261,7 +261,7 @@ def _outside(
     region: Region, covered: float, latitude_edges: NDArray[np.float64], longitude_edges: NDArray[np.float64]
 ) -> QuestionError:
     grid = f"lat {latitude_edges[0]:g}..{latitude_edges[-1]:g}, lon {longitude_edges[0]:g}..{longitude_edges[-1]:g}"
-    where = "lies outside the grid" if covered < SLIVER else f"lies {1 - covered:.0%} outside the grid"
+    where = "lies outside the grid" if covered < SLIVER else f"lies {100 * (1 - covered):.0f} % outside the grid"
     name = f"The polygon of {region.size} vertices" if isinstance(region, Polygon) else region_text(region)
     text = f"{name} {where} ({grid})."
     if covered < SLIVER:

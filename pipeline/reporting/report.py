@@ -159,18 +159,19 @@ def _context(report: Report) -> dict[str, Any]:
     # The reference is judged as it was drawn, which is what all others are measured against.
     is_judged_so = _is_calibrated(report) and report.issuing != baseline
     issued_as = calibrated_name(report.issuing) if is_judged_so else report.issuing
+    own, own_pooled = ([score for score in part if score.model == issued_as] for part in (scores, overall))
     return {
         "report": report,
         "origins": _origins(report.sources),
         "cards": answer_cards(report.answers),
         "about": _about(report, issued[0]),
         "issue": issue_paragraph(
-            [score for score in overall if score.model == issued_as],
+            own_pooled,
             issuing=report.issuing,
             reference=baseline,
             because=report.because,
         ),
-        "trust": _trust(report, [score for score in scores if score.model == issued_as], baseline),
+        "trust": _trust(report, own, own_pooled, baseline),
         "verdicts": verdict_sentences(scores, overall, reference=baseline, confidence=confidence),
         "chance": chance_sentence(scores, confidence=confidence),
         "baseline": baseline,
@@ -318,9 +319,10 @@ def _about(report: Report, subject: Subject) -> str:
     )
 
 
-def _trust(report: Report, scores: Sequence[Score], baseline: str) -> list[str]:
+def _trust(report: Report, scores: Sequence[Score], pooled: Sequence[Score], baseline: str) -> list[str]:
     return trust_sentences(
         scores,
+        pooled,
         issuing=report.issuing,
         reference=baseline,
         members=int(report.ensembles[report.issuing].sizes["member"]),

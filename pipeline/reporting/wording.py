@@ -68,6 +68,7 @@ def percent(share: float | None) -> str:
 
 def trust_sentences(
     scores: Sequence[Score],
+    pooled: Sequence[Score],
     *,
     issuing: str,
     reference: str,
@@ -76,9 +77,9 @@ def trust_sentences(
     answers: Sequence[Mapping[str, Any]],
     warnings: Sequence[str],
 ) -> list[str]:
-    """Where the numbers should not be trusted, the weightiest first; ``scores`` are those of the issuing model."""
+    """Where the numbers should not be trusted, the weightiest first; scores, also pooled, are the issuing model's."""
     return [
-        _skill_sentence(scores, issuing, reference),
+        _skill_sentence(scores, pooled, issuing, reference),
         *warnings,
         *_calibration_sentences(answers),
         *_source_sentences(sources),
@@ -93,7 +94,7 @@ def _remedy(scores: Sequence[Score], reference: str) -> str:
     return "Use the base rate."
 
 
-def _skill_sentence(scores: Sequence[Score], issuing: str, reference: str) -> str:
+def _skill_sentence(scores: Sequence[Score], pooled: Sequence[Score], issuing: str, reference: str) -> str:
     count = tally(scores)
     judged = len(scores) - count["unknown"]
     if issuing == reference:
@@ -104,6 +105,8 @@ def _skill_sentence(scores: Sequence[Score], issuing: str, reference: str) -> st
     if count["worse"] > count["better"]:
         where = f"at {count['worse']} of {judged} {leads}"
         return f"{issuing} was worse than {reference} {where} on data no fit has seen. {_remedy(scores, reference)}"
+    if not count["better"] and tally(pooled)["better"]:
+        return f"{issuing} was better than {reference} on data no fit has seen with all leads pooled, at no lead alone."
     if not count["better"]:
         return f"{issuing} has shown no skill over {reference} on data no fit has seen. {_remedy(scores, reference)}"
     rest = judged - count["better"]

@@ -63,7 +63,8 @@ class Guard:
         given = headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
         if path in self.open_paths or hmac.compare_digest(given, self.token.encode()):
             return None
-        return problem(401, "token_needed", "Send the token of this service.", headers={"WWW-Authenticate": "Bearer"})
+        text = "That is not the token of this service." if given else "Send the token of this service."
+        return problem(401, "token_needed", text, headers={"WWW-Authenticate": "Bearer"})
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
         """The whole body, or None if it is too large."""

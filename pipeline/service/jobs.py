@@ -45,6 +45,7 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="job")
+        self._is_closed = False
 
     def start(self, name: str, work: Work) -> Job:
         """Begin, unless the same is there already.
@@ -80,11 +81,14 @@ class Jobs:
         """
         job = self.find(name)
         if job.result is None:
-            raise ServiceError(409, "not_done", f"Job {name} is {job.state}; its progress is {job.progress:.0%}.")
+            raise ServiceError(
+                409, "not_done", f"Job {name} is {job.state}; its progress is {100 * job.progress:.0f} %."
+            )
         return job.result
 
     def close(self) -> None:
-        """Let the worker go."""
+        """Let the worker go; what it still works on fails, which is no news."""
+        self._is_closed = True
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, job: Job, work: Work) -> None:
@@ -98,4 +102,5 @@ class Jobs:
             job.state, job.text = "failed", str(error)
         except Exception:  # its message may name folders of this machine, which are no client's business
             job.state, job.text = "failed", "The service failed at this job; its log says why."
-            log.exception("job %s failed", job.id)
+            if not self._is_closed:
+                log.exception("job %s failed", job.id)

@@ -97,9 +97,9 @@ function area(upper, lower, attributes) {
   return element("path", { d: `M${whole.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}Z`, stroke: "none", ...attributes });
 }
 
-export const plain = (value) => Number(value.toPrecision(5)).toString(); // as a question takes it
+export const signed = (value) => value.toString().replace("-", "−");
 
-export const short = (value) => (value === null || value === undefined ? "–" : plain(value).replace("-", "−"));
+export const short = (value) => (value === null || value === undefined ? "–" : signed(Number(value.toPrecision(5))));
 
 const amounts = (values) => {
   // To a fiftieth of the range that they span, all with the same decimals, as cards have them.

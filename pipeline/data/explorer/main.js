@@ -1,7 +1,7 @@
 // The page: one question, its answer, and what is drawn beside it. Everything comes from /v1 of the same server.
 
 import { showCard, showLinks, skillText } from "./card.js";
-import { exceedanceChart, plain, plumeChart, plumeSummary, reliabilityChart, short, tableOf, percent } from "./charts.js";
+import { exceedanceChart, plumeChart, plumeSummary, reliabilityChart, short, signed, tableOf, percent } from "./charts.js";
 import { layersOf } from "./layers.js";
 import { FieldMap } from "./map.js";
 import { Members } from "./members.js";
@@ -14,21 +14,27 @@ const FOLLOWING = ["card", "skill-panel", "exceedance-panel", "plume-panel", "ma
 const map = new FieldMap(byId("map"), { legend: byId("legend"), place: byId("map-place"), onAsk: askAbout });
 const members = new Members({ play: byId("play"), back: byId("back"), next: byId("next") }, showMember);
 
-async function get(path) {
+async function fetched(path) {
   const token = sessionStorage.getItem("token");
   const reply = await fetch(path, token ? { headers: { Authorization: `Bearer ${token}` } } : {});
-  if (reply.status === 401) byId("token-form").hidden = false;
+  byId("token-form").hidden = reply.status !== 401;
+  return reply;
+}
+
+async function get(path) {
+  const reply = await fetched(path);
   const body = await reply.json();
   if (!reply.ok) throw Object.assign(new Error(body.text), body);
   return body;
 }
 
-// An answer that a link has pinned to a state of the stores is asked of that state, with all that is drawn beside it.
+// What is drawn beside an answer, and its skill, are of the state of the stores that the answer is of: the one that a link has pinned, or the newest.
 const pinned = () => (state.asOf ? `&as_of=${encodeURIComponent(state.asOf)}` : "");
 const asking = (path, text, more = "") => get(`${path}?q=${encodeURIComponent(text)}${pinned()}${more}`);
 
 async function fetchFile(address, name) {
-  const reply = await fetch(address, { headers: { Authorization: `Bearer ${sessionStorage.getItem("token")}` } });
+  const reply = await fetched(address);
+  if (!reply.ok) return;
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await reply.blob()), download: name });
   link.click();
 }
@@ -55,21 +61,23 @@ async function ask(text, other, { keep = false } = {}) {
   if (!keep) state.asOf = "";
   byId("answer").setAttribute("aria-busy", "true");
   age(true, ...FOLLOWING);
-  byId("text").value = text;
-  byId("other").value = other;
+  write(text, other);
+  const isAsWritten = stillWritten();
   try {
     const found = await answered(text, other);
     if (turn !== state.turn) return;
-    Object.assign(state, found);
-    if (state.answer.provenance.as_of > state.catalog.as_of) await learn(); // a run has committed since the page came
-    byId("text").value = state.answer.question.text;
-    byId("other").value = otherAsked();
+    Object.assign(state, found, { asOf: found.answer.provenance.as_of });
+    if (!state.catalog || state.asOf > state.catalog.as_of) await learn(); // a run has committed since the page came
     showAnswer();
-    if (!keep) history.pushState({}, "", permalink());
-    await Promise.allSettled([restate(), draw(text, other, turn)]);
+    if (!keep && location.href !== permalink()) history.pushState({}, "", permalink());
+    const isOurs = isAsWritten();
+    if (isOurs) write(state.answer.question.text, otherAsked());
+    await Promise.allSettled([isOurs ? restate() : null, draw(text, other, turn)]);
     if (turn === state.turn) for (const id of FOLLOWING) if (byId(id).classList.contains("old")) byId(id).hidden = true;
   } catch (error) {
-    if (turn === state.turn) refuse(error);
+    if (turn !== state.turn) return;
+    refuse(error);
+    if (isAsWritten()) restate();
   } finally {
     if (turn === state.turn) byId("answer").setAttribute("aria-busy", "false");
   }
@@ -153,23 +161,27 @@ function showMap() {
 
 async function fetchMap(turn, { skill = false } = {}) {
   // Where the service makes a job of it, it is asked how far it is until it is done. Null where that failed, or another question came.
-  const found = await asking("/v1/ask", state.mapText, `&format=covjson${skill ? "&skill=everywhere" : ""}`).catch((error) => ({ job: { state: "failed", text: error.text } }));
-  let { job } = found;
-  if (job?.state === "running" && turn === state.turn && !skill) {
-    age(false, "map-panel");
-    byId("map-panel").classList.add("unmade");
+  const isOver = () => turn !== state.turn, tell = (text) => { if (!isOver()) byId("job").textContent = text; };
+  try {
+    const found = await asking("/v1/ask", state.mapText, `&format=covjson${skill ? "&skill=everywhere" : ""}`);
+    let { job } = found;
+    if (job?.state === "running" && !isOver() && !skill) {
+      age(false, "map-panel");
+      byId("map-panel").classList.add("unmade");
+    }
+    while (job?.state === "running" && !isOver()) {
+      tell(`${skill ? "Past forecasts are being replayed at each cell" : "The map is being made"}: ${Math.round(100 * job.progress)} %`);
+      await new Promise((done) => setTimeout(done, 500));
+      job = await get(`/v1/jobs/${job.id}`);
+    }
+    if (job?.state === "failed") throw job;
+    const whole = job && !isOver() ? await get(job.result) : found;
+    tell("");
+    return isOver() ? null : whole;
+  } catch (error) {
+    tell(error.text || "The map could not be made.");
+    return null;
   }
-  while (job?.state === "running" && turn === state.turn) {
-    byId("job").textContent = `${skill ? "Past forecasts are being replayed at each cell" : "The map is being made"}: ${Math.round(100 * job.progress)} %`;
-    await new Promise((done) => setTimeout(done, 500));
-    job = await get(`/v1/jobs/${job.id}`);
-  }
-  if (turn !== state.turn) return null;
-  const isFailed = job?.state === "failed";
-  byId("job").textContent = isFailed ? job.text || "The map could not be made." : "";
-  if (isFailed) return null;
-  const whole = job ? await get(job.result) : found;
-  return turn === state.turn ? whole : null;
 }
 
 async function measureMap(turn) {
@@ -231,12 +243,13 @@ function beyond(values, chance) {
 }
 
 function moveTo(value, { count = true } = {}) {
-  const { range } = state.chart, curve = state.view.exceedance;
-  state.threshold = value;
-  state.chart.move(value);
-  byId("slider").value = Math.round((1000 * (value - range[0])) / (range[1] - range[0]));
-  byId("slider").setAttribute("aria-valuetext", `${short(value)} ${curve.units}`);
-  if (count) byId("counted").textContent = counted(value, curve);
+  // With as many decimals as tell one step of the slider from the next.
+  const { range } = state.chart, curve = state.view.exceedance, slider = byId("slider"), span = range[1] - range[0];
+  const threshold = state.threshold = Number(value.toFixed(Math.max(0, Math.ceil(Math.log10(slider.max / span)))));
+  state.chart.move(threshold);
+  slider.value = Math.round((slider.max * (threshold - range[0])) / span);
+  slider.setAttribute("aria-valuetext", `${signed(threshold)} ${curve.units}`);
+  if (count) byId("counted").textContent = counted(threshold, curve);
 }
 
 function counted(value, curve) {
@@ -248,7 +261,7 @@ function counted(value, curve) {
   const word = rising ? "above" : "below";
   const parts = Object.entries(curve.values).map(([name, values]) => { const [yes, all] = share(values); return `${name === "members" ? "" : `${name}: `}${yes} of ${all} members (${percent(yes / all)})`; });
   const usual = curve.usual.map(([name, values]) => [name, ...share(values)]).filter(([, , all]) => all);
-  return `${word} ${short(value)} ${curve.units}: ${[...parts, ...usual.map(([name, yes, all]) => `${name}: ${yes} of ${all} samples`)].join("; ")}.`;
+  return `${word} ${signed(value)} ${curve.units}: ${[...parts, ...usual.map(([name, yes, all]) => `${name}: ${yes} of ${all} samples`)].join("; ")}.`;
 }
 
 function watchDrag(svg) {
@@ -264,7 +277,7 @@ function watchDrag(svg) {
 function askThreshold() {
   // The dragged threshold becomes the question's, where the question has one that can be written so.
   const parts = fits();
-  if (parts && state.view.exceedance.operator) askBlanks({ ...parts, threshold: `${plain(state.threshold)} ${state.view.exceedance.units}` });
+  if (parts && state.view.exceedance.operator) askBlanks({ ...parts, threshold: `${state.threshold} ${state.view.exceedance.units}` });
 }
 
 function askAbout(latitude, longitude) {
@@ -276,15 +289,25 @@ const askBlanks = (parts) => ask(toText(parts), otherText(parts));
 const fits = () => fromPair(...shownAnswers().map(({ question }) => question));
 const explained = (...texts) => Promise.all(texts.filter(Boolean).map((text) => asking("/v1/explain", text)));
 const asWritten = () => [byId("text").value, byId("other").value.trim()];
+const write = (text, other) => { [byId("text").value, byId("other").value] = [text, other]; };
+
+function stillWritten() {
+  // Tells, once a reply has come, whether the question is as it was: what has been written meanwhile is not overwritten.
+  const before = String(asWritten());
+  return () => String(asWritten()) === before;
+}
 
 async function read() {
-  // Both questions in words; null where one of them is wrong.
+  // Both questions in words; null where one of them is wrong, or is being rewritten.
+  const isAsWritten = stillWritten();
   try {
     const found = await explained(...asWritten());
+    if (!isAsWritten()) return null;
     byId("reading").className = "";
     byId("reading").textContent = [...new Set(found.map((each) => each.reads_as))].join(" Compared with: ");
     return found;
   } catch (error) {
+    if (!isAsWritten()) return null;
     byId("reading").className = "wrong";
     byId("reading").textContent = error.text || "The service does not answer.";
     return null;
@@ -293,7 +316,7 @@ async function read() {
 
 async function restate() {
   const found = await read();
-  if (!found) return;
+  if (!found?.length) return;
   const parts = fromPair(...found);
   byId("sentence").disabled = !parts;
   if (parts) fill(parts);
@@ -318,7 +341,7 @@ function showSkill() {
 
 async function awaitSkill(text, other, turn) {
   for (let wait = 0; wait < 60 && turn === state.turn; wait++) {
-    await new Promise((done) => setTimeout(done, 1000));
+    await new Promise((done) => setTimeout(done, 1000 * Math.min(10, 1 + wait / 4))); // others' questions may be replayed before it
     const found = await answered(text, other).catch(() => null);
     if (!found || turn !== state.turn) continue;
     Object.assign(state, found);
@@ -347,33 +370,42 @@ async function learn() {
 }
 
 async function begin() {
-  await learn();
-  fill(firstBlanks(state.catalog)); // and not with nothing, until a question fills them
-  await fromAddress();
+  try {
+    await learn();
+    fill(firstBlanks(state.catalog)); // and not with nothing, until a question fills them
+    await fromAddress();
+  } catch (error) {
+    refuse(error);
+  }
 }
 
 async function fromAddress() {
   const query = new URLSearchParams(location.search), text = query.get("q") || firstQuestion(state.catalog);
   state.asOf = query.get("as_of") || "";
-  byId("text").value = text;
-  byId("other").value = query.get("with") || "";
-  await restate();
+  write(text, query.get("with") || "");
+  restate();
   await ask(...asWritten(), { keep: true });
 }
 
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(...asWritten()); });
-byId("sentence").addEventListener("input", later(() => { [byId("text").value, byId("other").value] = [toText(blanks()), otherText(blanks())]; read(); }, 150));
+const readSoon = later(read, 150), restateSoon = later(restate, 250);
+byId("sentence").addEventListener("input", () => { write(toText(blanks()), otherText(blanks())); readSoon(); });
 for (const id of ["text", "other"]) {
-  byId(id).addEventListener("input", later(restate, 250));
+  byId(id).addEventListener("input", restateSoon);
   byId(id).addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); ask(...asWritten()); } });
 }
-byId("slider").addEventListener("input", () => { const { range } = state.chart; moveTo(range[0] + (byId("slider").value / 1000) * (range[1] - range[0])); });
+byId("slider").addEventListener("input", () => { const { range } = state.chart; moveTo(range[0] + (byId("slider").value / byId("slider").max) * (range[1] - range[0])); });
 byId("slider").addEventListener("change", askThreshold);
 byId("spaghetti").addEventListener("change", drawCurves);
 for (const id of ["layer", "colour", "hatched"]) byId(id).addEventListener("change", () => state.layers && showMap());
 byId("skill-map").addEventListener("change", () => { if (state.layers && byId("skill-map").checked) measureMap(state.turn); });
-byId("token-form").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("token", byId("token").value); byId("token-form").hidden = true; begin(); });
+byId("map-table").addEventListener("click", (event) => {
+  if (!sessionStorage.getItem("token")) return;
+  event.preventDefault();
+  fetchFile(event.target.href, event.target.download);
+});
+byId("token-form").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("token", byId("token").value); begin(); });
 window.addEventListener("popstate", fromAddress);
 window.addEventListener("resize", later(() => { if (state.view) drawCurves(); map.draw(); if (state.answer) showSkill(); }, 200));
 
-begin().catch((error) => refuse(error));
+begin();
