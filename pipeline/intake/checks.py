@@ -319,6 +319,6 @@ def same_cadence(dataset: xr.Dataset, held: Held, limit: float) -> Iterator[str]
     )
     if abs(here - there) * theirs > max(slack, limit):
         yield (
-            f"time: labels lie {here:.0%} into their periods, where the archive has them at {there:.0%}. "
-            "Label the steps as before."
+            f"time: labels lie {100 * here:.0f} % into their periods, where the archive has them at "
+            f"{100 * there:.0f} %. Label the steps as before."
         )

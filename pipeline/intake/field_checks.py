@@ -119,8 +119,8 @@ class FieldCheck:
         if shares.max() > before + limit:
             at = np.concatenate(self._labels)[int(np.argmax(shares > before + limit))]
             yield (
-                f"variable '{self.name}': {shares.max():.1%} of the cells missing, first at {self.place(at)}, where "
-                f"the archive misses {before:.1%}. Wait for the whole file, or raise the gate's limit."
+                f"variable '{self.name}': {100 * shares.max():.1f} % of the cells missing, first at {self.place(at)}, "
+                f"where the archive misses {100 * before:.1f} %. Wait for the whole file, or raise the gate's limit."
             )
 
     def holes(self, limit: float) -> Iterator[str]:

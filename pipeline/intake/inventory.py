@@ -90,7 +90,7 @@ def _group_lines(group: GroupInventory) -> Iterator[str]:
     yield f"{group.group}: {group.first} to {group.last}, {group.steps} {length}, {group.calendar} calendar, {gaps}"
     for name, about in group.variables.items():
         axes = ", ".join(f"{dim} {size}" for dim, size in zip(about["dims"], about["shape"], strict=True))
-        missing = f", {group.missing[name]:.1%} missing" if group.missing.get(name) else ""
+        missing = f", {100 * group.missing[name]:.1f} % missing" if group.missing.get(name) else ""
         methods = about["cell_methods"]
         yield f"  {name:9} {about['units']:12} {axes}, {methods}, {about['bytes'] / 1e6:.3g} MB{missing}"
     for start, end in group.gaps[:SHOWN]:
