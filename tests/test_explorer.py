@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from pipeline import ask
 from pipeline.answers.headline import percent, points
 from pipeline.answers.skill_field import VERDICTS
 from pipeline.reporting.palette import difference_classes
@@ -177,6 +178,7 @@ def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path
         page.goto(f"{address}/?q={quote(WARM)}")
         page.until(f"{DONE} && document.querySelector('#permalink')?.href.includes('as_of=')")
         link, newest = (page.js(f"document.querySelector('#{name}').href") for name in ("permalink", "newest"))
+        assert link == address + ask(workspace, WARM).permalink
         headline = page.text(".headline")
         assert page.js("document.querySelector('#banner').hidden")
         truth = record()

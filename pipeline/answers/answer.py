@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
+from urllib.parse import urlencode
 
 import xarray as xr
 
@@ -68,6 +69,12 @@ class Answer:
         from pipeline.answers.plots import Plots  # loads matplotlib
 
         return Plots(self)
+
+    @property
+    def permalink(self) -> str:
+        """Where the page of ``tercile serve`` shows this answer, whatever is issued later: what follows the host."""
+        origin = self.payload["provenance"]
+        return "/?" + urlencode({"q": self.payload["question"]["text"], "as_of": origin.get("as_of", "")})
 
     def compare(self, other: Answer) -> dict[str, Any]:
         """This answer and another side by side, with difference and ratio, ready for JSON."""
