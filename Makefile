@@ -28,7 +28,7 @@ demo: $(VENV)/.installed  ## the whole road on real scenario data, in minutes
 
 test: $(VENV)/.installed  ## the whole test suite
 	@echo "==> tests"
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=15 -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=15 -m "not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check .
