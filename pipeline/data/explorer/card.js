@@ -93,6 +93,8 @@ function difference({ difference: gap, probability_ratio: ratio }, [one, other])
   return [differenceLine(gap, [one, other]), made("p", text, { id: "difference" })];
 }
 
+const FORMS = { json: "JSON", csv: "CSV", netcdf: "NetCDF", png: "PNG", covjson: "CoverageJSON" };
+
 export function showLinks(target, answer, { permalink, newest, other, pinned, yaml, fetchFile }) {
   const texts = other ? [answer.question.text, other] : [answer.question.text], coded = texts.map(encodeURIComponent);
   const address = other ? `/v1/compare?q=${coded[0]}&with=${coded[1]}${pinned}` : `/v1/ask?q=${coded[0]}${pinned}`;
@@ -101,10 +103,10 @@ export function showLinks(target, answer, { permalink, newest, other, pinned, ya
     if (fetchFile) link.addEventListener("click", (event) => { event.preventDefault(); fetchFile(link.href, link.download); });
     return link;
   };
-  const is_field = ["map", "series"].includes(answer.question.ask), forms = ["json", "csv", "netcdf", "png", ...(is_field ? ["covjson"] : [])];
+  const is_field = ["map", "series"].includes(answer.question.ask), forms = Object.keys(FORMS).filter((form) => is_field || form !== "covjson");
   const files = other
     ? [file("JSON", address, "comparison.json"), ...coded.map((query, at) => file(`CSV of the ${at ? "second" : "first"}`, `/v1/ask?q=${query}${pinned}&format=csv`, `answer-${at + 1}.csv`))]
-    : forms.map((form) => file(form.toUpperCase(), `${address}&format=${form}`, `answer.${form === "netcdf" ? "nc" : form}`));
+    : forms.map((form) => file(FORMS[form], `${address}&format=${form}`, `answer.${form === "netcdf" ? "nc" : form}`));
   const copy = (name, text) => {
     const link = made("a", `Copy as ${name}`, { href: permalink });
     link.addEventListener("click", async (event) => {
