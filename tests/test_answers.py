@@ -231,7 +231,7 @@ def test_a_value_of_pooled_years_lies_in_its_own_interval():
 def test_warnings_under_two_scenarios_say_under_which():
     text = "value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 10 % scenario high vs low"
     payload = ask(text, projection(members=20)).to_json()
-    assert [warning["text"] for warning in payload["warnings"]] == [
+    assert [warning["text"] for warning in payload["warnings"] if warning["code"] == "few_beyond"] == [
         f"Under {scenario}: Only 2 of 20 samples lie beyond this value." for scenario in ("high", "low")
     ]
 

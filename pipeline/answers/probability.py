@@ -32,8 +32,8 @@ from pipeline.events.write import window_text
 
 Array = NDArray[Any]
 
-MUCH_UNKNOWN, MOST_UNKNOWN = 0.05, 0.2
-LEAST_GIVEN, FEW_GIVEN = 10, 30
+MOST_UNKNOWN = 0.2
+LEAST_GIVEN = 10
 FEWEST_BASE_CASES = 5
 
 
@@ -254,20 +254,6 @@ def among_given(inquiry: Inquiry, known: NDArray[np.bool_]) -> tuple[NDArray[np.
     met, may_be_met = condition.low[..., 0, 0], condition.high[..., 0, 0]
     _check_given(met)
     return known & met, np.ones_like(known) & may_be_met
-
-
-def thin_warnings(inquiry: Inquiry, known: NDArray[np.bool_], considered: NDArray[np.bool_]) -> list[dict[str, str]]:
-    """That few members meet the condition, or that many are unknown; arrays are ``(scenario, member, sample)``."""
-    found = []
-    fewest = int(known.any(axis=2).sum(axis=1).min())
-    if inquiry.question.given is not None and fewest < FEW_GIVEN:
-        found.append({"code": "given_few", "text": f"Only {fewest} members meet the condition."})
-    unknown = 1 - float((known.sum(axis=(1, 2)) / considered.sum(axis=(1, 2))).min())
-    if unknown > MUCH_UNKNOWN:
-        found.append(
-            {"code": "members_unknown", "text": f"{100 * unknown:.0f} % of the members are unknown for want of data."}
-        )
-    return found
 
 
 def nothing_known() -> QuestionError:
