@@ -225,6 +225,8 @@ def test_the_part_of_a_region_on_the_grid_is_used_only_when_allowed():
     ):
         found = warnings(ask(text, partial=True).to_json())
         assert (found["region_partly_outside"], "uncalibrated" in found) == (words, True)
+    with pytest.raises(QuestionError, match=r"^40 % of the box .* is outside the grid: the sum over a part is none"):
+        ask(f"{number}.mean(time=DJF 2004) > p50".replace("mean(over", "sum(over"), partial=True)
 
 
 def running(stored, *, members=20, block=2, starts=1):
