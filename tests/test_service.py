@@ -267,6 +267,7 @@ def test_a_comparison_is_a_table_and_a_picture_where_two_numbers_share_an_axis(c
         ("/v1/ask?q=" + "(" * 500, 422, "parse"),
         ("/v1/ask", 422, "bad_request"),
         (f"/v1/ask?q={WARM}&level=120", 422, "bad_request"),
+        (f"/v1/ask?q={WARM}&forecast=1850-01-01", 422, "bad_request"),
         (f"/v1/ask?q={WARM} forecast 1850-01-01", 404, "unknown_forecast"),
         (f"/v1/ask?q={WARM}&format=covjson", 406, "not_acceptable"),
         ("/v1/nothing", 404, "not_found"),
@@ -288,6 +289,8 @@ def test_refusals_carry_what_would_do(client):
     problem = client.get("/v1/ask", params={"q": WARM.replace("middle", "midle")}).json()
     assert problem["did_you_mean"] == "middle"
     assert problem["text"].startswith("No region 'midle'. Did you mean middle?")
+    problem = client.get("/v1/explain", params={"q": WARM, "as-of": "2026-01-01"}).json()
+    assert (problem["did_you_mean"], problem["where"]) == ("as_of", "query.as-of")
 
 
 def test_every_response_carries_the_security_headers_and_no_cors(client):

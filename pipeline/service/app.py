@@ -17,6 +17,7 @@ from pipeline.answers.answer import Answer
 from pipeline.answers.issued import Skill
 from pipeline.answers.views import exceedance, map_question, plume
 from pipeline.events import QuestionError, from_steps, parse, question_text, to_yaml
+from pipeline.events.errors import nearest
 from pipeline.events.tree import Question
 from pipeline.places.regions import ar6_regions, country_names, index_regions
 from pipeline.service.desk import Desk
@@ -78,6 +79,24 @@ PairForm = Annotated[
 ]
 
 
+async def _only_known(request: Request) -> None:
+    """Refuse a parameter that the route does not have: without it the answer would be to another question.
+
+    Raises:
+        QuestionError: ``bad_request``.
+    """
+    routes = request.app.openapi()["paths"].get(request.scope["route"].path)
+    if routes is None:  # the page, whose address is read in the browser
+        return
+    described = routes[request.method.lower()].get("parameters", [])
+    known = [each["name"] for each in described if each["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            there = f"there are {', '.join(known)}" if known else "this route takes none"
+            text = f"No parameter '{name:.40}'; {there}. Scenario, forecast and condition stand in the question itself."
+            raise QuestionError("bad_request", text, where=f"query.{name:.40}", did_you_mean=nearest(name, known))
+
+
 class Asked(BaseModel):
     """A question by its steps, or as text, with how to answer it."""
 
@@ -112,6 +131,7 @@ def create_app(workspace: Workspace, *, token: str | None = None, limits: Limits
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(_only_known)],
         responses={
             code: {"model": Problem, "content": {PROBLEM: {}}, "description": text}
             for code, text in {
