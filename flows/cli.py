@@ -186,7 +186,7 @@ def ask_command(
                 "--against takes one question to compare, without --batch (whose entries have `against:`) or --explain."
             )
         if explain and question is not None:
-            found = explain_question(folder, question)
+            found = explain_question(folder, question, partial=partial)
             print(json.dumps(found, indent=2, default=str) if as_json else found["reads_as"])
             return
         how: dict[str, Any] = {

@@ -113,6 +113,7 @@ def test_an_unchanged_answer_is_not_sent_again_until_something_is_committed(tmp_
         again = client.get("/v1/ask", params={"q": WARM, "as_of": before["as_of"]}).json()
         assert again["provenance"]["forecast"] == "fc-1960-10-01"
         assert again["provenance"]["as_of"] == before["as_of"]
+        assert plain(client.post("/v1/ask", json={"question": WARM, "as_of": before["as_of"]}).json()) == plain(again)
         assert plain(again) == plain(
             json.loads(json.dumps(ask(workspace, WARM, as_of=datetime.fromisoformat(before["as_of"])).to_json()))
         )
@@ -200,6 +201,10 @@ def test_the_catalogue_and_the_restatement(client):
     assert "averaged over lead 1..2 (1960-10-01 to 1960-11-30)" in found["reads_as"]
     assert found["related"]["map"] == "map of sst.anom.mean(time=lead 1..2) > 0.5 K"
     assert client.post("/v1/explain", json={"question": WARM}).json() == found
+    part = {"q": WARM.replace("middle", "nino34"), "partial": True}
+    found = client.get("/v1/explain", params=part).json()
+    assert 0 < found["resolved"]["region"]["on_grid"] < 1
+    assert client.post("/v1/explain", json={"question": part["q"], "partial": True}).json() == found
 
 
 def test_what_is_drawn_comes_from_the_members_of_the_answer(client, workspace):

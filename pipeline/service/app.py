@@ -106,6 +106,7 @@ class Asked(BaseModel):
     level: float = Field(90.0, ge=50, le=99)
     partial: bool = False
     skill: Skill = "pending"
+    as_of: datetime | None = None
 
 
 def create_app(workspace: Workspace, *, token: str | None = None, limits: Limits | None = None) -> FastAPI:
@@ -231,12 +232,12 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         return _labelled(desk, *await desk.run(work), tag=tag)
 
     @app.get("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
-    async def explain(q: QuestionText, as_of: AsOf = None) -> Response:
-        return await _restated(desk, parse(q), as_of)
+    async def explain(q: QuestionText, partial: Partial = False, as_of: AsOf = None) -> Response:
+        return await _restated(desk, parse(q), partial=partial, as_of=as_of)
 
     @app.post("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
     async def explain_steps(asked: Asked) -> Response:
-        return await _restated(desk, from_steps(asked.question))
+        return await _restated(desk, from_steps(asked.question), partial=asked.partial, as_of=asked.as_of)
 
     @app.get("/v1/view", summary="What is drawn beside an answer", response_class=Response)
     async def view(q: QuestionText, as_of: AsOf = None) -> Response:
@@ -304,15 +305,16 @@ def _one(desk: Desk, asked: Asked, *, is_batch: bool) -> dict[str, Any]:
     """The answer to one question of a body; in a batch a refusal is a row like any other."""
     try:
         question = from_steps(asked.question)
-        return desk.answer(question, level=asked.level / 100, partial=asked.partial, skill=asked.skill).to_json()
+        how = asked.model_dump(include={"partial", "skill", "as_of"})
+        return desk.answer(question, level=asked.level / 100, **how).to_json()
     except (QuestionError, ServiceError) as error:
         if not is_batch:
             raise
         return {"problem": error.to_dict()}
 
 
-async def _restated(desk: Desk, question: Question, as_of: datetime | None = None) -> Response:
-    found = await desk.run(lambda: desk.issued(as_of).explain(question))
+async def _restated(desk: Desk, question: Question, *, partial: bool, as_of: datetime | None) -> Response:
+    found = await desk.run(lambda: desk.issued(as_of).explain(question, partial=partial))
     wide = map_question(question)
     found["related"] = {"map": None if wide is None else question_text(wide)}
     found["yaml"] = to_yaml(question)
