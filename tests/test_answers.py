@@ -509,13 +509,18 @@ def test_ties_are_counted():
     ensemble["tas"][0, :, :3] = 278.25
     payload = ask("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC", ensemble).to_json()
     assert payload["members"]["ties"] == 3
+    payload = ask("tas.mean(over=west).mean(time=DJF 2004) between 5.1 and 9 degC", ensemble).to_json()
+    assert (payload["members"]["ties"], payload["distribution"]) == (None, None)
+    why = "The event is not one number against one threshold."
+    assert payload["members"]["ties_reason"] == payload["distribution_reason"] == why
 
 
 def test_a_window_longer_than_the_record_has_no_base_rate():
     ensemble = forecast(leads=48, members=20)
     payload = ask("tas.mean(over=west).mean(time=all) > 280 K", ensemble, record(years=3)).to_json()
-    assert payload["base_rate"] is None
-    assert "too few to replay a window of 4 years" in payload["base_rate_reason"]
+    for field in ("base_rate", "ratio", "distribution"):
+        assert payload[field] is None
+        assert "too few to replay a window of 4 years" in payload[f"{field}_reason"]
 
 
 def test_maps_and_series_that_the_record_is_too_short_for_have_no_base_rate():

@@ -52,12 +52,13 @@ def answer_shares(
         if len(refits) > 1:
             how = f"{part['interval']['method']}, widened by the jackknife of the calibration"
             part["interval"] |= {"method": how, "covers": "members and calibration fit"}
-        part["distribution"] = margin.distribution(index)
-        part["members"]["ties"] = margin.ties(index)
+        part["distribution"], part["members"]["ties"] = margin.distribution(index), margin.ties(index)
+        if part["distribution"] is None:
+            part["distribution_reason"] = part["members"]["ties_reason"] = margin.reason
         if at_edge is not None:
             part["members"]["spell_touches_edge"] = at_edge[index]
         if why_no_base:
-            part["base_rate_reason"] = why_no_base
+            part["base_rate_reason"] = part["ratio_reason"] = why_no_base
         answers.append(part)
     members = _members(inquiry, tallies)
     if len(answers) == 1:
@@ -154,7 +155,8 @@ def _ratio(chance: Estimate, base: BaseRate | None) -> Payload | None:
         return {"value": None, "low": ends.low, "high": None, "odds_ratio": None, "value_reason": "The base rate is 0."}
     p, q = chance.value, base.chance.value
     odds = p * (1 - q) / (q * (1 - p)) if p < 1 and q < 1 else None
-    return {"value": p / q, "low": ends.low, "high": ends.high, "odds_ratio": odds}
+    why = {} if odds is not None else {"odds_ratio_reason": "Where all have the event its odds are not finite."}
+    return {"value": p / q, "low": ends.low, "high": ends.high, "odds_ratio": odds, **why}
 
 
 def _compared(inquiry: Inquiry, tallies: list[Tally], answers: list[Payload], level: float) -> Payload:
