@@ -14,6 +14,7 @@ from pipeline.answers.explain import explain
 from pipeline.answers.extremes import return_level
 from pipeline.answers.views import exceedance, plume
 from pipeline.events import QuestionError, parse
+from pipeline.grid import EARTH_RADIUS_KM
 from tests.asking import catalogue, forecast, in_pentads, record, with_scenarios
 
 WARM = "tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC"
@@ -111,7 +112,11 @@ def test_explaining_reads_no_member():
     )
     assert "its 90th percentile in obs:1991-2002 (" in found["reads_as"]
     assert len(found["resolved"]["thresholds"]) == len(found["resolved"]["windows"]) == 2
-    assert found["resolved"]["regions"][1]["cell_centre"] == [0.0, 120.0]
+    point = found["resolved"]["regions"][1]
+    assert point["cell_centre"] == [0.0, 120.0]
+    assert point["distance_km"] == pytest.approx(EARTH_RADIUS_KM * np.pi / 180, abs=0.1)  # one degree along the equator
+    sizes = [(each["reference_years"], each["independent"]) for each in found["resolved"]["thresholds"]]
+    assert sizes == [(12, 12.0), (12, 12.0)]
 
 
 def test_scenarios_are_compared_as_pairs():
