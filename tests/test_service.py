@@ -145,6 +145,7 @@ def test_reads_during_a_running_ensemble_see_the_last_commit(tmp_path, monkeypat
         ("netcdf", "application/x-netcdf"),
         ("csv", "text/csv"),
         ("png", "image/png"),
+        ("svg", "image/svg+xml"),
     ],
 )
 def test_a_map_comes_in_every_form_by_name_and_by_accept(client, form, media):

@@ -75,7 +75,7 @@ async def _settings(
 Settings = Annotated[dict[str, Any], Depends(_settings)]
 Form = Annotated[Format | None, Query(alias="format", description="Overrides the Accept header.")]
 PairForm = Annotated[
-    Literal["json", "csv", "png"] | None, Query(alias="format", description="Overrides the Accept header.")
+    Literal["json", "csv", "png", "svg"] | None, Query(alias="format", description="Overrides the Accept header.")
 ]
 
 

@@ -101,7 +101,7 @@ export function showLinks(target, answer, { permalink, newest, other, pinned, ya
     if (fetchFile) link.addEventListener("click", (event) => { event.preventDefault(); fetchFile(link.href, link.download); });
     return link;
   };
-  const is_field = ["map", "series"].includes(answer.question.ask), forms = ["json", "csv", "netcdf", "png", ...(is_field ? ["covjson"] : [])];
+  const is_field = ["map", "series"].includes(answer.question.ask), forms = ["json", "csv", "netcdf", "png", "svg", ...(is_field ? ["covjson"] : [])];
   const files = other
     ? [file("JSON", address, "comparison.json"), ...coded.map((query, at) => file(`CSV of the ${at ? "second" : "first"}`, `/v1/ask?q=${query}${pinned}&format=csv`, `answer-${at + 1}.csv`))]
     : forms.map((form) => file(form.toUpperCase(), `${address}&format=${form}`, `answer.${form === "netcdf" ? "nc" : form}`));
