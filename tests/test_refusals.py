@@ -71,7 +71,7 @@ REFUSALS = {
     "percentile_too_fine": (f"{MARCH} > p99", "p99 of 30 reference years: the finest is p96."),
     "unknown_forecast": (
         f"{WARM} forecast 1999-01-01",
-        "No forecast '1999-01-01'. There are 1, from fc-2003-10-01 to fc-2003-10-01.",
+        "No forecast '1999-01-01'. There is one, fc-2003-10-01.",
     ),
     "unknown_scenario": (f"{WARM} scenario A1B", "No scenario 'A1B'; this store has no scenarios."),
     "parse": (

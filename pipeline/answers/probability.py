@@ -320,9 +320,11 @@ def _one_forecast(ensemble: xr.Dataset, forecast: str | None) -> xr.Dataset:
     starts = [moment.isoformat() for moment in ensemble["init_time"].to_index()]
     found = [index for index, start in enumerate(starts) if start.startswith(wanted)]
     if len(found) != 1:
+        first, last = (f"fc-{start[:10]}" for start in (starts[0], starts[-1]))
+        there = f"are {len(starts)}, from {first} to {last}" if len(starts) > 1 else f"is one, {first}"
         raise QuestionError(
             "unknown_forecast",
-            f"No forecast '{forecast}'. There are {len(starts)}, from fc-{starts[0][:10]} to fc-{starts[-1][:10]}.",
+            f"No forecast '{forecast}'. There {there}.",
             where=forecast,
             did_you_mean=nearest(wanted, [start[:10] for start in starts]),
         )
