@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.answers.answer import Answer
 from pipeline.answers.comparison import comparison_text, warnings_of
@@ -15,6 +15,9 @@ from pipeline.answers.formats import comparison_csv
 from pipeline.answers.issued import Issued, Skill, open_issued, read_question
 from pipeline.events import Pair, Question, QuestionError, batch_from_yaml
 from pipeline.workspace import Workspace, write_whole
+
+if TYPE_CHECKING:
+    from pipeline.reporting.figures import Picture
 
 REFUSED = 4
 
@@ -29,14 +32,14 @@ class _Sheet:
         payload: As JSON.
         card: As a card.
         csv: As CSV.
-        png: As a picture.
+        picture: As a picture.
         warnings: Of all that is on it.
     """
 
     payload: dict[str, Any]
     card: str
     csv: Callable[[], str]
-    png: Callable[[], bytes]
+    picture: Callable[[Picture], bytes]
     warnings: Sequence[Mapping[str, str]]
 
 
@@ -58,7 +61,7 @@ def ask_all(
         questions: By name, two of them to be put side by side, or why one cannot be read; the name is not shown where
             there is one alone.
         form: ``card``, ``json`` or ``csv``.
-        plot: File that gets a picture; of several questions each gets the name in its file's.
+        plot: File that gets a picture, PNG or SVG as its name says; of several questions each gets the name in its own.
         strict: Whether a warning, of an answer or of a comparison, counts as a refusal.
         settings: ``level``, ``partial`` and ``skill``.
 
@@ -119,24 +122,24 @@ def _answered(issued: Issued, asked: Asked, *, level: float, partial: bool, skil
 
 
 def _sheet(answer: Answer) -> _Sheet:
-    def png() -> bytes:
-        from pipeline.answers.plots import answer_png  # loads matplotlib
+    def picture(form: Picture) -> bytes:
+        from pipeline.answers.plots import answer_picture  # loads matplotlib
 
-        return answer_png(answer)
+        return answer_picture(answer, form)
 
     payload = answer.to_json()
-    return _Sheet(payload, answer.text, answer.to_csv, png, payload["warnings"])
+    return _Sheet(payload, answer.text, answer.to_csv, picture, payload["warnings"])
 
 
 def _comparison(one: Answer, other: Answer) -> _Sheet:
-    def png() -> bytes:
-        from pipeline.answers.plots import comparison_png  # loads matplotlib
+    def picture(form: Picture) -> bytes:
+        from pipeline.answers.plots import comparison_picture  # loads matplotlib
 
-        return comparison_png(one, other)
+        return comparison_picture(one, other, form)
 
     found = one.compare(other)
     warnings = [warning for _, warning in warnings_of(found)]
-    return _Sheet(found, comparison_text(found), lambda: comparison_csv(one, other), png, warnings)
+    return _Sheet(found, comparison_text(found), lambda: comparison_csv(one, other), picture, warnings)
 
 
 def _show(sheet: _Sheet, name: str, form: str, plot: Path | None) -> None:
@@ -148,7 +151,8 @@ def _show(sheet: _Sheet, name: str, form: str, plot: Path | None) -> None:
     if form != "card":
         _note(sheet.warnings)
     if plot is not None:
-        write_whole(plot.with_stem(f"{plot.stem}-{name}") if name else plot, sheet.png())
+        kind: Picture = "svg" if plot.suffix.lower() == ".svg" else "png"
+        write_whole(plot.with_stem(f"{plot.stem}-{name}") if name else plot, sheet.picture(kind))
 
 
 def _note(warnings: Iterable[Mapping[str, str]]) -> None:

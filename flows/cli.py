@@ -167,7 +167,7 @@ def ask_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Each member, or each place, as CSV.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the answer into this PNG file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the answer into this file, PNG or SVG.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings become exit code 4.")] = False,
 ) -> None:
     """Answer 'how likely is it that …?' from a stored ensemble, with interval, base rate, skill and provenance."""
@@ -185,8 +185,10 @@ def ask_command(
             raise typer.BadParameter(
                 "--against takes one question to compare, without --batch (whose entries have `against:`) or --explain."
             )
+        if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
+            raise typer.BadParameter("--plot draws a file that ends in .png or .svg.")
         if explain and question is not None:
-            found = explain_question(folder, question)
+            found = explain_question(folder, question, partial=partial)
             print(json.dumps(found, indent=2, default=str) if as_json else found["reads_as"])
             return
         how: dict[str, Any] = {

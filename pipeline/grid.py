@@ -30,6 +30,14 @@ def area_mean(array: xr.DataArray) -> xr.DataArray:
     return array.where(mask, 0.0).weighted(weights).mean(("latitude", "longitude"))
 
 
+def distance_km(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Length of the great circle between two places, each a latitude and a longitude in degrees."""
+    (north, east), (other_north, other_east) = np.radians(one), np.radians(other)
+    across = np.cos(north) * np.cos(other_north) * np.sin((other_east - east) / 2) ** 2
+    half = np.sin((other_north - north) / 2) ** 2 + across
+    return float(2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(min(1.0, half))))
+
+
 def is_global(longitude: xr.DataArray) -> bool:
     """Whether the longitudes close the circle."""
     values = longitude.values.astype(float)

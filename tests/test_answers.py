@@ -14,6 +14,7 @@ from pipeline.answers.explain import explain
 from pipeline.answers.extremes import return_level
 from pipeline.answers.views import exceedance, plume
 from pipeline.events import QuestionError, parse
+from pipeline.grid import EARTH_RADIUS_KM
 from tests.asking import catalogue, forecast, in_pentads, record, with_scenarios
 
 WARM = "tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC"
@@ -111,7 +112,11 @@ def test_explaining_reads_no_member():
     )
     assert "its 90th percentile in obs:1991-2002 (" in found["reads_as"]
     assert len(found["resolved"]["thresholds"]) == len(found["resolved"]["windows"]) == 2
-    assert found["resolved"]["regions"][1]["cell_centre"] == [0.0, 120.0]
+    point = found["resolved"]["regions"][1]
+    assert point["cell_centre"] == [0.0, 120.0]
+    assert point["distance_km"] == pytest.approx(EARTH_RADIUS_KM * np.pi / 180, abs=0.1)  # one degree along the equator
+    sizes = [(each["reference_years"], each["independent"]) for each in found["resolved"]["thresholds"]]
+    assert sizes == [(12, 12.0), (12, 12.0)]
 
 
 def test_scenarios_are_compared_as_pairs():
@@ -231,7 +236,7 @@ def test_a_value_of_pooled_years_lies_in_its_own_interval():
 def test_warnings_under_two_scenarios_say_under_which():
     text = "value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 10 % scenario high vs low"
     payload = ask(text, projection(members=20)).to_json()
-    assert [warning["text"] for warning in payload["warnings"]] == [
+    assert [warning["text"] for warning in payload["warnings"] if warning["code"] == "few_beyond"] == [
         f"Under {scenario}: Only 2 of 20 samples lie beyond this value." for scenario in ("high", "low")
     ]
 
@@ -509,13 +514,18 @@ def test_ties_are_counted():
     ensemble["tas"][0, :, :3] = 278.25
     payload = ask("tas.mean(over=west).mean(time=DJF 2004) > 5.1 degC", ensemble).to_json()
     assert payload["members"]["ties"] == 3
+    payload = ask("tas.mean(over=west).mean(time=DJF 2004) between 5.1 and 9 degC", ensemble).to_json()
+    assert (payload["members"]["ties"], payload["distribution"]) == (None, None)
+    why = "The event is not one number against one threshold."
+    assert payload["members"]["ties_reason"] == payload["distribution_reason"] == why
 
 
 def test_a_window_longer_than_the_record_has_no_base_rate():
     ensemble = forecast(leads=48, members=20)
     payload = ask("tas.mean(over=west).mean(time=all) > 280 K", ensemble, record(years=3)).to_json()
-    assert payload["base_rate"] is None
-    assert "too few to replay a window of 4 years" in payload["base_rate_reason"]
+    for field in ("base_rate", "ratio", "distribution"):
+        assert payload[field] is None
+        assert "too few to replay a window of 4 years" in payload[f"{field}_reason"]
 
 
 def test_maps_and_series_that_the_record_is_too_short_for_have_no_base_rate():

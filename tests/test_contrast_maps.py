@@ -11,7 +11,7 @@ from scipy import stats
 
 from pipeline.answers.contrast_field import CONTRAST, VERDICTS
 from pipeline.answers.formats import as_coverage
-from pipeline.answers.plots import answer_png
+from pipeline.answers.plots import answer_picture
 from pipeline.errors import TercileError
 from pipeline.reporting.palette import difference_classes
 from tests.asking import LATITUDE, LONGITUDE, forecast, record, with_scenarios
@@ -204,7 +204,7 @@ def test_the_picture_shows_the_difference_hatched_where_it_is_not_clear():
     np.testing.assert_array_equal(covered["////"], verdict == VERDICTS.index("no_clear_difference"))
     np.testing.assert_array_equal(covered["."], verdict == VERDICTS.index("not_known"))
     assert figure.axes[1].get_xlabel() == "share of members, high less low (points)"
-    assert answer_png(found).startswith(b"\x89PNG")
+    assert answer_picture(found).startswith(b"\x89PNG")
 
 
 def test_the_same_twice_is_hatched_all_over_and_the_opposite_nowhere():

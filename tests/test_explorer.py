@@ -88,6 +88,8 @@ def test_a_question_is_answered_and_its_skill_fills_in(page):
 
 
 def test_blanks_make_the_text_and_the_text_is_explained_as_it_is_typed(page):
+    offered = page.js("[...document.querySelectorAll('#regions option')].map((option) => option.value)")
+    assert {"middle", "nino34", "ar6_med", "spain"} <= set(offered)
     write(page, "#threshold", "1 K")
     page.until("document.querySelector('#text').value.endsWith('> 1 K')")
     page.until("document.querySelector('#reading').textContent.includes('above 1 K')")

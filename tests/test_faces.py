@@ -18,7 +18,7 @@ from flows.cli import app
 from pipeline.answers.comparison import gap_text, ratio_text
 from pipeline.answers.formats import as_coverage
 from pipeline.answers.issued import ask
-from pipeline.answers.plots import answer_png
+from pipeline.answers.plots import answer_picture
 from pipeline.answers.views import exceedance, map_question, plume
 from pipeline.errors import TercileError
 from pipeline.events import parse, question_text
@@ -147,7 +147,11 @@ def test_csv_and_netcdf_hold_the_members(answer, tmp_path):
 
 
 def test_a_picture_carries_its_question(answer):
-    assert answer_png(answer).startswith(PNG)
+    assert answer_picture(answer).startswith(PNG)
+    drawn = answer_picture(answer, "svg").decode()  # its words are comments beside their outlines
+    origin = answer.to_json()["provenance"]
+    for words in (WARM, "Skill: skilful: Brier skill", origin["as_of"]):
+        assert words[:30] in drawn
 
 
 def test_a_file_of_questions_is_answered_in_one_call(workspace, tmp_path):
@@ -183,6 +187,10 @@ def test_the_command_writes_csv_and_pictures_and_need_not_wait(workspace, tmp_pa
     picture = tmp_path / "answer.png"
     assert run(workspace, WARM, "--plot", str(picture)).exit_code == 0
     assert picture.read_bytes().startswith(PNG)
+    drawn = tmp_path / "answer.svg"
+    run(workspace, WARM, "--plot", str(drawn))
+    assert drawn.read_text().startswith("<?xml")
+    assert run(workspace, WARM, "--plot", str(tmp_path / "answer.pdf")).exit_code == 2
     quick = run(workspace, WARM.replace("0.5", "0.45"), "--quick")
     assert "skill       pending" in quick.stdout
     slow = run(workspace, WARM)

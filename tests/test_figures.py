@@ -17,7 +17,7 @@ from pipeline.places.coastline import coastline
 from pipeline.reporting.charts import lead_chart, loss_curves, rank_histogram, spectrum_chart
 from pipeline.reporting.figures import (
     FanChart,
-    encode_png,
+    encode_picture,
     encode_svg,
     exceedance_curves,
     fan_chart,
@@ -238,7 +238,7 @@ def test_map_shows_the_values_in_classes_with_a_legend_for_each_meaning():
 
 def test_map_without_gaps_needs_no_legend_and_one_cell_is_a_map():
     assert not field_map(grid(np.ones((3, 4))), classes=probability_classes(), quantity="%").legends
-    assert encode_png(field_map(grid(np.ones((1, 1))), classes=probability_classes(), quantity="%"))
+    assert encode_picture(field_map(grid(np.ones((1, 1))), classes=probability_classes(), quantity="%"))
 
 
 def fits(figure):
@@ -366,7 +366,7 @@ def test_encoding_leaves_settings_alone_and_repeats_itself():
 
 
 def test_png_is_a_picture_of_the_asked_size():
-    data = encode_png(loss_curves({"train": (np.arange(3.0), np.ones(3))}), dpi=100)
+    data = encode_picture(loss_curves({"train": (np.arange(3.0), np.ones(3))}), dpi=100)
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", data[16:24])
     assert width == pytest.approx(344, abs=2)

@@ -244,6 +244,7 @@ def test_a_warning_stands_beside_the_answer_and_strictly_ends_it(store, code, ma
     assert f"note: {found[code]}\n" in told.stderr
     assert f"! {found[code][:40]}" in command(root, question, "--partial").stdout
     assert command(root, question, "--partial", "--strict").exit_code == 4
+    assert command(root, question, "--partial", "--explain").exit_code == 0
 
 
 def test_a_workspace_without_a_forecast_is_a_code_of_its_own(tmp_path):

@@ -71,7 +71,7 @@ REFUSALS = {
     "percentile_too_fine": (f"{MARCH} > p99", "p99 of 30 reference years: the finest is p96."),
     "unknown_forecast": (
         f"{WARM} forecast 1999-01-01",
-        "No forecast '1999-01-01'. There are 1, from fc-2003-10-01 to fc-2003-10-01.",
+        "No forecast '1999-01-01'. There is one, fc-2003-10-01.",
     ),
     "unknown_scenario": (f"{WARM} scenario A1B", "No scenario 'A1B'; this store has no scenarios."),
     "parse": (
@@ -149,7 +149,7 @@ def warnings(payload):
             "tas.mean(over=box(lat=-1..1, lon=119..121)).mean(time=DJF 2004) > 280 K",
             "the box 1S to 1N, 119E to 121E covers 2 % of one cell. You get that cell's climate.",
         ),
-        ("uncalibrated", WARM, "The share of members was not calibrated on past forecasts."),
+        ("uncalibrated", WARM, "The members were not calibrated on past forecasts."),
         ("skill_not_measured", WARM, "No past forecasts are stored to replay this question on."),
     ],
 )
@@ -213,12 +213,20 @@ def test_an_event_that_no_member_has_is_a_bound():
 
 
 def test_the_part_of_a_region_on_the_grid_is_used_only_when_allowed():
-    text = "tas.mean(over=box(lat=0..40, lon=100..120)).mean(time=DJF 2004) > 280 K"
+    number = "tas.mean(over=box(lat=0..40, lon=100..120))"
     with pytest.raises(QuestionError, match="lies 40 % outside the grid"):
-        ask(text)
-    payload = ask(text, partial=True).to_json()
+        ask(f"{number}.mean(time=DJF 2004) > 280 K")
     words = "40 % of the box 0N to 40N, 100E to 120E is outside the grid; the rest was used."
-    assert warnings(payload)["region_partly_outside"] == words
+    for text in (
+        f"{number}.mean(time=DJF 2004) > 280 K",
+        f"series of {number} > 280 K",
+        f"dist of {number}.mean(time=DJF 2004)",
+        f"value of {number}.mean(time=DJF 2004) exceeded with 20 %",
+    ):
+        found = warnings(ask(text, partial=True).to_json())
+        assert (found["region_partly_outside"], "uncalibrated" in found) == (words, True)
+    with pytest.raises(QuestionError, match=r"^40 % of the box .* is outside the grid: the sum over a part is none"):
+        ask(f"{number}.mean(time=DJF 2004) > p50".replace("mean(over", "sum(over"), partial=True)
 
 
 def running(stored, *, members=20, block=2, starts=1):

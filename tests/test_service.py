@@ -113,6 +113,7 @@ def test_an_unchanged_answer_is_not_sent_again_until_something_is_committed(tmp_
         again = client.get("/v1/ask", params={"q": WARM, "as_of": before["as_of"]}).json()
         assert again["provenance"]["forecast"] == "fc-1960-10-01"
         assert again["provenance"]["as_of"] == before["as_of"]
+        assert plain(client.post("/v1/ask", json={"question": WARM, "as_of": before["as_of"]}).json()) == plain(again)
         assert plain(again) == plain(
             json.loads(json.dumps(ask(workspace, WARM, as_of=datetime.fromisoformat(before["as_of"])).to_json()))
         )
@@ -144,6 +145,7 @@ def test_reads_during_a_running_ensemble_see_the_last_commit(tmp_path, monkeypat
         ("netcdf", "application/x-netcdf"),
         ("csv", "text/csv"),
         ("png", "image/png"),
+        ("svg", "image/svg+xml"),
     ],
 )
 def test_a_map_comes_in_every_form_by_name_and_by_accept(client, form, media):
@@ -200,6 +202,10 @@ def test_the_catalogue_and_the_restatement(client):
     assert "averaged over lead 1..2 (1960-10-01 to 1960-11-30)" in found["reads_as"]
     assert found["related"]["map"] == "map of sst.anom.mean(time=lead 1..2) > 0.5 K"
     assert client.post("/v1/explain", json={"question": WARM}).json() == found
+    part = {"q": WARM.replace("middle", "nino34"), "partial": True}
+    found = client.get("/v1/explain", params=part).json()
+    assert 0 < found["resolved"]["region"]["on_grid"] < 1
+    assert client.post("/v1/explain", json={"question": part["q"], "partial": True}).json() == found
 
 
 def test_what_is_drawn_comes_from_the_members_of_the_answer(client, workspace):
@@ -267,6 +273,7 @@ def test_a_comparison_is_a_table_and_a_picture_where_two_numbers_share_an_axis(c
         ("/v1/ask?q=" + "(" * 500, 422, "parse"),
         ("/v1/ask", 422, "bad_request"),
         (f"/v1/ask?q={WARM}&level=120", 422, "bad_request"),
+        (f"/v1/ask?q={WARM}&forecast=1850-01-01", 422, "bad_request"),
         (f"/v1/ask?q={WARM} forecast 1850-01-01", 404, "unknown_forecast"),
         (f"/v1/ask?q={WARM}&format=covjson", 406, "not_acceptable"),
         ("/v1/nothing", 404, "not_found"),
@@ -288,6 +295,8 @@ def test_refusals_carry_what_would_do(client):
     problem = client.get("/v1/ask", params={"q": WARM.replace("middle", "midle")}).json()
     assert problem["did_you_mean"] == "middle"
     assert problem["text"].startswith("No region 'midle'. Did you mean middle?")
+    problem = client.get("/v1/explain", params={"q": WARM, "as-of": "2026-01-01"}).json()
+    assert (problem["did_you_mean"], problem["where"]) == ("as_of", "query.as-of")
 
 
 def test_every_response_carries_the_security_headers_and_no_cors(client):

@@ -25,6 +25,7 @@ from pipeline.answers.fields import answer_field
 from pipeline.answers.formats import as_csv, as_netcdf
 from pipeline.answers.probability import Inquiry
 from pipeline.answers.shares import answer_shares
+from pipeline.answers.warnings import general_warnings
 from pipeline.events import parse
 from pipeline.events.tree import Question
 from pipeline.workspace import write_whole
@@ -174,7 +175,7 @@ def answer(
         found, members = answer_distribution(inquiry, level=level)
     if "member" in members.dims:
         members = members.assign_coords(member=inquiry.member)
-    found["warnings"] = [*inquiry.notes, *found["warnings"]]
+    found["warnings"] = [*general_warnings(inquiry), *found["warnings"]]
     payload = {
         "schema": SCHEMA,
         "headline": found.pop("headline"),

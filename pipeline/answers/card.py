@@ -164,13 +164,13 @@ def _facts(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
         *([("difference", gap["text"])] if gap else []),
         *([("intervals", f"{100 * interval['level']:g} %, for {interval['covers']}")] if interval else []),
         *([("window", f"{means}; {resolved['window'][0]} to {resolved['window'][1]}")] if means else []),
-        ("skill", _skill(skill)),
+        ("skill", skill_text(skill)),
         ("calibration", str(calibration["state"]).replace("_", " ")),
         ("from", f"{payload['provenance']['forecast']}, scenario {payload['provenance']['scenario']}"),
     ]
 
 
-def _skill(skill: Mapping[str, Any]) -> str:
+def skill_text(skill: Mapping[str, Any]) -> str:
     """The verdict with its score."""
     if "cells" in skill:
         return f"skilful in {skill['cells']['skilful']} of {sum(skill['cells'].values())} cells"

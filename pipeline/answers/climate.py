@@ -91,11 +91,11 @@ class Sample:
         finest = 100 * self.independent / (self.independent + 1)
         if statistic.kind != "percentile" or 100 - finest <= statistic.amount <= finest:
             return
-        what = "years" if self.years <= 1 else f"independent windows of {self.years:.0f} years"
+        what = "reference years" if self.years <= 1 else f"independent reference windows of {self.years:.0f} years"
         end = f"p{int(finest)}" if statistic.amount > 50 else f"p{int(np.ceil(100 - finest))}"
         raise QuestionError(
             "percentile_too_fine",
-            f"p{statistic.amount:g} of {int(self.independent)} reference {what}: the finest is {end}.",
+            f"p{statistic.amount:g} of {int(self.independent)} {what}: the finest is {end}.",
             where=f"p{statistic.amount:g}",
             try_=(end,),
         )

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.answers.headline import amounts, percent, share_of_members
 from pipeline.answers.intervals import effective_trials, quantile_interval
-from pipeline.answers.probability import Inquiry, among_given, check_known, thin_warnings
+from pipeline.answers.probability import Inquiry, among_given, check_known
 from pipeline.answers.thresholds import quantiles
+from pipeline.answers.warnings import thin_warnings
 from pipeline.answers.windows import resolve
 from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of

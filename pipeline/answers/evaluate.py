@@ -54,6 +54,7 @@ from pipeline.events.tree import (
     Variable,
     Window,
 )
+from pipeline.places.regions import WHOLE
 
 Array = NDArray[Any]
 
@@ -147,6 +148,13 @@ def _rolled(node: Rolling, need: Need, at: Trajectories, usual: Usual) -> Bounds
 def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, usual: Usual) -> Bounds:
     """Space closed over a region's cells."""
     cells = at.cells(region)
+    if node.verb == "sum" and cells.covered < WHOLE:
+        raise QuestionError(
+            "region_outside",
+            f"{100 * (1 - cells.covered):.0f} % of {cells.title} is outside the grid: the sum over a part is none over "
+            "the region. Ask for .mean(over=…), or for a region on the grid.",
+            where=cells.title,
+        )
     values = evaluate(node.source, Need(cells, need.start, need.stop), at, usual)
     reduced, valid = over_cells(values, node.verb, cells.weights)
     at.valid_shares[region] = min(valid, at.valid_shares.get(region, 1.0))

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.answers.bounds import MEMBER
 from pipeline.answers.catalogue import Catalogue
+from pipeline.answers.climate import Sample
 from pipeline.answers.evaluate import threshold_values
 from pipeline.answers.extent import steps_of
 from pipeline.answers.probability import Inquiry
@@ -43,6 +45,7 @@ from pipeline.events.tree import (
     model_references,
 )
 from pipeline.events.write import duration_text, reference_text, region_text, threshold_text, window_text
+from pipeline.grid import distance_km
 
 _OPERATORS = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
 _EXTREMES = {"max": "highest", "min": "lowest"}
@@ -194,7 +197,7 @@ class _Reading:
         """Time closed, and how."""
         inner, dates = self.window(window, node.verb)
         source = self.words(node.source, Need(need.cells, *inner))
-        pooled = ", one sample for each member and year, pooled" if isinstance(window, Each) else ""
+        pooled = " with one sample for each member and year" if isinstance(window, Each) else ""
         phrases = {
             "mean": f"{source}, averaged over {dates}{pooled}",
             "sum": f"{source}, added up over {dates}{pooled}",
@@ -226,7 +229,9 @@ class _Reading:
         low, high = factor * float(np.nanmin(values)), factor * float(np.nanmax(values))
         reference = self.inquiry.members.catalogue.reference
         is_relative = isinstance(threshold, Percentile | Sigma | Record)
-        self.note_threshold(node, threshold, quantity, low, high, reference=reference if is_relative else None)
+        sample = self.sample(node.source, need) if is_relative else None
+        whose = reference if is_relative else None
+        self.note_threshold(node, threshold, quantity, low, high, reference=whose, sample=sample)
         varying = "by place" if self.step == "year" else "by place and season"
         shown = f"{low:.6g} {unit}" if low == high else f"{low:.6g} to {high:.6g} {unit}, {varying}"
         match threshold:
@@ -238,8 +243,19 @@ class _Reading:
                 return f"{threshold_text(threshold)} ({shown})"
         return f"{_relative(node, threshold)} in {reference} ({shown})"
 
+    def sample(self, node: Expression, need: Need) -> Sample:
+        """The reference values behind a relative threshold; while time is open those of the first step."""
+        clock = float(self.inquiry.timeline.clock[need.start]) if kind_of(node).time else None
+        return self.inquiry.climate.sample(node, need.cells, clock=clock)
+
     def note_threshold(
-        self, node: Comparison, threshold: Threshold, quantity: Measure, *ends: float, reference: str | None
+        self,
+        node: Comparison,
+        threshold: Threshold,
+        quantity: Measure,
+        *ends: float,
+        reference: str | None,
+        sample: Sample | None = None,
     ) -> None:
         """Note a threshold of a quantity with its value, or with its ends where that differs from place to place."""
         is_one = len(set(ends)) == 1
@@ -251,6 +267,8 @@ class _Reading:
                 "range": list(ends) if ends and not is_one else None,
                 "units": quantity.label,
                 "reference": reference,
+                "reference_years": None if sample is None else sample.values.shape[MEMBER],
+                "independent": None if sample is None else round(sample.independent, 1),
             }
         )
 
@@ -302,10 +320,10 @@ class _Reading:
             "on_grid": round(cells.covered, 4),
         }
         if isinstance(region, Point):
-            note["cell_centre"] = [
-                float(self.inquiry.members.latitude[cells.rows[0]]),
-                float(self.inquiry.members.longitude[cells.columns[0]]),
-            ]
+            members = self.inquiry.members
+            centre = float(members.latitude[cells.rows[0]]), float(members.longitude[cells.columns[0]])
+            note["cell_centre"] = list(centre)
+            note["distance_km"] = round(distance_km((region.latitude, region.longitude), centre), 1)
         if note not in self.regions:
             self.regions.append(note)
 

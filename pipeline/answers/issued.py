@@ -80,10 +80,10 @@ class Issued:
             return found
         return self._with_skill(found, level, progress)
 
-    def explain(self, question: str | Question) -> dict[str, Any]:
+    def explain(self, question: str | Question, *, partial: bool = False) -> dict[str, Any]:
         """As :func:`explain_question`."""
         asked = parse(question) if isinstance(question, str) else question
-        return explain(asked, **self.setting, hindcasts=next(iter(self._compared(asked)), None))
+        return explain(asked, **self.setting, hindcasts=next(iter(self._compared(asked)), None), partial=partial)
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -209,9 +209,11 @@ def ask(
     return open_issued(workspace, as_of=as_of).ask(asked, level=level, partial=partial, skill=skill)
 
 
-def explain_question(workspace: Workspace | str | Path, question: str | Question) -> dict[str, Any]:
-    """A question restated in plain words with everything resolved; no member is read."""
-    return open_issued(workspace).explain(read_question(question))
+def explain_question(
+    workspace: Workspace | str | Path, question: str | Question, *, partial: bool = False
+) -> dict[str, Any]:
+    """A question restated in plain words with everything resolved; reads no member; ``partial`` as in :func:`ask`."""
+    return open_issued(workspace).explain(read_question(question), partial=partial)
 
 
 def read_question(question: str | Question) -> Question:

@@ -9,14 +9,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.answers.card import skill_text
 from pipeline.answers.comparison import SIDES
 from pipeline.answers.contrast_field import VERDICTS
 from pipeline.answers.views import exceedance, plume
 from pipeline.errors import TercileError
 from pipeline.reporting.figures import (
     FanChart,
+    Picture,
     chance_chart,
-    encode_png,
+    encode_picture,
     exceedance_curves,
     fan_chart,
     field_map,
@@ -166,30 +168,30 @@ class Plots:
         return catalogue.variable(name).long_name or name
 
 
-def answer_png(answer: Answer) -> bytes:
-    """A picture of an answer that says what it is of: question, headline, base rate, skill and origin inside it."""
+def answer_picture(answer: Answer, form: Picture = "png") -> bytes:
+    """A picture of an answer that says what it is of: question, headline with the base rate, skill and origin in it."""
     payload = answer.to_json()
-    return _titled(
-        answer.plot.main(), payload["question"]["text"], payload["headline"]["text"], _origin(payload["provenance"])
-    )
+    skill, origin = f"Skill: {skill_text(payload['skill'])}.", _origin(payload["provenance"])
+    words = payload["question"]["text"], payload["headline"]["text"], skill, origin
+    return _titled(answer.plot.main(), *words, form=form)
 
 
-def comparison_png(first: Answer, second: Answer) -> bytes:
+def comparison_picture(first: Answer, second: Answer, form: Picture = "png") -> bytes:
     """A picture of two answers on one axis that says what it is of: both questions, their difference and origins."""
     found = first.compare(second)
     payloads = found["answers"]
     asked = [f"{name}: {payload['question']['text']}" for name, payload in zip(SIDES, payloads, strict=True)]
     origins = dict.fromkeys(_origin(payload["provenance"]) for payload in payloads)
-    return _titled(first.plot.compare(second), *asked, found["headline"]["text"], "; ".join(origins))
+    return _titled(first.plot.compare(second), *asked, found["headline"]["text"], "; ".join(origins), form=form)
 
 
-def _titled(figure: Figure, *words: str) -> bytes:
+def _titled(figure: Figure, *words: str, form: Picture) -> bytes:
     """The picture with lines of words above it, for which it grows."""
     width, height = figure.get_size_inches()
     lines = "\n".join(_wrapped(word) for word in words)
     figure.set_size_inches(width, height + 0.16 * (lines.count("\n") + 2))
     figure.suptitle(lines, fontsize=7.5, x=0.02, ha="left")
-    return encode_png(figure)
+    return encode_picture(figure, form)
 
 
 def _exceedance(view: Mapping[str, Any], subject: str) -> Figure:
@@ -215,7 +217,8 @@ def _floats(values: list[float | None]) -> Floats:
 
 
 def _origin(origin: Mapping[str, Any]) -> str:
-    state = f"snapshot {origin['snapshot']}" if "snapshot" in origin else "not stored"
+    """Which forecast, and of which state of the stores: what ``as_of`` gives again."""
+    state = f"as of {origin['as_of']}, snapshot {origin['snapshot']}" if "snapshot" in origin else "not stored"
     return f"{origin['forecast']}, {state}"
 
 

@@ -32,8 +32,8 @@ from pipeline.events.write import window_text
 
 Array = NDArray[Any]
 
-MUCH_UNKNOWN, MOST_UNKNOWN = 0.05, 0.2
-LEAST_GIVEN, FEW_GIVEN = 10, 30
+MOST_UNKNOWN = 0.2
+LEAST_GIVEN = 10
 FEWEST_BASE_CASES = 5
 
 
@@ -256,20 +256,6 @@ def among_given(inquiry: Inquiry, known: NDArray[np.bool_]) -> tuple[NDArray[np.
     return known & met, np.ones_like(known) & may_be_met
 
 
-def thin_warnings(inquiry: Inquiry, known: NDArray[np.bool_], considered: NDArray[np.bool_]) -> list[dict[str, str]]:
-    """That few members meet the condition, or that many are unknown; arrays are ``(scenario, member, sample)``."""
-    found = []
-    fewest = int(known.any(axis=2).sum(axis=1).min())
-    if inquiry.question.given is not None and fewest < FEW_GIVEN:
-        found.append({"code": "given_few", "text": f"Only {fewest} members meet the condition."})
-    unknown = 1 - float((known.sum(axis=(1, 2)) / considered.sum(axis=(1, 2))).min())
-    if unknown > MUCH_UNKNOWN:
-        found.append(
-            {"code": "members_unknown", "text": f"{100 * unknown:.0f} % of the members are unknown for want of data."}
-        )
-    return found
-
-
 def nothing_known() -> QuestionError:
     """The refusal of a question whose event is known in no member."""
     return QuestionError("members_unknown", "No member is known: the data that this question needs are missing.")
@@ -334,9 +320,11 @@ def _one_forecast(ensemble: xr.Dataset, forecast: str | None) -> xr.Dataset:
     starts = [moment.isoformat() for moment in ensemble["init_time"].to_index()]
     found = [index for index, start in enumerate(starts) if start.startswith(wanted)]
     if len(found) != 1:
+        first, last = (f"fc-{start[:10]}" for start in (starts[0], starts[-1]))
+        there = f"are {len(starts)}, from {first} to {last}" if len(starts) > 1 else f"is one, {first}"
         raise QuestionError(
             "unknown_forecast",
-            f"No forecast '{forecast}'. There are {len(starts)}, from fc-{starts[0][:10]} to fc-{starts[-1][:10]}.",
+            f"No forecast '{forecast}'. There {there}.",
             where=forecast,
             did_you_mean=nearest(wanted, [start[:10] for start in starts]),
         )

@@ -11,11 +11,11 @@ import xarray as xr
 from pipeline.answers.comparison import contrast, gap_text, of_members
 from pipeline.answers.headline import headline
 from pipeline.answers.intervals import Estimate, ratio_interval
-from pipeline.answers.probability import BaseRate, Inquiry, Tally, base_rate, count, thin_warnings, widened
+from pipeline.answers.probability import BaseRate, Inquiry, Tally, base_rate, count, widened
 from pipeline.answers.spells import members_at_edge
 from pipeline.answers.thresholds import margin_of
+from pipeline.answers.warnings import thin_warnings, warning
 from pipeline.events.errors import QuestionError
-from pipeline.events.tree import Point
 
 Payload = dict[str, Any]
 
@@ -52,12 +52,13 @@ def answer_shares(
         if len(refits) > 1:
             how = f"{part['interval']['method']}, widened by the jackknife of the calibration"
             part["interval"] |= {"method": how, "covers": "members and calibration fit"}
-        part["distribution"] = margin.distribution(index)
-        part["members"]["ties"] = margin.ties(index)
+        part["distribution"], part["members"]["ties"] = margin.distribution(index), margin.ties(index)
+        if part["distribution"] is None:
+            part["distribution_reason"] = part["members"]["ties_reason"] = margin.reason
         if at_edge is not None:
             part["members"]["spell_touches_edge"] = at_edge[index]
         if why_no_base:
-            part["base_rate_reason"] = why_no_base
+            part["base_rate_reason"] = part["ratio_reason"] = why_no_base
         answers.append(part)
     members = _members(inquiry, tallies)
     if len(answers) == 1:
@@ -154,7 +155,8 @@ def _ratio(chance: Estimate, base: BaseRate | None) -> Payload | None:
         return {"value": None, "low": ends.low, "high": None, "odds_ratio": None, "value_reason": "The base rate is 0."}
     p, q = chance.value, base.chance.value
     odds = p * (1 - q) / (q * (1 - p)) if p < 1 and q < 1 else None
-    return {"value": p / q, "low": ends.low, "high": ends.high, "odds_ratio": odds}
+    why = {} if odds is not None else {"odds_ratio_reason": "Where all have the event its odds are not finite."}
+    return {"value": p / q, "low": ends.low, "high": ends.high, "odds_ratio": odds, **why}
 
 
 def _compared(inquiry: Inquiry, tallies: list[Tally], answers: list[Payload], level: float) -> Payload:
@@ -186,19 +188,12 @@ def _members(inquiry: Inquiry, tallies: list[Tally]) -> xr.Dataset:
 
 def _warnings(inquiry: Inquiry, tallies: list[Tally], base: BaseRate | None) -> list[dict[str, str]]:
     """What the reader should know beside the number."""
-    found = []
-    calibration = inquiry.members.catalogue.calibration.get("state")
-    if calibration == "stale":
-        found.append(_warning("calibration_stale", "The calibration is out of date, so it was not used."))
-    elif calibration != "calibrated":
-        found.append(_warning("uncalibrated", "The share of members was not calibrated on past forecasts."))
     known, considered = (np.stack([getattr(tally, name) for tally in tallies]) for name in ("known", "considered"))
-    found.extend(thin_warnings(inquiry, known, considered))
+    found = thin_warnings(inquiry, known, considered)
     if base is not None and base.independent < 10:
         what = "years" if base.years <= 1 else f"windows of {base.years:.0f} years"
         text = f"The base rate rests on {base.independent:.3g} independent {what}."
-        found.append(_warning("base_rate_thin", text))
-    found.extend(_region_warnings(inquiry))
+        found.append(warning("base_rate_thin", text))
     return found
 
 
@@ -206,29 +201,7 @@ def _skill_warnings(skill: Mapping[str, Any]) -> list[dict[str, str]]:
     """That the question's record shows no skill, or that there is no record."""
     verdict = skill.get("verdict")
     if verdict in ("no_evidence", "worse_than_climatology"):
-        return [_warning("no_skill", "Past forecasts of this event were no better than its usual odds.")]
+        return [warning("no_skill", "Past forecasts of this event were no better than its usual odds.")]
     if verdict == "not_measured":
-        return [_warning("skill_not_measured", str(skill.get("reason", "Its skill was not measured.")))]
+        return [warning("skill_not_measured", str(skill.get("reason", "Its skill was not measured.")))]
     return []
-
-
-def _region_warnings(inquiry: Inquiry) -> list[dict[str, str]]:
-    """Regions that are tiny, partly without data, or partly off the grid."""
-    found = []
-    for region, valid in inquiry.members.valid_shares.items():
-        cells = inquiry.members.cells(region)
-        if cells.count == 1 and not isinstance(region, Point):
-            text = f"{cells.title} covers {100 * cells.of_one_cell:.0f} % of one cell. You get that cell's climate."
-            found.append(_warning("region_smaller_than_cell", text))
-        if valid < 0.9:
-            found.append(
-                _warning("partly_masked", f"{100 * valid:.0f} % of {cells.title} has data; the rest is left out.")
-            )
-        if cells.covered < 0.99:
-            text = f"{100 * (1 - cells.covered):.0f} % of {cells.title} is outside the grid; the rest was used."
-            found.append(_warning("region_partly_outside", text))
-    return found
-
-
-def _warning(code: str, text: str) -> dict[str, str]:
-    return {"code": code, "text": text}

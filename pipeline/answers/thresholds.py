@@ -39,6 +39,7 @@ class Margin:
         usual: The reference sample, ``(windows,)``.
         years: Length of one of its windows in years.
         units: Of values, threshold and reference.
+        reason: Why there is none of all this, where the event is no such comparison.
     """
 
     comparison: Comparison | None = None
@@ -48,6 +49,7 @@ class Margin:
     usual: Array | None = None
     years: float = 1.0
     units: str = ""
+    reason: str = "The event is not one number against one threshold."
 
     def distribution(self, index: int) -> dict[str, Any] | None:
         """Quantiles of one scenario's members and of the reference, and the threshold's place among the members."""
@@ -64,10 +66,10 @@ class Margin:
             "reference_quantiles": quantiles(self.usual),
         }
 
-    def ties(self, index: int) -> int:
-        """Samples so close to the threshold that rounding decides."""
+    def ties(self, index: int) -> int | None:
+        """Samples so close to the threshold that rounding decides; None where there is not one threshold."""
         if self.values is None:
-            return 0
+            return None
         close = np.abs(self.values[index] - self.threshold) <= TIE * max(abs(self.threshold), 1e-30)
         return int(close.sum())
 
@@ -170,11 +172,11 @@ def margin_of(inquiry: Inquiry) -> Margin:
     threshold = threshold_values(node, node.thresholds[0], whole, inquiry.members, inquiry.usual).ravel()[0]
     try:
         sample = inquiry.climate.sample(node.source, None)
-    except QuestionError:
-        return Margin()
+    except QuestionError as error:
+        return Margin(reason=error.text)
     usual = factor * sample.values[~np.isnan(sample.values)]
     if not usual.size:
-        return Margin()
+        return Margin(reason="The reference has no value of this number.")
     return Margin(node, quantity.name, values, factor * float(threshold), usual, sample.years, quantity.label)
 
 

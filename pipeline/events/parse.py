@@ -119,14 +119,21 @@ class _Parser(Phrases):
     def whole(self, rule: Callable[[_Parser], Parsed]) -> Parsed:
         """Apply a rule that must use up the text."""
         parsed = rule(self)
-        if self.now.kind != "end":
-            raise self.error("a clause, 'and', 'or', or the end of the question")
+        self.end()
         return parsed
+
+    def end(self) -> None:
+        """The end of the text, which must be here."""
+        if self.now.kind != "end":
+            equal = " No number is compared with '=': say between two values." if self.now.text == "=" else ""
+            raise self.error("a clause, 'and', 'or', or the end of the question", hint=equal)
 
     def question(self) -> Question:
         ask: Ask = "prob"
         if self.now.text in _ASKS and self.ahead(1).kind == "word":
             ask = _ASKS[self.take().text]
+            if ask == "value":
+                self.refuse_bare_rank()
             self.expect("of")
         if ask in ("prob", "map", "series"):
             self.skip("prob")
@@ -138,6 +145,9 @@ class _Parser(Phrases):
             if name in clauses:
                 raise self.error(f"one {name.split('_')[0]!r} clause only")
             clauses[name] = value
+        if ask == "value":
+            self.refuse_bare_rank()
+        self.end()
         question = Question(subject, ask, **clauses)  # type: ignore[arg-type]
         return self.placed(begin, lambda: check_question(question))
 

@@ -130,15 +130,19 @@ class Phrases:
 
     def percent(self) -> float:
         """A chance in percent, more than 0 and less than 100."""
-        rank = _RANK.match(self.now.text.lower())
-        if rank:
-            raise ambiguous_rank(rank.group(1))
+        self.refuse_bare_rank()
         begin = self.now
         value = self.number()
         self.expect("%")
         if not 0 < value < 100:
             raise self.error("a chance between 0 % and 100 %", begin)
         return value
+
+    def refuse_bare_rank(self) -> None:
+        """Refuse ``P90`` where a value is asked for, since it is exceeded with 10 % to some and with 90 % to others."""
+        rank = _RANK.match(self.now.text.lower())
+        if rank:
+            raise ambiguous_rank(rank.group(1))
 
     def duration(self) -> Duration:
         """``3 months``."""

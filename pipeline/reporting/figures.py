@@ -1,7 +1,7 @@
 """Figures as matplotlib ``Figure`` objects, without pyplot and without touching any global setting.
 
 Each is drawn narrow, so that it can be read at the width of a phone, and says its units on its axes. ``encode_svg``
-gives a fragment to put into a page, the same bytes for the same figure; ``encode_png`` gives a picture.
+gives a fragment to put into a page, the same bytes for the same figure; ``encode_picture`` gives a file.
 """
 
 import io
@@ -36,6 +36,7 @@ CHANCES = (0, 10, 33, 50, 66, 90, 100)
 Floats = NDArray[np.float64]
 Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
 LayoutName = Literal["constrained", "compressed"]
+Picture = Literal["png", "svg"]
 Look = Mapping[str, LineStyle]
 
 
@@ -257,10 +258,10 @@ def encode_svg(figure: Figure, *, name: str, alt: str) -> str:
     return f"{head}<title>{escape(alt)}</title>{body}"
 
 
-def encode_png(figure: Figure, *, dpi: int = 150) -> bytes:
-    """The figure as a PNG picture."""
+def encode_picture(figure: Figure, form: Picture = "png", *, dpi: int = 150) -> bytes:
+    """The figure as a file of its own."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(buffer, format=form, dpi=dpi, metadata={"Software" if form == "png" else "Date": None})
     return buffer.getvalue()
 
 

@@ -17,6 +17,7 @@ from pipeline.answers.answer import Answer
 from pipeline.answers.issued import Skill
 from pipeline.answers.views import exceedance, map_question, plume
 from pipeline.events import QuestionError, from_steps, parse, question_text, to_yaml
+from pipeline.events.errors import nearest
 from pipeline.events.tree import Question
 from pipeline.places.regions import ar6_regions, country_names, index_regions
 from pipeline.service.desk import Desk
@@ -74,8 +75,26 @@ async def _settings(
 Settings = Annotated[dict[str, Any], Depends(_settings)]
 Form = Annotated[Format | None, Query(alias="format", description="Overrides the Accept header.")]
 PairForm = Annotated[
-    Literal["json", "csv", "png"] | None, Query(alias="format", description="Overrides the Accept header.")
+    Literal["json", "csv", "png", "svg"] | None, Query(alias="format", description="Overrides the Accept header.")
 ]
+
+
+async def _only_known(request: Request) -> None:
+    """Refuse a parameter that the route does not have: without it the answer would be to another question.
+
+    Raises:
+        QuestionError: ``bad_request``.
+    """
+    routes = request.app.openapi()["paths"].get(request.scope["route"].path)
+    if routes is None:  # the page, whose address is read in the browser
+        return
+    described = routes[request.method.lower()].get("parameters", [])
+    known = [each["name"] for each in described if each["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            there = f"there are {', '.join(known)}" if known else "this route takes none"
+            text = f"No parameter '{name:.40}'; {there}. Scenario, forecast and condition stand in the question itself."
+            raise QuestionError("bad_request", text, where=f"query.{name:.40}", did_you_mean=nearest(name, known))
 
 
 class Asked(BaseModel):
@@ -87,6 +106,7 @@ class Asked(BaseModel):
     level: float = Field(90.0, ge=50, le=99)
     partial: bool = False
     skill: Skill = "pending"
+    as_of: datetime | None = None
 
 
 def create_app(workspace: Workspace, *, token: str | None = None, limits: Limits | None = None) -> FastAPI:
@@ -112,6 +132,7 @@ def create_app(workspace: Workspace, *, token: str | None = None, limits: Limits
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(_only_known)],
         responses={
             code: {"model": Problem, "content": {PROBLEM: {}}, "description": text}
             for code, text in {
@@ -211,12 +232,12 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         return _labelled(desk, *await desk.run(work), tag=tag)
 
     @app.get("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
-    async def explain(q: QuestionText, as_of: AsOf = None) -> Response:
-        return await _restated(desk, parse(q), as_of)
+    async def explain(q: QuestionText, partial: Partial = False, as_of: AsOf = None) -> Response:
+        return await _restated(desk, parse(q), partial=partial, as_of=as_of)
 
     @app.post("/v1/explain", summary="Restate a question; no member is read", response_class=Response)
     async def explain_steps(asked: Asked) -> Response:
-        return await _restated(desk, from_steps(asked.question))
+        return await _restated(desk, from_steps(asked.question), partial=asked.partial, as_of=asked.as_of)
 
     @app.get("/v1/view", summary="What is drawn beside an answer", response_class=Response)
     async def view(q: QuestionText, as_of: AsOf = None) -> Response:
@@ -284,15 +305,16 @@ def _one(desk: Desk, asked: Asked, *, is_batch: bool) -> dict[str, Any]:
     """The answer to one question of a body; in a batch a refusal is a row like any other."""
     try:
         question = from_steps(asked.question)
-        return desk.answer(question, level=asked.level / 100, partial=asked.partial, skill=asked.skill).to_json()
+        how = asked.model_dump(include={"partial", "skill", "as_of"})
+        return desk.answer(question, level=asked.level / 100, **how).to_json()
     except (QuestionError, ServiceError) as error:
         if not is_batch:
             raise
         return {"problem": error.to_dict()}
 
 
-async def _restated(desk: Desk, question: Question, as_of: datetime | None = None) -> Response:
-    found = await desk.run(lambda: desk.issued(as_of).explain(question))
+async def _restated(desk: Desk, question: Question, *, partial: bool, as_of: datetime | None) -> Response:
+    found = await desk.run(lambda: desk.issued(as_of).explain(question, partial=partial))
     wide = map_question(question)
     found["related"] = {"map": None if wide is None else question_text(wide)}
     found["yaml"] = to_yaml(question)

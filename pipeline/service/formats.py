@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from fastapi.responses import Response
@@ -16,7 +17,10 @@ from pipeline.errors import TercileError
 from pipeline.events import QuestionError
 from pipeline.service.problems import ServiceError
 
-Format = Literal["json", "covjson", "netcdf", "csv", "png"]
+if TYPE_CHECKING:
+    from pipeline.reporting.figures import Picture
+
+Format = Literal["json", "covjson", "netcdf", "csv", "png", "svg"]
 
 MEDIA: dict[Format, str] = {
     "json": "application/json",
@@ -24,8 +28,9 @@ MEDIA: dict[Format, str] = {
     "netcdf": "application/x-netcdf",
     "csv": "text/csv",
     "png": "image/png",
+    "svg": "image/svg+xml",
 }
-SIDE_BY_SIDE: tuple[Format, ...] = ("json", "csv", "png")
+SIDE_BY_SIDE: tuple[Format, ...] = ("json", "csv", "png", "svg")
 
 
 def wanted(accept: str, asked: Format | None, *, among: Collection[Format] = tuple(MEDIA)) -> Format:
@@ -94,18 +99,18 @@ def _accepted(accept: str) -> list[tuple[str, float]]:
     return found
 
 
-def _png(answer: Answer) -> bytes:
-    from pipeline.answers.plots import answer_png  # loads matplotlib
+def _picture(form: Picture, answer: Answer) -> bytes:
+    from pipeline.answers.plots import answer_picture  # loads matplotlib
 
     with _picture_or_refusal():
-        return answer_png(answer)
+        return answer_picture(answer, form)
 
 
-def _pair_png(first: Answer, second: Answer) -> bytes:
-    from pipeline.answers.plots import comparison_png  # loads matplotlib
+def _pair_picture(form: Picture, first: Answer, second: Answer) -> bytes:
+    from pipeline.answers.plots import comparison_picture  # loads matplotlib
 
     with _picture_or_refusal():
-        return comparison_png(first, second)
+        return comparison_picture(first, second, form)
 
 
 @contextmanager
@@ -124,10 +129,12 @@ _WRITERS: dict[Format, Callable[[Answer], str | bytes]] = {
     "covjson": lambda answer: dumped(as_coverage(answer)),
     "netcdf": as_netcdf,
     "csv": as_csv,
-    "png": _png,
+    "png": partial(_picture, "png"),
+    "svg": partial(_picture, "svg"),
 }
 _PAIR_WRITERS: dict[Format, Callable[[Answer, Answer], str | bytes]] = {
     "json": lambda first, second: dumped(first.compare(second)),
     "csv": comparison_csv,
-    "png": _pair_png,
+    "png": partial(_pair_picture, "png"),
+    "svg": partial(_pair_picture, "svg"),
 }

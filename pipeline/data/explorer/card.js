@@ -93,7 +93,7 @@ function difference({ difference: gap, probability_ratio: ratio }, [one, other])
   return [differenceLine(gap, [one, other]), made("p", text, { id: "difference" })];
 }
 
-const FORMS = { json: "JSON", csv: "CSV", netcdf: "NetCDF", png: "PNG", covjson: "CoverageJSON" };
+const FORMS = { json: "JSON", csv: "CSV", netcdf: "NetCDF", png: "PNG", svg: "SVG", covjson: "CoverageJSON" };
 
 export function showLinks(target, answer, { permalink, newest, other, pinned, yaml, fetchFile }) {
   const texts = other ? [answer.question.text, other] : [answer.question.text], coded = texts.map(encodeURIComponent);

@@ -61,7 +61,7 @@ export function offer(catalog) {
   // What can stand in the blanks.
   const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text ?? value });
   byId("variable").replaceChildren(...catalog.variables.map((info) => option(info.name, info.long_name || info.name)));
-  const regions = { ...catalog.regions.own, ...catalog.regions.index, ...catalog.regions.countries };
+  const regions = { ...catalog.regions.own, ...catalog.regions.index, ...catalog.regions.ar6, ...catalog.regions.countries };
   byId("regions").replaceChildren(...Object.entries(regions).map(([name, title]) => option(name, title)));
   byId("windows").replaceChildren(...windows(catalog).map((text) => option(text)));
   byId("thresholds").replaceChildren(...["p90", "p66.7", "p33.3", "p10", "record", "1 sigma"].map((text) => option(text)));
