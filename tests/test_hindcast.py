@@ -1,12 +1,14 @@
 """Hindcasts and calibration on the whole road: out of fold, apart from the test years, applied on reading, exported."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from flows.calibrate import hindcast_truth
+from flows.experience import beyond_experience
 from flows.experiment import load_experiment
 from flows.findings import read_background
 from flows.progress import Reporter
@@ -329,6 +331,11 @@ def test_a_projection_ends_with_the_record_where_no_forcing_is_known_beyond(tmp_
     starts = hindcasts(system, "climatology")
     assert [date.year for date in starts.init_times] == [1991, 2001, 2012]
     assert starts.leads == 10
+    assert beyond_experience(system) == []
+    fewer = ["split.train=[{group: known, years: [1990, 1994]}]", "background.covariate.window=1"]
+    system = System(load_experiment(str(tmp_path / "system" / "small.yaml"), overrides=fewer), system.workspace)
+    (said,) = beyond_experience(system)
+    assert re.match(r"other: its warming goes from \S+ to \S+ K, models were fitted on \S+ to \S+ K: beyond", said)
 
 
 def reread(path):
