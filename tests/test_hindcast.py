@@ -356,6 +356,14 @@ def test_an_exported_ensemble_is_the_one_that_is_stored(learnt, tmp_path, calibr
     assert [item.name for item in path.parent.iterdir()] == ["members.nc"]
 
 
+def test_leads_of_several_hours_are_of_that_length_to_other_tools(learnt, tmp_path, monkeypatch):
+    stored = open_ensemble(learnt.workspace, model=MODEL)
+    stored["lead_time"].attrs |= {"units": "hours", "step": 6}
+    monkeypatch.setattr("pipeline.export.open_ensemble", lambda *_, **__: stored)
+    with reread(export_members(learnt.workspace, tmp_path / "x.nc", calibrated=False)) as found:
+        assert found["lead_time"].attrs["units"] == "6 hours"
+
+
 def test_hindcasts_and_other_models_can_be_exported_too(learnt, tmp_path):
     path = export_members(learnt.workspace, tmp_path / "h.nc", model="climatology", kind="hindcast", calibrated=False)
     with reread(path) as found:
