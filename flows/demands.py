@@ -1,21 +1,25 @@
-"""What an experiment names must be in its data: years, realizations and places. Told before anything is fitted."""
+"""What an experiment asks of its data: one grid, years, realizations and places. Told before anything is fitted."""
+
+import numpy as np
 
 from flows.system import System
 from pipeline.answers.catalogue import Catalogue
 from pipeline.errors import TercileError
 from pipeline.events import QuestionError, parse_region
 from pipeline.events.tree import Point
-from pipeline.periods import years
+from pipeline.names import SAME_DEGREES
+from pipeline.periods import infer_cadence, years
 from pipeline.places.regions import region_weights
 
 
 def check_demands(system: System) -> None:
-    """Spans of the split and the reference lie within their group's record, regions and points on the grid.
+    """Groups share their grid and cadence, spans lie within their group's record, regions and points on the grid.
 
     Raises:
         TercileError: One does not.
     """
     _check_spans(system)
+    _check_axes(system)
     _check_places(system)
 
 
@@ -30,6 +34,32 @@ def _check_spans(system: System) -> None:
         runs = record["realization"].values.tolist() if "realization" in record.dims else span.realizations
         if strange := sorted(set(span.realizations or []) - set(runs or [])):
             raise TercileError(f"{key}: '{span.group}' has realizations {runs}, not {strange}.")
+
+
+def _check_axes(system: System) -> None:
+    """A model draws the periods and cells that it was fitted on: states of other ones would pass for these."""
+    split, scenarios = system.experiment.split, system.experiment.forecast.scenarios or []
+    spans = [*split.train, *split.validate_, *split.test, system.experiment.reference]
+    first, *others = dict.fromkeys([*(span.group for span in spans), *scenarios])
+    for group in others:
+        ours, theirs = system.groups[first], system.groups[group]
+        for name in ("level", "latitude", "longitude"):
+            one, other = (np.atleast_1d(grid.get(name, ())) for grid in (ours, theirs))
+            if one.shape != other.shape or not np.allclose(one, other, rtol=0, atol=SAME_DEGREES):
+                raise TercileError(
+                    f"sources: '{first}' and '{group}' have different values of {name}. Put them on one grid: give "
+                    "both the same `process.regrid`, `region` and `levels`."
+                )
+        steps = [infer_cadence(grid["time"]) for grid in (ours, theirs)]
+        if steps[0] != steps[1]:
+            raise TercileError(
+                f"sources: '{first}' comes in {steps[0]}, '{group}' in {steps[1]}. Give both the same "
+                "`process.aggregate`."
+            )
+    calendars = {group: system.groups[group]["time"].dt.calendar for group in scenarios}
+    if len(set(calendars.values())) > 1:
+        told = ", ".join(f"'{group}' {calendar}" for group, calendar in calendars.items())
+        raise TercileError(f"forecast: scenarios share their initial times, and so one calendar; there are {told}.")
 
 
 def _check_places(system: System) -> None:

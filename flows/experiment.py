@@ -155,7 +155,8 @@ class HindcastConfig(Part):
         models: Which models; all of them where not given, none where empty.
         folds: Parts of the training years, each left out once, for models that fit in seconds.
         network_folds: The same for networks.
-        gap: Periods left out on either side of a part; by default a forecast's length, or a season if that is longer.
+        gap: Periods left out on either side of a part; by default a forecast's length, or a season if that is longer;
+            five in a projection, whose leads are the part's own years.
         starts: About so many initial times, evenly through the years and seasons; a projection has one for each part.
     """
 
@@ -195,7 +196,7 @@ class ClusterConfig(Part):
 
 
 class ScheduleConfig(Part):
-    """When the forecast flow runs by itself."""
+    """When everything that is not yet done is done by itself, on a Prefect server."""
 
     cron: str
     timezone: str = "UTC"

@@ -6,6 +6,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.cluster import connect
 from flows.draw import draw_ensemble
+from flows.experience import beyond_experience
 from flows.experiment import Experiment
 from flows.progress import Reporter
 from flows.system import System
@@ -18,6 +19,8 @@ def forecast_flow(experiment: Experiment, workspace: Workspace, todo: list[str],
     """Draw what is missing of each model's ensemble, and say which model issues."""
     models = [name for name in todo if name in experiment.models]
     if models:
+        for text in beyond_experience(System(experiment, workspace)):
+            reporter.say(f"  warning: {text}")
         with connect(experiment.cluster, on_progress=reporter.on_event) as client:
             for model in models:
                 forecast_task(experiment, workspace, model, client, reporter)

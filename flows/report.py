@@ -10,6 +10,7 @@ import xarray as xr
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.experience import beyond_experience
 from flows.experiment import BEST, Experiment
 from flows.plan import remember
 from flows.progress import Reporter
@@ -88,7 +89,12 @@ def _contents(system: System, answers: list[dict[str, Any]], refused: list[str],
         scorecard=json.loads((system.workspace.reports / "scorecard.json").read_text()),
         answers=answers,
         cards=[_card(system, name) for name in experiment.models],
-        warnings=[*refused, *_own_pathways(issue["pathways"]), *_lost_snapshots(system)],
+        warnings=[
+            *refused,
+            *_own_pathways(issue["pathways"]),
+            *beyond_experience(system),
+            *_lost_snapshots(system),
+        ],
         points=experiment.points,
         record_name="climate model run" if experiment.forecast.scenarios else "observations",
         evidence=read_evidence(evidence),

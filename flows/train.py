@@ -1,4 +1,4 @@
-"""Train: fit the background and each model on the training years, as pinned tasks of the cluster."""
+"""Train: fit the background and each model on the training years, as tasks of the cluster."""
 
 import time
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import TercileError
-from pipeline.workspace import write_whole
+from pipeline.workspace import SCHEMA_VERSION, check_schema, write_whole
 
 _FILE = "card.json"
 
@@ -18,14 +18,14 @@ def has_card(folder: Path) -> bool:
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Write a model's card whole."""
-    write_whole(folder / _FILE, json.dumps(card, indent=2, default=str))
+    write_whole(folder / _FILE, json.dumps({**card, "schema_version": SCHEMA_VERSION}, indent=2, default=str))
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """A model's card.
 
     Raises:
-        TercileError: There is none, or the file is no card.
+        TercileError: There is none, the file is no card, or a newer version wrote it.
     """
     try:
         card = json.loads((folder / _FILE).read_text())
@@ -36,6 +36,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     missing = {"config", "version", "history", "notes", "weights_sha256"} - set(card if isinstance(card, dict) else ())
     if missing:
         raise _no_card(folder, f"lacks {', '.join(sorted(missing))}")
+    check_schema(card.get("schema_version"), folder / _FILE)
     return dict(card)
 
 

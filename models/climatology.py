@@ -20,7 +20,7 @@ from models.base import Context, Fitted, Grid, Progress, TrainingData
 from models.conditions import check_steps
 from models.config import ClimatologyConfig
 from models.innovations import Draw, same_season
-from models.record import training_record
+from models.record import check_grid, training_record
 
 
 def fit(
@@ -68,6 +68,7 @@ class Model:
     def sample(self, context: Context, *, leads: int, members: Sequence[int], seed: int) -> Tensor:
         """Draw blocks for each member, each from the season in which it is put."""
         check_steps(context, history=self.history, leads=leads)
+        check_grid(context.history, self.fields.shape[1:])
         key = Draw(seed, context.init_time, members)
         seasons = context.calendar[-leads:]
         blocks = []

@@ -154,8 +154,8 @@ class Model:
     ) -> Tensor:
         """Draw one trajectory per member; see :class:`models.base.ScenarioModel`.
 
-        A window takes as many calls of the network as the sampler has steps (twice that with ``heun`` or with
-        guidance). When the state is dropped, only the first window is drawn without one.
+        What a window takes in calls of the network says :func:`calls_per_window`. When the state is dropped, only the
+        first window is drawn without one.
 
         Args:
             context: The situation; its history is ignored where the state is dropped, and may be empty.
@@ -293,10 +293,16 @@ def fit(
         "base": chosen,
         "modes": len(known.patterns),
         "noise_levels": [float(level) for level in levels],
-        "network_calls_per_window": config.sampler_steps * (2 if config.sampler == "heun" else 1),
+        "network_calls_per_window": calls_per_window(config),
     }
     notes["seconds"] = round(time.monotonic() - began, 1)
     return Fitted(Model(config, denoiser, anchor.final(), limits, levels, data.grid), outcome.curve, notes)
+
+
+def calls_per_window(config: DiffusionConfig) -> int:
+    """Calls of the network in a window: Heun's method looks twice in all steps but the last, guidance always."""
+    steps = 2 * config.sampler_steps - 1 if config.sampler == "heun" else config.sampler_steps
+    return steps if config.guidance == 1.0 else 2 * steps
 
 
 class _Task:

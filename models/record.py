@@ -7,6 +7,7 @@ a window reaches back and forward without crossing a break of the record.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -169,17 +170,26 @@ def flat_weights(grid: Grid) -> Tensor:
     return (grid.weights.double().expand(grid.mask.shape) * grid.mask).flatten()
 
 
+def check_grid(values: Tensor, shape: Sequence[int]) -> None:
+    """Refuse fields ``(time, channels, latitude, longitude)`` on another grid than the model's.
+
+    Raises:
+        ValueError: They are.
+    """
+    if values.shape[1:] != shape:
+        raise ValueError(
+            f"fields have (channels, latitude, longitude) = {tuple(values.shape[1:])}, but the model's grid has "
+            f"{tuple(shape)}; a model forecasts only on the grid it was fitted on"
+        )
+
+
 def flat_fields(values: Tensor, grid: Grid) -> Tensor:
     """Flatten ``(time, channels, latitude, longitude)`` to float64 ``(time, cells)`` with zeros where masked.
 
     Raises:
         ValueError: A shape other than the grid's, or values that are not finite where the grid has data.
     """
-    if values.shape[1:] != grid.mask.shape:
-        raise ValueError(
-            f"fields have (channels, latitude, longitude) = {tuple(values.shape[1:])}, but the model's grid has "
-            f"{tuple(grid.mask.shape)}; a model forecasts only on the grid it was fitted on"
-        )
+    check_grid(values, grid.mask.shape)
     fields = grid.masked(values.double()).flatten(1)
     if not torch.isfinite(fields).all():
         raise ValueError(f"{int((~torch.isfinite(fields)).sum())} values are not finite where the mask says data")

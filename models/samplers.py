@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 Denoiser = Callable[[Tensor, float], Tensor]
-"""``D(x, sigma)``, both of shape ``(batch, elements)`` or any other."""
+"""``D(x, sigma)``, in the shape of ``x``, ``(batch, elements)`` or any other."""
 Noise = Callable[[int], Tensor]
 """Standard normal noise in the shape of ``x`` for the step of this number, counted from 1."""
 

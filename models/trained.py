@@ -58,7 +58,6 @@ def save_model(
         "notes": fitted.notes,
         "curve": fitted.curve,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "schema_version": 1,
     }
     write_card(folder, content)
 

@@ -115,7 +115,7 @@ def train(
     """Train a network in place; it ends with the averaged weights of the best validation loss, ready to evaluate.
 
     Args:
-        network: The module whose parameters are trained; modules with ``set_generator`` are given this step's one.
+        network: The module whose parameters are trained; each `Backbone` in it is given this step's generator.
         loss: Training loss.
         validate: Validation loss of the averaged weights; without it the last weights are kept.
         schedule: Steps and rates.

@@ -25,6 +25,8 @@ VERSION = 1
 SMALLEST_VARIANCE = 1e-12
 """Below this share of the area's mean variance a cell counts as constant and is masked."""
 
+ROUNDING = 1e-6
+"""A deviation below this share of the mean is the rounding of values stored in single precision."""
 
 EXPERIENCE = 2.0
 """How far a covariate changes the variance, in its deviations over the training years; beyond, it stays as it is.
@@ -161,7 +163,8 @@ def fit_background(samples: Sequence[Sample], config: BackgroundConfig, *, trans
         transforms: ``none``, ``sqrt`` or ``log`` for each variable.
 
     Raises:
-        TercileError: Fewer training steps than five for each term of the regression.
+        TercileError: Fewer training steps than five for each term of the regression; a variable, or a level of it, of
+            which every cell is constant or lacks a value.
 
     Source:
         Pattern scaling: Santer et al. (1990); with seasonal terms as in MESMER, Beusch et al. (2020),
@@ -188,6 +191,7 @@ def fit_background(samples: Sequence[Sample], config: BackgroundConfig, *, trans
         variance[name], spread[name] = _fit_spread(
             squares, runs, phase, (covariates - scale[0]) / scale[1], harmonics[1], weights.values
         )
+        _check_remainder(samples[0].fields[name], mean[name][0], variance[name][0])
     return Background(mean, variance, spread, dict(transforms), harmonics, scale)
 
 
@@ -213,6 +217,19 @@ def _design(phase: np.ndarray, covariates: np.ndarray, harmonics: int) -> np.nda
     seasonal = np.stack(season, axis=1)
     forced = [seasonal[:, : min(3, seasonal.shape[1])] * column[:, None] for column in covariates.T]
     return np.concatenate([seasonal, *forced], axis=1)
+
+
+def _check_remainder(field: xr.DataArray, mean: np.ndarray, variance: np.ndarray) -> None:
+    """Refuse a variable, or a level of it, that leaves no cell to learn from; both arrays ``([level], ...)``."""
+    levels = [f" at level {level:g}" for level in field["level"].values] if "level" in field.dims else [""]
+    parts = np.isfinite(mean), variance > (ROUNDING * mean) ** 2
+    for level, known, varies in zip(levels, *(part.reshape(len(levels), -1) for part in parts), strict=True):
+        if not varies.any():
+            why = "constant but for season, forcing and rounding" if known.any() else "missing at some training step"
+            raise TercileError(
+                f"background: '{field.name}'{level} is {why} in every cell, so nothing can be learnt of it. Mend it in "
+                "the source, or leave it out."
+            )
 
 
 def _by_time(array: xr.DataArray) -> np.ndarray:

@@ -30,6 +30,10 @@ def export_members(
         kind: ``forecast`` or ``hindcast``.
         calibrated: Members as calibration changes them; by default where it has been learnt.
 
+    Returns:
+        The file: variables as of ``open_ensemble``, leads of several hours, days, months or years in units such as
+        ``6 hours``.
+
     Raises:
         TercileError: No such ensemble, or no calibration of it.
     """
@@ -48,6 +52,9 @@ def export_members(
         members="calibrated" if about else "as drawn",
         references="; ".join(issue["attributions"]),
     )
+    lead = ensemble["lead_time"].attrs
+    if lead["step"] != 1:  # the store counts periods; to other tools a lead of "hours" would be that many hours
+        lead["units"] = f"{lead['step']} {lead['units']}"
     encoding: dict[str, dict[str, object]] = {
         str(variable): {"zlib": True, "complevel": 4, "shuffle": True, "_FillValue": np.float32(np.nan)}
         for variable, array in ensemble.data_vars.items()

@@ -96,6 +96,26 @@ def test_a_constant_cell_is_masked():
     assert np.isfinite(background.variance["sst"][0, 2, 3])
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (lambda season: 288 + 0 * season, "'sst' is constant but for season, forcing and rounding in every cell"),
+        (lambda season: 288 + season, "constant but for season"),
+        (lambda season: 0 * season, "constant but for season"),
+        (lambda season: np.where(season > 0.9, np.nan, season), "'sst' is missing at some training step in every"),
+    ],
+)
+def test_a_variable_that_leaves_nothing_to_learn_is_refused(values, words):
+    fields = data()
+    season = values(np.cos(2 * np.pi * season_phase(fields["time_bnds"])))[:, None, None]
+    fields["sst"] = (fields["sst"].dims, np.broadcast_to(season, fields["sst"].shape).astype("float32"))
+    with pytest.raises(TercileError, match=words):
+        fit(fields, harmonics=1)
+    both = xr.concat([data()["sst"], fields["sst"]], xr.Variable("level", [500.0, 200.0]))
+    with pytest.raises(TercileError, match="'sst' at level 200 is"):
+        fit(fields.assign(sst=both), harmonics=1)
+
+
 def test_pathway_of_a_straight_line_is_the_line_to_its_ends():
     year = np.arange(1900, 2000)
     field = xr.DataArray(

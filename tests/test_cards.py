@@ -125,6 +125,9 @@ def test_truncated_or_altered_weights_are_refused(system, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(weights)
     with pytest.raises(TercileError, match="version 0 of its family"):
         load_model(tmp_path)
+    (tmp_path / "card.json").write_text(json.dumps({**card, "schema_version": 2}))
+    with pytest.raises(TercileError, match=r"card.json has schema_version 2; this program reads 1"):
+        load_model(tmp_path)
     with pytest.raises(TercileError, match="Run `tercile train`"):
         load_model(tmp_path / "none")
 

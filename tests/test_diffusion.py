@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.config import DiffusionConfig
+from models.diffusion import calls_per_window
 from models.law import Law, fit_law
 from models.samplers import SAMPLERS
 from tests.linear_gaussian import LinearGaussian, assert_law_is_recovered, coupled_system, training_data
@@ -17,10 +18,13 @@ class TestDiffusion(NeuralFamily):
     config = DiffusionConfig(**SMALL, window=3, sampler_steps=4)
 
     @pytest.mark.parametrize("name", sorted(SAMPLERS))
-    def test_every_sampler_draws(self, fitted, name):
-        config = self.config.model_copy(update={"sampler": name})
-        model = config.restore(fitted.model.arrays(), grid=fitted.model.grid)
+    @pytest.mark.parametrize("guidance", [1.0, 0.5])
+    def test_every_sampler_draws_in_as_many_calls_as_are_said(self, fitted, name, guidance):
+        config = self.config.model_copy(update={"sampler": name, "guidance": guidance})
+        model, calls = config.restore(fitted.model.arrays(), grid=fitted.model.grid), []
+        model.denoiser.backbone.register_forward_hook(lambda *_: calls.append(1))
         drawn = model.sample(situation(), leads=LEADS, members=range(2), seed=1)
+        assert len(calls) == 2 * calls_per_window(config)
         assert drawn.shape == (2, LEADS, *SHAPE)
         assert torch.isfinite(drawn).all()
         assert not drawn[:, :, ~mask()].any()

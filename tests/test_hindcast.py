@@ -1,12 +1,14 @@
 """Hindcasts and calibration on the whole road: out of fold, apart from the test years, applied on reading, exported."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from flows.calibrate import hindcast_truth
+from flows.experience import beyond_experience
 from flows.experiment import load_experiment
 from flows.findings import read_background
 from flows.progress import Reporter
@@ -329,6 +331,11 @@ def test_a_projection_ends_with_the_record_where_no_forcing_is_known_beyond(tmp_
     starts = hindcasts(system, "climatology")
     assert [date.year for date in starts.init_times] == [1991, 2001, 2012]
     assert starts.leads == 10
+    assert beyond_experience(system) == []
+    fewer = ["split.train=[{group: known, years: [1990, 1994]}]", "background.covariate.window=1"]
+    system = System(load_experiment(str(tmp_path / "system" / "small.yaml"), overrides=fewer), system.workspace)
+    (said,) = beyond_experience(system)
+    assert re.match(r"other: its warming goes from \S+ to \S+ K, models were fitted on \S+ to \S+ K: beyond", said)
 
 
 def reread(path):
@@ -347,6 +354,14 @@ def test_an_exported_ensemble_is_the_one_that_is_stored(learnt, tmp_path, calibr
         xr.testing.assert_equal(found["valid_time"].drop_vars("valid_time_bnds", errors="ignore"), stored["valid_time"])
         assert found.attrs["members"] == ("calibrated" if calibrated else "as drawn")
     assert [item.name for item in path.parent.iterdir()] == ["members.nc"]
+
+
+def test_leads_of_several_hours_are_of_that_length_to_other_tools(learnt, tmp_path, monkeypatch):
+    stored = open_ensemble(learnt.workspace, model=MODEL)
+    stored["lead_time"].attrs |= {"units": "hours", "step": 6}
+    monkeypatch.setattr("pipeline.export.open_ensemble", lambda *_, **__: stored)
+    with reread(export_members(learnt.workspace, tmp_path / "x.nc", calibrated=False)) as found:
+        assert found["lead_time"].attrs["units"] == "6 hours"
 
 
 def test_hindcasts_and_other_models_can_be_exported_too(learnt, tmp_path):

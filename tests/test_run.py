@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
-from flows.experiment import load_experiment
+from flows.demands import check_demands
+from flows.experiment import Experiment, load_experiment
 from flows.ingest import ingest_group
 from flows.plan import STAGES
 from flows.progress import Reporter
@@ -301,6 +303,31 @@ def test_test_years_touch_no_fit(finished, tmp_path):
 def test_years_and_places_outside_the_data_are_refused(tmp_path, experiment_file, setting, message):
     with pytest.raises(TercileError, match=message):
         do(experiment_file, Workspace(tmp_path / "ws"), setting, stages=("ingest", "train"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.assign_coords(latitude=data["latitude"] + 1), "different values of latitude"),
+        (lambda data: data.isel(longitude=slice(5)), r"different values of longitude.*the same `process.regrid`"),
+        (lambda data: data.assign_coords(level=500.0), "different values of level"),
+        (lambda data: data.isel(time=slice(None, None, 12)), "'obs' comes in months, 'other' in years"),
+        (lambda data: data.convert_calendar("noleap"), "one calendar; there are 'obs' proleptic_gregorian, 'other' no"),
+    ],
+)
+def test_groups_on_other_axes_than_the_models_are_refused(finished, change, message):
+    source = {"kind": "files", "paths": [str(finished[1])]}
+    spans = {"test": [{"group": "other", "years": [1999, 2001]}], "train": [{"group": "obs", "years": [1990, 1997]}]}
+    settings = {"sources": dict.fromkeys(("obs", "other"), source), "split": spans, "reference": spans["train"][0]}
+    text = yaml.safe_load(experiment_text("", **settings))
+    text["forecast"] |= {"scenarios": ["obs", "other"]}
+    system = System(Experiment.model_validate(text), finished[0])
+    held = open_archive(finished[0], group="obs", with_dask=False)
+    vars(system)["groups"] = {"obs": held, "other": held}
+    check_demands(system)
+    vars(system)["groups"] = {"obs": held, "other": change(held)}
+    with pytest.raises(TercileError, match=message):
+        check_demands(system)
 
 
 def test_a_start_before_the_scenario_says_where_its_history_belongs(tmp_path, experiment_file):

@@ -171,7 +171,7 @@ def test_fitting_twice_gives_the_same_bytes(models, config):
     assert all(torch.equal(tensor, models[config].arrays()[name]) for name, tensor in arrays.items())
 
 
-@pytest.mark.parametrize("config", CONFIGS[1:], ids=lambda config: config.kind)
+@every_family
 def test_another_grid_is_refused(models, config):
     given = situation()
     wider = torch.cat([given.history, given.history], dim=-1)

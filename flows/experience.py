@@ -1,0 +1,30 @@
+"""Where forecasts leave the forcing that models were fitted on, and the expected state is extrapolated."""
+
+import numpy as np
+
+from flows.starts import forecasts
+from flows.system import System
+from pipeline.background import WarmingConfig
+
+
+def beyond_experience(system: System) -> list[str]:
+    """A sentence for each group whose warming leaves, in a forecast, the range that fits have seen.
+
+    Time itself as a covariate does so always, and nothing is said of it.
+    """
+    covariate, split = system.experiment.background.covariate, system.experiment.split
+    if not isinstance(covariate, WarmingConfig):
+        return []
+    seen = np.concatenate([system.fit_covariates(group) for group in dict.fromkeys(span.group for span in split.train)])
+    low, high = np.nanmin(seen), np.nanmax(seen)
+    starts, units = forecasts(system), system.experiment.described()[covariate.variable].units
+    found, fitted = [], f"{low:.2f} to {high:.2f} {units}"
+    for group in starts.groups:
+        ahead = [system.periods(group).ahead(init, starts.leads)[1] for init in starts.init_times]
+        asked = system.covariates(group, np.concatenate(ahead))
+        if asked.min() < low or asked.max() > high:
+            found.append(
+                f"{group}: its warming goes from {asked.min():.2f} to {asked.max():.2f} {units}, models were fitted "
+                f"on {fitted}: beyond that the expected state is extrapolated along a straight line."
+            )
+    return found
