@@ -7,7 +7,7 @@ from pipeline.answers.catalogue import Catalogue
 from pipeline.errors import TercileError
 from pipeline.events import QuestionError, parse_region
 from pipeline.events.tree import Point
-from pipeline.names import SAME_DEGREES
+from pipeline.names import same_centres
 from pipeline.periods import infer_cadence, years
 from pipeline.places.regions import region_weights
 
@@ -44,8 +44,7 @@ def _check_axes(system: System) -> None:
     for group in others:
         ours, theirs = system.groups[first], system.groups[group]
         for name in ("level", "latitude", "longitude"):
-            one, other = (np.atleast_1d(grid.get(name, ())) for grid in (ours, theirs))
-            if one.shape != other.shape or not np.allclose(one, other, rtol=0, atol=SAME_DEGREES):
+            if not same_centres(*(np.atleast_1d(grid.get(name, ())) for grid in (ours, theirs))):
                 raise TercileError(
                     f"sources: '{first}' and '{group}' have different values of {name}. Put them on one grid: give "
                     "both the same `process.regrid`, `region` and `levels`."

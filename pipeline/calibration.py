@@ -445,12 +445,13 @@ def _coefficients(moments: _Moments, choice: "_Choice") -> Floats:
 
 def _solve(moments: Floats, members: int, choice: "_Choice") -> Floats:
     """α, β and τ ``(3, ...)`` of moments ``(6, ...)``."""
-    beta = choice.reduction * np.maximum(moments[_PRODUCT], 0.0) / np.maximum(moments[_MEAN_SQUARE], 1e-12)
-    beta = np.ones_like(beta) if choice.keeps == "mean" else beta
-    alpha = moments[_TRUTH] - beta * moments[_MEAN]
-    error = moments[_TRUTH_SQUARE] - 2 * beta * moments[_PRODUCT] + beta**2 * moments[_MEAN_SQUARE]
     if choice.keeps == "mean":
-        error, alpha = error + alpha**2, np.zeros_like(alpha)
+        beta, bias = np.ones_like(moments[_MEAN]), moments[_TRUTH] - moments[_MEAN]
+        alpha = np.zeros_like(bias)
+    else:
+        beta = choice.reduction * np.maximum(moments[_PRODUCT], 0.0) / np.maximum(moments[_MEAN_SQUARE], 1e-12)
+        alpha, bias = moments[_TRUTH] - beta * moments[_MEAN], 0.0
+    error = moments[_TRUTH_SQUARE] - 2 * beta * moments[_PRODUCT] + beta**2 * moments[_MEAN_SQUARE] + bias**2
     variance = (members + 1) / members * np.maximum(moments[_VARIANCE], 1e-12)
     return np.stack([alpha, beta, np.sqrt(np.maximum(error, 0.0) / variance)])
 

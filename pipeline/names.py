@@ -143,6 +143,11 @@ def canonical(
     return _ordered(kept).transpose(*order, missing_dims="ignore")
 
 
+def same_centres(ours: np.ndarray, theirs: np.ndarray, *, within: float = SAME_DEGREES) -> bool:
+    """Whether two axes have the same values, but for rounding."""
+    return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=0, atol=within)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A sentence that offers what the user may have meant, and what there is."""
     known = sorted(known)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import urlencode
 
 import xarray as xr
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pipeline.answers.plots import Plots
 
 SCHEMA = "answer/1"
+
+Content = TypeVar("Content", str, bytes)
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,7 @@ class Answer:
 
     def to_csv(self, path: str | Path | None = None) -> str | None:
         """Members or field as CSV, below a header that says what they are: the text, or the file ``path``."""
-        if path is None:
-            return as_csv(self)
-        write_whole(Path(path), as_csv(self))
-        return None
+        return _given(as_csv(self), path)
 
     @overload
     def to_netcdf(self) -> bytes: ...
@@ -102,10 +101,7 @@ class Answer:
 
     def to_netcdf(self, path: str | Path | None = None) -> bytes | None:
         """Members or field as CF NetCDF: the bytes, or the file ``path``."""
-        if path is None:
-            return as_netcdf(self)
-        write_whole(Path(path), as_netcdf(self))
-        return None
+        return _given(as_netcdf(self), path)
 
     def __repr__(self) -> str:
         """The card, also at a prompt, where all that is behind it would fill the screen."""
@@ -196,6 +192,14 @@ def _no_track_record(question: Question, catalogue: Catalogue) -> dict[str, Any]
     if question.ask != "prob":
         return {"verdict": "not_measured", "reason": "Skill is measured for one event at a time: ask 'prob'."}
     return {"verdict": "not_measured", "reason": "No past forecasts are stored to replay this question on."}
+
+
+def _given(content: Content, path: str | Path | None) -> Content | None:
+    """The content, or None where it went into a file."""
+    if path is None:
+        return content
+    write_whole(Path(path), content)
+    return None
 
 
 def _provenance(inquiry: Inquiry, catalogue: Catalogue) -> dict[str, Any]:

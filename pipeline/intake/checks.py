@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.errors import InputRefusedError
 from pipeline.intake.field_checks import FieldCheck, Place, place_text
 from pipeline.intake.held import Held
-from pipeline.names import SAME_DEGREES, Variable, nearest
+from pipeline.names import SAME_DEGREES, Variable, nearest, same_centres
 from pipeline.periods import dates, infer_cadence, seconds
 
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "noleap", "365_day", "360_day")
@@ -293,7 +293,7 @@ def same_grid(dataset: xr.Dataset, held: Held, limit: float) -> Iterator[str]:
     """The grid, the levels and the realizations are those of the archive."""
     for name, values in held.space.items():
         ours = dataset[name].values if name in dataset.coords else np.zeros(0)
-        if ours.shape != values.shape or not np.allclose(ours, values, rtol=0, atol=limit):
+        if not same_centres(ours, values, within=limit):
             have = f"{values.size} values from {float(values[0]):g} to {float(values[-1]):g}"
             yield f"{name}: the archive has {have}, the source another grid. Use another workspace or group."
 

@@ -45,7 +45,6 @@ class Desk:
         self._replayer = ThreadPoolExecutor(1, thread_name_prefix="replay")
         self._replaying: set[str] = set()
         self._waiting = 0
-        self._is_closed = False
         self.jobs = Jobs()
         self.kept: dict[str, Response] = {}
 
@@ -115,7 +114,6 @@ class Desk:
 
     def close(self) -> None:
         """Let the workers go; what they still work on fails, which is no news."""
-        self._is_closed = True
         self.jobs.close()
         for pool in (self._workers, self._replayer):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -151,7 +149,7 @@ class Desk:
             except TercileError as error:
                 log.info("no skill of %s: %s", question_id(question), error)
             except Exception:
-                if not self._is_closed:
+                if not self.jobs.are_closed:
                     log.exception("the replay of %s failed", question_id(question))
             finally:
                 self._replaying.discard(key)

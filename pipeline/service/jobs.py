@@ -45,7 +45,7 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="job")
-        self._is_closed = False
+        self.are_closed = False
 
     def start(self, name: str, work: Work) -> Job:
         """Begin, unless the same is there already.
@@ -88,7 +88,7 @@ class Jobs:
 
     def close(self) -> None:
         """Let the worker go; what it still works on fails, which is no news."""
-        self._is_closed = True
+        self.are_closed = True
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, job: Job, work: Work) -> None:
@@ -102,5 +102,5 @@ class Jobs:
             job.state, job.text = "failed", str(error)
         except Exception:  # its message may name folders of this machine, which are no client's business
             job.state, job.text = "failed", "The service failed at this job; its log says why."
-            if not self._is_closed:
+            if not self.are_closed:
                 log.exception("job %s failed", job.id)

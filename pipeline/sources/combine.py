@@ -8,7 +8,7 @@ import xarray as xr
 
 from pipeline.errors import InputRefusedError
 from pipeline.intake.provenance import first_and_last
-from pipeline.names import SAME_DEGREES
+from pipeline.names import same_centres
 from pipeline.periods import seconds
 from pipeline.units import conversion
 
@@ -150,7 +150,7 @@ def _on_grid(name: str, part: xr.Dataset, template: xr.Dataset) -> xr.Dataset:
         if dim not in template.indexes or dim not in part.indexes:
             continue
         ours, theirs = template[dim].values, part[dim].values
-        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=SAME_DEGREES):
+        if not same_centres(ours, theirs):
             raise InputRefusedError(
                 f"[same_grid] source: {name} has another {dim} ({theirs.size} values from {theirs[0]:g}) than the "
                 f"files before it ({ours.size} from {ours[0]:g}). Regrid it, or make it a group of its own."
