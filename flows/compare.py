@@ -11,9 +11,9 @@ _LOG_WIDTH = 120  # where there is no terminal that says its own
 
 def show(comparison: dict[str, Any]) -> None:
     """Print the differences, one row for each model, variable and lead that both runs were judged at."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_LOG_WIDTH)
+        console = Console(highlight=False, markup=False, width=_LOG_WIDTH)
     judged = [row for row in comparison["rows"] if row["cases"]]
     units = judged[0]["lead_units"] if judged else ""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))

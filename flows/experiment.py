@@ -187,11 +187,20 @@ class ClusterConfig(Part):
     address: str | None = Field(None, description="tcp://host:port, for kind address")
     torch_threads: int = Field(1, ge=1, description="threads of one task; part of what a member is")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where networks run; part of what a member is")
+    ranks: int = Field(1, ge=1, description="workers that train one network together, each on its share of a batch")
 
     @model_validator(mode="after")
     def _addressed(self) -> Self:
         if (self.kind == "address") != (self.address is not None):
             raise ValueError("`address` goes with `kind: address`, and only with it")
+        return self
+
+    @model_validator(mode="after")
+    def _ranked(self) -> Self:
+        if self.ranks > 1 and (self.kind == "threads" or (self.kind == "processes" and self.ranks > self.workers)):
+            raise ValueError(
+                f"`ranks: {self.ranks}` needs as many processes: `kind: processes` with `workers`, or more"
+            )
         return self
 
 

@@ -1,6 +1,6 @@
 """Hindcast: refit each model without each fold of the training record, and forecast what it has not seen."""
 
-from distributed import Client, as_completed
+from distributed import Client
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -8,9 +8,9 @@ from flows.cluster import connect
 from flows.draw import draw_ensemble, model_folder
 from flows.experiment import Experiment
 from flows.progress import Reporter
-from flows.starts import Fold, starts_of
+from flows.starts import starts_of
 from flows.system import System
-from flows.train import train_model
+from flows.train import Fit, train_all
 from models.card import has_card
 from pipeline.workspace import Workspace
 
@@ -27,21 +27,16 @@ def hindcast_flow(experiment: Experiment, workspace: Workspace, models: list[str
 def refit(experiment: Experiment, workspace: Workspace, models: list[str], client: Client, reporter: Reporter) -> None:
     """Fit each model once for each fold that has no card yet; the first failure ends the rest."""
     system = System(experiment, workspace)
-    wanted: dict[tuple[str, Fold], None] = {}
+    wanted: dict[Fit, None] = {}
     for model in models:
         starts = starts_of(system, model, "hindcast")
         for position, number in enumerate(starts.fold):
             if not has_card(model_folder(system, model, starts, position)):
-                wanted[model, starts.folds[number]] = None
+                wanted[Fit(model, starts.folds[number])] = None
     # Networks take longest: they go first, so that no core waits for the last of them.
-    order = sorted(wanted, key=lambda pair: experiment.models[pair[0]].is_quick)
-    futures = [client.submit(train_model, experiment, workspace, *pair, pure=False, retries=0) for pair in order]
-    try:
-        for done, future in enumerate(as_completed(futures, loop=client.loop), start=1):
-            future.result()
-            reporter.update("refits", done, len(futures))
-    finally:
-        client.cancel(futures, force=True)
+    order = sorted(wanted, key=lambda fit: experiment.models[fit.model].is_quick)
+    for done, _ in enumerate(train_all(client, experiment, workspace, order, reporter), start=1):
+        reporter.update("refits", done, len(order))
 
 
 refit_task = task(name="refit out of fold", cache_policy=NO_CACHE)(refit)

@@ -28,7 +28,7 @@ class Reporter:
     times: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._bars: Progress | None = None
         self._tasks: dict[str, Any] = {}
         self._shown: dict[str, int] = {}
@@ -46,10 +46,10 @@ class Reporter:
         start = time.monotonic()
         self.say(f"{name}: {note}" if note else name, stage=name)
         columns = (
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             TimeElapsedColumn(),
         )
         live = self._console.is_terminal and not self._console.is_dumb_terminal and not self.as_json

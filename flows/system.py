@@ -162,7 +162,7 @@ class System:
 
     def fingerprint(self, model: str) -> str:
         """Hash of all that a trained model depends on: configuration, version, and the values it is fitted on."""
-        config = self.experiment.models[model]
+        config, ranks = self.experiment.models[model], self.experiment.cluster.ranks
         return _digest(
             {
                 "model": config.model_dump(mode="json"),
@@ -173,6 +173,7 @@ class System:
                 "threads": self.experiment.cluster.torch_threads,
                 "device": self.experiment.cluster.device,
                 "data": self._training_hash,
+                **({"ranks": ranks} if ranks > 1 and not config.is_quick else {}),
             }
         )
 

@@ -2,7 +2,8 @@
 
 Nothing is drawn from a global generator: the noise of step ``n`` comes from ``(seed, n)``, so that a killed run that
 goes on from its checkpoint ends with the same bytes as one that was not. Budgets are counted in steps, never in
-seconds. The loop knows nothing of ranks: a module wrapped for `torch.distributed` trains in it as it stands.
+seconds. Ranks (:mod:`models.distributed`) take shares of each batch, with noise of their own; the first one looks at
+the validation loss and writes the checkpoint that all of them go on from.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models.base import Progress
 from models.config import NetworkConfig
+from models.distributed import as_first, average_gradients, here, mean
 from models.networks import SIZES, Backbone, parameter_count
 from models.windows import Windows
 
@@ -135,10 +137,10 @@ def train(
     for step in range(state.step, schedule.steps):
         if _is_out_of_patience(state, schedule):
             break
-        _take_step(state, loss, schedule, step, generator(seed, 2, step))
+        _take_step(state, loss, schedule, step, generator(seed, 2, step, *here().key))
         if (step + 1) % schedule.evaluate_every == 0 or step + 1 == schedule.steps:
             _evaluate(state, validate, progress, schedule)
-            if store is not None:
+            if store is not None and here().is_first:
                 store.save(state)
     state.put(state.best)
     network.eval()
@@ -174,7 +176,7 @@ def train_on_windows(
     schedule = Schedule.of(config, default=config.effort * SIZES[config.size].steps)
 
     def loss(step: int, noise: Generator) -> Tensor:
-        rows = shuffled(len(windows), config.batch, step, seed=seed)
+        rows = here().share(shuffled(len(windows), config.batch, step, seed=seed))
         return task.loss(windows, rows, noise, share=step / schedule.steps)
 
     outcome = train(
@@ -238,6 +240,7 @@ def _take_step(state: _State, loss: Loss, schedule: Schedule, step: int, noise: 
     if not torch.isfinite(value):
         raise FloatingPointError(f"the training loss is {value.item()} at step {step}; lower learning_rate")
     value.backward()
+    average_gradients(state.network)
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), schedule.clip)
     state.optimiser.step()
     state.recent.append(value.item())
@@ -258,20 +261,20 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _evaluate(state: _State, validate: Validate | None, progress: Progress | None, schedule: Schedule) -> None:
-    row = {"step": float(state.step), "train": sum(state.recent) / len(state.recent)}
+    row = {"step": float(state.step), "train": mean(sum(state.recent) / len(state.recent))}
     state.recent = []
     current = state.weights()
     state.put(state.average)
     state.network.eval()
     if validate is not None:
         with torch.no_grad():
-            row["validate"] = validate()
+            row["validate"] = as_first(validate() if here().is_first else math.nan)
     state.put(current)
     if validate is None or row["validate"] < state.best_loss:
         state.best = {name: value.clone() for name, value in state.average.items()}
         state.best_step, state.best_loss = state.step, row.get("validate", math.inf)
     state.curve.append(row)
-    if progress is not None:
+    if progress is not None and here().is_first:
         progress(state.step, schedule.steps, {name: value for name, value in row.items() if name != "step"})
 
 
