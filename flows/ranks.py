@@ -112,8 +112,9 @@ class Teams:
         """The tasks of a team, whose meeting place lasts as long as they do."""
         from models.distributed import Rank
 
-        meeting = self._client.submit(_open_meeting, workers=workers[:1], pure=False)
-        address = self._client.submit(_address_of, meeting, workers=workers[:1], pure=False).result()
+        there = {"workers": workers[:1], "allow_other_workers": True, "pure": False}  # elsewhere, should it be lost now
+        meeting = self._client.submit(_open_meeting, **there)
+        address = self._client.submit(_address_of, meeting, **there).result()
         places = [Rank(number, self._size, address) for number in range(self._size)]
         ranks = [submit(job, rank, worker) for rank, worker in zip(places, workers, strict=True)]
         try:
@@ -138,6 +139,8 @@ class Teams:
     @contextmanager
     def _team(self) -> Iterator[list[str]]:
         """Workers that no other team has; waits for them."""
+        if len(present := self._present()) < self._size:
+            self._say(f"  a team of {self._size} ranks waits for workers: the cluster has {len(present)}")
         with self._changed:
             while len(free := sorted(self._present() - self._busy)) < self._size:
                 if self._over:
