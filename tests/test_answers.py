@@ -242,6 +242,32 @@ def test_warnings_under_two_scenarios_say_under_which():
 
 
 @pytest.mark.parametrize(
+    ("text", "is_beyond"),
+    [
+        ("prob tas.mean(over=west).mean(time=2003-10..2004-02) > 280 K scenario high", False),
+        ("prob tas.mean(over=west).mean(time=DJF 2004) > 280 K scenario high vs low", False),
+        ("prob tas.mean(over=west).mean(time=MAM 2004) > 280 K scenario low", False),
+        ("prob tas.mean(over=west).mean(time=MAM 2004) > 280 K scenario high", True),
+        ("prob tas.mean(over=west).mean(time=MAM 2004) > 280 K scenario low vs high", True),
+        (
+            "prob (tas.mean(over=west) > 280 K).then(pr.mean(over=west) > 1 mm/day, within=2 months)"
+            ".any(time=lead 1..5) scenario high",
+            True,
+        ),
+        ("dist of (tas.mean(over=west) > 280 K).first(time=all) scenario high", True),
+        ("value of tas.mean(over=west).mean(time=MAM 2004) exceeded with 20 % scenario high", True),
+        ("map of tas.mean(time=MAM 2004) > 280 K scenario high", True),
+        ("series of tas.mean(over=west) > 280 K scenario high", True),
+    ],
+)
+def test_what_looks_at_forcing_beyond_that_of_the_fits_says_so(text, is_beyond):
+    beyond = {"high": {"since": "2004-03-01", "text": "high: its warming goes far."}}
+    payload = ask(text, projection(), settings={"extrapolated": beyond}).to_json()
+    found = [warning["text"] for warning in payload["warnings"] if warning["code"] == "extrapolated"]
+    assert found == (["high: its warming goes far."] if is_beyond else [])
+
+
+@pytest.mark.parametrize(
     "text", [WARM, "dist of tas.mean(over=west).mean(time=DJF 2004)", "map of tas.mean(time=DJF 2004) > 5 degC"]
 )
 def test_no_projection_has_past_forecasts(text):
