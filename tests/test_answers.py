@@ -406,6 +406,13 @@ def test_a_first_passage_keeps_those_who_never_get_there():
     late = ask("dist of (tas.mean(over=west) > record).first(time=lead 1..4)")
     assert late.to_json()["passage"]["median"] is None
     assert "by 2004-01." in late.headline
+    sooner = ask("dist of (tas.mean(over=west) > p50).first(time=lead 3..9)")
+    leads, dates = sooner.members["value"], sooner.members["date"].where(np.isfinite(sooner.members["value"]), "")
+    assert leads.min() == 3
+    assert (dates[leads == 3] == "2003-12").all()
+    for step, count in sooner.to_json()["passage"]["by_step"].items():
+        assert (dates == step).sum() == count
+    assert (dates == "").sum() == np.isinf(leads).sum()
     always, never = (ask(f"dist of (tas.mean(over=west) > {x} K).first(time=lead 1..4)") for x in (0, 900))
     assert always.headline == "Half of the members get there by 2003-10; all by 2004-01."
     assert "  reached     10 % by 2003-10, 50 % by 2003-10, 90 % by 2003-10\n" in always.text

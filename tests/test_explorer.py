@@ -454,13 +454,14 @@ def test_any_two_questions_are_compared_as_text(page, address):
 def test_forecasts_of_different_years_lie_on_one_axis_of_leads(page):
     def view(year, value):
         course = {"units": "K", "dates": [f"{year}-01", f"{year}-02"], "members": {"": [[value, value]]}}
-        usual = {"low": [0, 0], "high": [1, 1], "thresholds": [0.5]}
+        usual = {"low": [0, 0], "high": [1, 1], "thresholds": [0.5], "numbers": [3]}
         return {"plume": {**course, **usual, "past": {"dates": [f"{year - 1}-12"], "values": [value]}}, "event": [1]}
 
     views = json.dumps([view(1950, 1), view(1960, 2)])
     found = page.js(f"import('/explorer/sides.js').then((found) => found.sides({views}, ['a', 'b']))")
     assert found["plume"]["labels"] == ["lead 0", "lead 1", "lead 2"]
     assert found["plume"]["members"] == {"a": [[None, 1, 1]], "b": [[None, 2, 2]]}
+    assert found["plume"]["numbers"] == [3]
     assert found["plume"]["usual"] == [["usual", [None, [0, 1], [0, 1]]]]
     assert found["plume"]["past"] == [["observed, a", [1, None, None]], ["observed, b", [2, None, None]]]
     assert (found["exceedance"], found["events"]) == (None, {"a": [1], "b": [1]})
@@ -471,7 +472,7 @@ def test_members_are_played_one_by_one_and_stopped_by_keyboard(page):
     before = page.js("document.querySelectorAll('#plume svg path').length")
     page.js("document.querySelector('#play').focus()")
     page.key("Enter", text="\r")
-    page.until("document.querySelector('#member').textContent.startsWith('Member 2 of 20. ')")
+    page.until("document.querySelector('#member').textContent.startsWith('Member 1, 2 of 20. ')")
     assert page.text("#play") == "Stop"
     assert page.js("document.querySelectorAll('#plume svg path').length") == before + 2
     page.key("Enter", text="\r")
@@ -485,12 +486,12 @@ def test_play_ends_with_the_last_member_which_says_what_the_table_says(page):
     page.until("document.querySelector('#plume svg')")
     page.click("#back")
     page.click("#back")
-    assert page.text("#member").startswith("Member 19 of 20. ")
+    assert page.text("#member").startswith("Member 18, 19 of 20. ")
     page.click("#play")
     page.until("document.querySelector('#play').textContent === 'Play members'")
     row = page.js("[...document.querySelectorAll('#member-table tr')].at(-1).textContent")
-    number, event = re.fullmatch(r"20(−?[\d.]+ K)(● yes|○ no)", row).groups()
-    assert page.text("#member") == f"Member 20 of 20. {number}; event: {event}."
+    number, event = re.fullmatch(r"19(−?[\d.]+ K)(● yes|○ no)", row).groups()
+    assert page.text("#member") == f"Member 19, 20 of 20. {number}; event: {event}."
     yes = page.js("document.querySelector('#member-table').textContent.split('● yes').length - 1")
     assert yes == page.js("document.querySelectorAll('#card .dots .yes').length")
     page.click("#next")
@@ -506,7 +507,7 @@ def test_where_motion_is_not_wanted_members_are_stepped_through(page, address):
         page.until(f"{DONE} && document.querySelector('#plume svg')")
         assert page.js("document.querySelector('#play').hidden")
         page.click("#next")
-        assert page.text("#member").startswith("Member 1 of 20. ")
+        assert page.text("#member").startswith("Member 0, 1 of 20. ")
         page.send("Emulation.setEmulatedMedia", features=[])
         page.until("!document.querySelector('#play').hidden")
         page.click("#play")

@@ -239,4 +239,12 @@ def _members(inquiry: Inquiry, values: Array) -> xr.Dataset:
     coords = {"scenario": list(inquiry.scenarios)} if inquiry.scenarios else {}
     array = xr.DataArray(values, dims=("scenario", "member", "sample"), coords=coords, name="value")
     array.attrs["units"] = inquiry.measure(inquiry.question.subject).shown[1]
-    return array.squeeze([dim for dim in ("scenario", "sample") if array.sizes[dim] == 1]).to_dataset()
+    array = array.squeeze([dim for dim in ("scenario", "sample") if array.sizes[dim] == 1])
+    return _led(array, inquiry) if kind_of(inquiry.question.subject).quantity == "date" else array.to_dataset()
+
+
+def _led(steps: xr.DataArray, inquiry: Inquiry) -> xr.Dataset:
+    """Steps of a first passage as the leads that a store counts from 1, infinite where never, and by name."""
+    names = [inquiry.timeline.name(int(step)) if np.isfinite(step) else "" for step in steps.values.ravel()]
+    leads = (steps + 1).assign_attrs(units="1", long_name="lead of the first time, infinite where there is none")
+    return leads.to_dataset().assign_coords(date=(steps.dims, np.reshape(names, steps.shape)))

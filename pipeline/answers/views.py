@@ -61,8 +61,9 @@ def plume(inquiry: Inquiry) -> View | None:
     """The course of the number behind a question over the leads; None where it has none that is one number a step.
 
     Returns:
-        ``units``, ``dates``, ``members`` by scenario ``(member, lead)``, ``low`` and ``high`` of the reference at each
-        place in the calendar, ``past``, and ``thresholds`` where they are in the same units.
+        ``units``, ``dates``, ``members`` by scenario ``(member, lead)`` and the ``numbers`` of the members, ``low`` and
+        ``high`` of the reference at each place in the calendar, ``past``, and ``thresholds`` where they are in the same
+        units.
     """
     found = _course(inquiry.question.subject)
     if found is None:
@@ -79,6 +80,7 @@ def plume(inquiry: Inquiry) -> View | None:
         "members": {
             name: [_plain(row) for row in part] for name, part in zip(_scenarios(inquiry), values, strict=True)
         },
+        "numbers": inquiry.member.tolist(),
         "low": _plain(band[0]),
         "high": _plain(band[1]),
         "past": _past(inquiry, node, factor),

@@ -215,7 +215,7 @@ function drawCurves() {
     const rows = plume.labels.map((label, at) => [label, ...made.flatMap(([, steps]) => [0, 2, 4].map((which) => steps[at][which]))]);
     tableOf(byId("plume-table"), head, rows.filter((row) => row.slice(1).some(Number.isFinite)).map(([label, ...values]) => [label, ...values.map((value) => short(Number.isFinite(value) ? value : null))]));
     const names = made.map(([name]) => name), count = Math.max(...names.map((name) => plume.members[name].length));
-    tableOf(byId("member-table"), ["member", ...names.flatMap((name) => [name, "event"])], Array.from({ length: count }, (_, member) => [member + 1, ...names.flatMap((name) => future(name, member))]));
+    tableOf(byId("member-table"), ["member", ...names.flatMap((name) => [name, "event"])], Array.from({ length: count }, (_, member) => [plume.numbers[member], ...names.flatMap((name) => future(name, member))]));
   }
 }
 
@@ -234,7 +234,7 @@ function showMember({ at, count, isPlaying }) {
   state.plume?.show(at);
   const names = Object.keys(state.view?.plume?.members || {});
   const parts = at < 0 ? [] : names.map((name) => { const [value, event] = future(name, at); return `${names.length > 1 ? `${name}: ` : ""}${value}; event: ${event}`; });
-  told.textContent = at < 0 ? "" : `Member ${at + 1} of ${count}. ${parts.join(". ")}.`;
+  told.textContent = at < 0 ? "" : `Member ${state.view.plume.numbers[at]}, ${at + 1} of ${count}. ${parts.join(". ")}.`;
 }
 
 function beyond(values, chance) {
