@@ -14,6 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
+from flows.asking import ask_all
 from flows.cli import app
 from pipeline.answers.comparison import gap_text, ratio_text
 from pipeline.answers.formats import as_coverage
@@ -196,6 +197,16 @@ def test_the_command_writes_csv_and_pictures_and_need_not_wait(workspace, tmp_pa
     slow = run(workspace, WARM)
     assert "skill       skilful: Brier skill" in slow.stdout
     assert run(workspace, WARM, "--batch", "x.yaml").exit_code == 2
+
+
+@pytest.mark.parametrize(("columns", "width"), [(20, 64), (90, 90), (300, 100), (None, 78)])
+def test_cards_are_as_wide_as_the_terminal_within_bounds(workspace, monkeypatch, capsys, columns, width):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: columns is not None, raising=False)
+    for asked in (WARM, (WARM, WARM.replace("0.5", "0.8"))):
+        ask_all(workspace, {"": asked}, form="card", plot=None, strict=False, level=0.9, partial=False, skill="now")
+        longest = max(map(len, capsys.readouterr().out.splitlines()))
+        assert width - 12 < longest <= width
 
 
 def test_the_command_puts_two_questions_side_by_side(workspace, answer, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from itertools import starmap
 from textwrap import fill
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from pipeline.answers.headline import amounts, percent, share_of_members
 
 WIDTH = 78
+"""Columns of a card where no terminal says its own."""
 
 _STYLE = (
     "max-width:44em;border:1px solid #8a8a8a;border-radius:6px;padding:.8em 1em;"
@@ -19,22 +21,24 @@ _STYLE = (
 )
 
 
-def wrapped(text: str, *, first: str = "", rest: str = "") -> str:
-    """Lines of a card, after their indents; a number keeps its per cent sign beside it."""
-    whole = fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), WIDTH, initial_indent=first, subsequent_indent=rest)
+def wrapped(text: str, *, rest: str = "", width: int = WIDTH) -> str:
+    """Lines of a card, those after the first behind an indent; a number keeps its per cent sign beside it."""
+    whole = fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), width, subsequent_indent=rest)
     return whole.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def card_text(payload: Mapping[str, Any]) -> str:
+def card_text(payload: Mapping[str, Any], *, width: int = WIDTH) -> str:
     """The card for a terminal: headline, number line, base rate, skill, warnings."""
-    lines = [wrapped(str(payload["headline"]["text"])), ""]
-    lines.append(wrapped(str(payload["question"]["reads_as"]), first="  ", rest="  "))
-    lines.append("")
-    for part in _parts(payload):
-        lines.extend(_numbers(part))
-    lines.extend(_row(name, text) for name, text in _facts(payload))
-    lines.extend(wrapped(f"! {warning['text']}", rest="  ") for warning in payload["warnings"])
-    return "\n".join(lines)
+    rows = [*(row for part in _parts(payload) for row in _numbers(part)), *starmap(_row, _facts(payload))]
+    lines = [
+        (str(payload["headline"]["text"]), ""),
+        ("", ""),
+        (f"  {payload['question']['reads_as']}", "  "),
+        ("", ""),
+        *((row, " " * 14) for row in rows),
+        *((f"! {warning['text']}", "  ") for warning in payload["warnings"]),
+    ]
+    return "\n".join(wrapped(line, rest=rest, width=width) for line, rest in lines)
 
 
 def card_html(payload: Mapping[str, Any]) -> str:
@@ -72,7 +76,7 @@ def _numbers(part: Mapping[str, Any]) -> list[str]:
     lines = [f"  {part['scenario']}"] if "scenario" in part else []
     if "interval" in part:
         lines.append(_line(part))
-    return [*lines, *(_row(name, text) for name, text in _part_facts(part))]
+    return [*lines, *starmap(_row, _part_facts(part))]
 
 
 def _line(part: Mapping[str, Any]) -> str:
@@ -182,4 +186,4 @@ def skill_text(skill: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, text: str) -> str:
-    return wrapped(f"  {name:<12}{text}", rest=" " * 14)
+    return f"  {name:<12}{text}"

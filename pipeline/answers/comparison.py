@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.answers.card import wrapped
+from pipeline.answers.card import WIDTH, wrapped
 from pipeline.answers.headline import factor, percent, points
 from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
 from pipeline.events.errors import QuestionError
@@ -69,11 +69,12 @@ def ratio_text(ratio: Payload) -> str:
     return f"{value} times ({100 * ratio['level']:g} % interval {low} to {high})"
 
 
-def comparison_text(found: Payload) -> str:
+def comparison_text(found: Payload, *, width: int = WIDTH) -> str:
     """A comparison for a terminal: both headlines, the difference, the ratio, and what either answer warns of.
 
     Args:
         found: Of :func:`compare`.
+        width: Columns.
     """
     ratio = found["probability_ratio"]
     lines = [
@@ -86,7 +87,7 @@ def comparison_text(found: Payload) -> str:
         f"  method      {found['difference']['method']}",
         *(f"! {f'{name}: ' if name else ''}{each['text']}" for name, each in warnings_of(found)),
     ]
-    return "\n".join(wrapped(line, rest="  ") for line in lines)
+    return "\n".join(wrapped(line, rest="  ", width=width) for line in lines)
 
 
 def warnings_of(found: Payload) -> list[tuple[str, dict[str, str]]]:
