@@ -532,6 +532,12 @@ def test_thresholds_far_out_warn(threshold, code):
     assert codes == ({code} if code else set())
 
 
+def test_thresholds_below_zero_warn_with_a_minus_sign():
+    payload = ask("tas.anom.mean(over=west).mean(time=DJF 2004) < -4 K").to_json()
+    (said,) = (warning["text"] for warning in payload["warnings"] if warning["code"] == "threshold_never_seen")
+    assert said.startswith("−4 K lies beyond all 29 reference years (lowest −")
+
+
 def test_a_warming_that_all_members_pass_is_no_wrong_unit():
     """Far beyond the reference, and among the members of both scenarios."""
     text = "tas.anom.mean(over=west).mean(time=2003-10..2005-09) > 12 K scenario high vs low"

@@ -199,7 +199,7 @@ def test_no_skill_is_warned_of_and_leads_the_answer():
     assert warnings(payload)["no_skill"] == "Past forecasts of this event were no better than its usual odds."
     assert payload["headline"]["text"].startswith("Usual odds ")
     assert payload["headline"]["text"].endswith(
-        "This system has shown no skill for this kind of question (Brier skill 0.02, 90 % interval -0.09 to 0.11, 24 "
+        "This system has shown no skill for this kind of question (Brier skill 0.02, 90 % interval −0.09 to 0.11, 24 "
         f"past forecasts). Its members say {100 * payload['probability']['raw']:.0f} %; we do not recommend using that "
         "number."
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.answers.headline import amounts, percent, share_of_members
+from pipeline.answers.headline import amounts, decimal, percent, share_of_members
 
 WIDTH = 78
 """Columns of a card where no terminal says its own."""
@@ -181,8 +181,8 @@ def skill_text(skill: Mapping[str, Any]) -> str:
     verdict = str(skill["verdict"]).replace("_", " ")
     if skill.get("value") is None:
         return verdict
-    ends = f"{skill['low']:.2f} to {skill['high']:.2f}"
-    return f"{verdict}: Brier skill {skill['value']:.2f} ({ends}) in {skill['hindcasts']} past forecasts"
+    score, low, high = (decimal(skill[part], 2) for part in ("value", "low", "high"))
+    return f"{verdict}: Brier skill {score} ({low} to {high}) in {skill['hindcasts']} past forecasts"
 
 
 def _row(name: str, text: str) -> str:

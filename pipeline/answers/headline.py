@@ -135,13 +135,18 @@ def amounts(values: Sequence[float | None]) -> list[str]:
     finite = [value for value in known if value is not None]
     span = max(finite, default=0.0) - min(finite, default=0.0)
     digits = max(0, math.ceil(math.log10(50 / span))) if span else 2
-    return ["unbounded" if value is None else _decimal(value, digits) for value in known]
+    return ["unbounded" if value is None else decimal(value, digits) for value in known]
 
 
-def _decimal(value: float, digits: int) -> str:
+def decimal(value: float, digits: int) -> str:
     """So many decimals, minus as a minus; what rounds to zero has no sign."""
     text = half_up(abs(value), digits)
-    return f"−{text}" if value < 0 and float(text) != 0 else text
+    return minus(f"-{text}") if value < 0 and float(text) != 0 else text
+
+
+def minus(number: str) -> str:
+    """A number to be read, its hyphen as the minus that it stands for."""
+    return number.replace("-", "−")
 
 
 def interval_text(chance: Estimate, level: float) -> str:
@@ -213,11 +218,11 @@ def _why_no_probability(skill: Mapping[str, Any], calibration: Mapping[str, Any]
 def _no_skill(tally: Tally, base: BaseRate, skill: Mapping[str, Any], level: float) -> str:
     """The sentence for a question the system has shown no skill for."""
     usual = _usual(base).removeprefix("; ")
-    score = skill.get("value")
     detail = ""
-    if score is not None:
-        ends = f"{100 * level:g} % interval {skill.get('low', 0):.2f} to {skill.get('high', 0):.2f}"
-        detail = f" (Brier skill {score:.2f}, {ends}, {skill.get('hindcasts', 0)} past forecasts)"
+    if skill.get("value") is not None:
+        score, low, high = (decimal(skill.get(part, 0), 2) for part in ("value", "low", "high"))
+        ends = f"{100 * level:g} % interval {low} to {high}"
+        detail = f" (Brier skill {score}, {ends}, {skill.get('hindcasts', 0)} past forecasts)"
     return (
         f"{usual[0].upper()}{usual[1:]}. This system has shown no skill for this kind of question{detail}. Its members "
         f"say {percent(tally.chance.value)}; we do not recommend using that number."

@@ -24,6 +24,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from pipeline.answers.headline import minus
 from pipeline.places.coastline import coastline
 from pipeline.reporting.palette import BASE, INK, MUTED, Classes, LineStyle, styles
 
@@ -188,7 +189,7 @@ def field_map(
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 6, 9, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 6, 9, 10]))
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.055, pad=0.04, spacing="uniform")
-    bar.set_ticks(list(classes.breaks), labels=[f"{edge:g}".replace("-", "−") for edge in classes.breaks])
+    bar.set_ticks(list(classes.breaks), labels=[minus(f"{edge:g}") for edge in classes.breaks])
     bar.set_label(fill(quantity, 48))
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=9)

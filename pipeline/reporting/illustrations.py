@@ -5,6 +5,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pipeline.answers.headline import minus
 from pipeline.grid import area_weights
 from pipeline.reporting.captions import (
     Illustration,
@@ -149,7 +150,7 @@ def _class_table(field: xr.DataArray, classes: Classes, quantity: str) -> Table:
     place = np.clip(np.digitize(field.values, classes.breaks[1:-1]), 0, len(classes.colours) - 1)
     shares = [100 * np.nansum(weights[place == index]) / np.nansum(weights) for index in range(len(classes.colours))]
     rows = [
-        (f"{low:g} to {high:g}", f"{share:.0f} %")
+        (minus(f"{low:g} to {high:g}"), f"{share:.0f} %")
         for low, high, share in zip(classes.breaks, classes.breaks[1:], shares, strict=False)
     ]
     return Table((quantity, "share of the area"), tuple(rows))

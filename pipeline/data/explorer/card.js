@@ -1,6 +1,6 @@
 // The answer as a card: headline, number line, dots, chips, warnings; and the links that take it elsewhere.
 
-import { differenceLine, numberLine, percent, swatch } from "./charts.js";
+import { differenceLine, numberLine, percent, signed, swatch } from "./charts.js";
 import { points } from "./layers.js";
 
 const factor = (ratio) => Number(ratio.toPrecision(2)).toString(); // 2.1, 170
@@ -60,7 +60,7 @@ function warned(answer, comparison) {
 
 export function skillText(skill) {
   const words = VERDICTS[skill.verdict] || skill.verdict;
-  return typeof skill.value === "number" ? `${words} (Brier skill ${skill.value.toFixed(2)}, ${skill.hindcasts} past forecasts)` : words;
+  return typeof skill.value === "number" ? `${words} (Brier skill ${signed(skill.value.toFixed(2))}, ${skill.hindcasts} past forecasts)` : words;
 }
 
 function chips(part) {
