@@ -37,8 +37,12 @@ SMALL_TEXT = """
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    workspace = build(tmp_path_factory.mktemp("page") / "w", first=1930)
+def workspace(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("page") / "w", first=1930)
+
+
+@pytest.fixture(scope="module")
+def address(workspace):
     with serving(workspace) as address:
         yield address
 
@@ -172,6 +176,24 @@ def test_enter_asks_and_tab_reaches_every_control(page):
         seen.add(page.js("document.activeElement.id || document.activeElement.textContent"))
     controls = {"verb", "variable", "region", "window", "threshold", "other-region", "text", "go", "slider"}
     assert controls | {"spaghetti", "play", "back", "next", "map"} <= seen
+
+
+def test_a_link_that_lets_a_part_of_a_region_do_is_answered_and_kept(page, address, workspace):
+    text = WARM.replace("middle", "box(lat=-6..6, lon=192..240)")
+    page.goto(f"{address}/?q={quote(text)}")
+    page.until(DONE)
+    assert "outside the grid" in page.text(".headline")
+    answer = ask(workspace, text, partial=True)
+    page.goto(address + answer.permalink)
+    page.until(f"{DONE} && document.querySelector('#plume svg')")
+    assert page.text(".headline") == answer.headline
+    assert "outside the grid; the rest was used" in page.text("#card")
+    links = page.js("['permalink', 'newest'].map((id) => document.querySelector(`#${id}`).href)")
+    assert links[0] == address + answer.permalink
+    assert links[1].endswith("&partial=true")
+    page.click("#go")
+    page.until(f"{DONE} && document.querySelector('#permalink')")
+    assert page.text(".headline") == answer.headline
 
 
 def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path):
