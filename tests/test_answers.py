@@ -499,6 +499,11 @@ def test_maps_in_bands_are_the_same_maps(monkeypatch):
             "which holds 1991-2020",
         ),
         (
+            "tas.roll(mean=30 months).mean(over=west).max(time=all) > 280 K",
+            "beyond_horizon",
+            "30 months are longer than this forecast, which ends at lead 9: not one running mean is whole.",
+        ),
+        (
             "tas.anom(clim=model:1991-2000).mean(over=west).mean(time=2004-01) > 1 K",
             "reference_period",
             "No hindcasts are stored, so the model's own climatology is not known. The reference record is "

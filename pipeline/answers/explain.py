@@ -11,8 +11,8 @@ import xarray as xr
 from pipeline.answers.bounds import MEMBER
 from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.climate import Sample
-from pipeline.answers.evaluate import threshold_values
-from pipeline.answers.extent import steps_of
+from pipeline.answers.evaluate import closed_over, threshold_values
+from pipeline.answers.extent import rolled_steps
 from pipeline.answers.probability import Inquiry
 from pipeline.answers.quantities import Measure
 from pipeline.answers.trajectories import Need
@@ -152,7 +152,7 @@ class _Reading:
             case Anomaly():
                 return f"the anomaly of {self.words(node.source, need)} (against {self.mean(node)})"
             case Rolling():
-                length = steps_of(node.length, self.inquiry.timeline)
+                length = rolled_steps(node, self.inquiry.timeline)
                 inner = Need(need.cells, max(0, need.start - length + 1), need.stop)
                 return f"the running {duration_text(node.length)} {node.verb} of {self.words(node.source, inner)}"
             case Reduction():
@@ -178,7 +178,7 @@ class _Reading:
 
     def over_region(self, node: Reduction, region: Region, need: Need) -> str:
         """Space closed, with the cells it is closed over."""
-        cells = self.inquiry.members.cells(region)
+        cells = closed_over(node, region, self.inquiry.members)
         self.note_region(region)
         source = self.words(node.source, Need(cells, need.start, need.stop))
         if isinstance(region, Point):
@@ -334,6 +334,7 @@ class _Reading:
             return f"the {self.inquiry.members.catalogue.reference} mean"
         if model is not None and node.clim.source == "model":
             return f"the mean of {model.label}"
+        self.inquiry.climate.years(node.clim)  # refuses those that the record does not hold
         return f"the {reference_text(node.clim)} mean"
 
     @property
