@@ -145,6 +145,20 @@ def test_csv_and_netcdf_hold_the_members(answer, tmp_path):
         assert data["member"].values.tolist() == list(range(20))
         assert data["event"].sum() == table["event"].sum()
         assert data.attrs["provenance_experiment"] == "perfect"
+        told = {name: data.attrs[f"threshold_{name}"] for name in ("op", "text", "value", "units")}
+        assert told == {"op": "above", "text": "0.5 K", "value": 0.5, "units": "K (difference)"}
+        assert "threshold_reference" not in data.attrs
+
+
+def test_files_tell_each_threshold_with_its_reference(workspace, tmp_path):
+    answer = ask(workspace, "map of sst.mean(time=lead 1..2) > p66 and sst.anom.mean(time=lead 1) between 0 K and 2 K")
+    answer.to_netcdf(tmp_path / "map.nc")
+    with xr.open_dataset(tmp_path / "map.nc") as data:
+        assert [data.attrs[f"threshold_{place}_text"] for place in (1, 2, 3)] == ["p66", "0 K", "2 K"]
+        assert data.attrs["threshold_1_reference"] == "obs:1901-1950"
+        low, high = data.attrs["threshold_1_range"]
+        assert 295 < low < high < 305
+    assert as_coverage(answer)["thresholds"] == answer.to_json()["question"]["resolved"]["thresholds"]
 
 
 def test_a_picture_carries_its_question(answer):
