@@ -105,7 +105,7 @@ class Plots:
         return fan_chart(chart)
 
     def exceedance(self) -> Figure:
-        """The chance of exceeding each value, with the reference's."""
+        """The share of members above each value, with the reference's."""
         view = exceedance(self.answer.inquiry)
         if view is None:
             raise TercileError("plot: there is no one number behind this question.")

@@ -115,9 +115,9 @@ def curve_of(subject: Subject, setting: Setting, where: str, place: Place) -> Il
     one_in_ten = ", ".join(f"{_exceeded(line, 10)} {subject.units}{under(name)}" for name, line in lines.items())
     each = _each(subject)
     caption = (
-        f"Chance that {subject.label}, {where}, exceeds a value in any one {each} of {_when(subject, setting)} "
-        f"(members and {each}s pooled), beside that of {setting.years}. Exceeded one time in ten: {one_in_ten}; in "
-        f"{setting.years} {_exceeded(base, 10)} {subject.units}."
+        f"Share of members in which {subject.label}, {where}, exceeds a value in any one {each} of "
+        f"{_when(subject, setting)} ({each}s pooled), beside that of {setting.years}. Exceeded one time in ten: "
+        f"{one_in_ten}; in {setting.years} {_exceeded(base, 10)} {subject.units}."
     )
     columns = [f"{name or 'forecast'} ({subject.units})" for name in lines] + [f"{setting.years} ({subject.units})"]
     rows = [
@@ -125,7 +125,7 @@ def curve_of(subject: Subject, setting: Setting, where: str, place: Place) -> Il
         for chance in (95, 90, 66, 50, 33, 10, 5)
     ]
     figure = exceedance_curves(lines, base=base, quantity=quantity)
-    numbers = Table(("chance", *columns), tuple(rows))
+    numbers = Table(("share", *columns), tuple(rows))
     return illustrate(figure, "curve", subject.name, where, caption=caption, table=numbers)
 
 
