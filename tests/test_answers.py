@@ -1,6 +1,7 @@
 """Answers: their fields, the headline rule, warnings, cards, and the question in plain words."""
 
 import json
+import re
 
 import cftime
 import numpy as np
@@ -231,6 +232,20 @@ def test_a_value_of_pooled_years_lies_in_its_own_interval():
         low, high = (end if value[name] is None else value[name] for name, end in (("low", -np.inf), ("high", np.inf)))
         assert low < value["value"] < high
         assert 30 <= value["effective"] <= 30 * 9
+
+
+@pytest.mark.parametrize(("window", "what"), [("DJF 2004", "members"), ("each DJF 2004..2006", "samples")])
+def test_what_is_pooled_is_counted_as_samples_in_every_headline(window, what):
+    number, both = f"tas.mean(over=west).mean(time={window})", projection(members=20, leads=48)
+    value = ask(f"value of {number} exceeded with 10 % scenario low", both).headline
+    assert f"is exceeded by 10 % of {what} (" in value
+    assert f"; nine in ten {what} from" in ask(f"dist of {number} scenario low", both).headline
+    event = ask(f"prob {number} > 5.1 degC scenario high vs low", both)
+    assert re.match(rf"\d+ % of {what} under high, \d+ % of {what} under low: ", event.headline)
+    alone = [ask(f"prob {number} > 5.1 degC scenario {name}", both) for name in ("high", "low")]
+    assert re.match(
+        rf"high: \d+ % of {what}; low: \d+ % of {what}\. Difference", alone[0].compare(alone[1])["headline"]["text"]
+    )
 
 
 def test_warnings_under_two_scenarios_say_under_which():

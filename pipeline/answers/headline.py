@@ -114,6 +114,11 @@ def share_of_members(chance: float) -> str:
     return {0.0: "none", 1.0: "all"}.get(chance, percent(chance))
 
 
+def members_or_samples(samples: int) -> str:
+    """What is counted: members, or where years are pooled so many samples of each."""
+    return "members" if samples == 1 else "samples"
+
+
 def points(difference: float) -> str:
     """A difference of two chances in whole points, with its sign: ``+30``, ``−5``, ``0``; the page's ``points`` too."""
     whole = half_up(abs(100 * difference))
@@ -158,7 +163,8 @@ def interval_text(chance: Estimate, level: float) -> str:
 def _seen(tally: Tally, level: float) -> str:
     """The count in words; what was never, or always, seen is a bound."""
     events, counted = tally.events, tally.counted
-    what = "members" if tally.event.shape[1] == 1 else f"samples ({tally.event.shape[0]} members, each year)"
+    members, samples = tally.event.shape
+    what = members_or_samples(samples) + ("" if samples == 1 else f" ({members} members, each year)")
     if events == 0:
         odds = int(1 / tally.chance.high)
         bound = f"the true chance could be as high as {percent(tally.chance.high)}"
