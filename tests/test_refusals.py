@@ -177,7 +177,11 @@ def warnings(payload):
             "the box 1S to 1N, 119E to 121E covers 2 % of one cell. You get that cell's climate.",
         ),
         ("uncalibrated", WARM, "The members were not calibrated on past forecasts."),
-        ("skill_not_measured", WARM, "No past forecasts are stored to replay this question on."),
+        (
+            "skill_not_measured",
+            WARM,
+            "The skill of this question was not measured. No past forecasts are stored to replay this question on.",
+        ),
     ],
 )
 def test_warned_in_these_words(code, text, words):

@@ -124,7 +124,9 @@ def cases_of(inquiry: Inquiry, need: Need, *, hindcasts: xr.Dataset, truth: xr.D
     """
     first, last = span_of_all(inquiry.question.parts, inquiry.timeline)
     if last > hindcasts.sizes["lead_time"]:
-        raise TercileError(f"It looks to lead {last}, and the hindcasts end at lead {hindcasts.sizes['lead_time']}.")
+        raise TercileError(
+            f"The question looks to lead {last}, and the hindcasts end at lead {hindcasts.sizes['lead_time']}."
+        )
     hindcasts = hindcasts.assign_coords(unseen=(("init_time", "lead_time"), unseen_leads(hindcasts, folds)))
     record = _Truth(truth)
     rows, later = nearby_starts(hindcasts, inquiry.timeline)

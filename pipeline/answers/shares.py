@@ -202,5 +202,6 @@ def _skill_warnings(skill: Mapping[str, Any]) -> list[dict[str, str]]:
     if verdict in ("no_evidence", "worse_than_climatology"):
         return [warning("no_skill", "Past forecasts of this event were no better than its usual odds.")]
     if verdict == "not_measured":
-        return [warning("skill_not_measured", str(skill.get("reason", "Its skill was not measured.")))]
+        text = f"The skill of this question was not measured. {skill.get('reason', '')}".rstrip()
+        return [warning("skill_not_measured", text)]
     return []
