@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from itertools import starmap
 from textwrap import fill
@@ -27,18 +27,28 @@ def wrapped(text: str, *, rest: str = "", width: int = WIDTH) -> str:
     return whole.replace("\N{NO-BREAK SPACE}", " ")
 
 
+def laid_out(lines: Iterable[tuple[str, str]], *, width: int) -> str:
+    """Lines of a card, each with the indent of what it runs over to."""
+    return "\n".join(wrapped(line, rest=rest, width=width) for line, rest in lines)
+
+
+def row(name: str, text: str) -> tuple[str, str]:
+    """A fact under its name, for :func:`laid_out`."""
+    return f"  {name:<12}{text}", " " * 14
+
+
 def card_text(payload: Mapping[str, Any], *, width: int = WIDTH) -> str:
     """The card for a terminal: headline, number line, base rate, skill, warnings."""
-    rows = [*(row for part in _parts(payload) for row in _numbers(part)), *starmap(_row, _facts(payload))]
     lines = [
         (str(payload["headline"]["text"]), ""),
         ("", ""),
         (f"  {payload['question']['reads_as']}", "  "),
         ("", ""),
-        *((row, " " * 14) for row in rows),
+        *(line for part in _parts(payload) for line in _numbers(part)),
+        *starmap(row, _facts(payload)),
         *((f"! {warning['text']}", "  ") for warning in payload["warnings"]),
     ]
-    return "\n".join(wrapped(line, rest=rest, width=width) for line, rest in lines)
+    return laid_out(lines, width=width)
 
 
 def card_html(payload: Mapping[str, Any]) -> str:
@@ -71,12 +81,12 @@ def _named(part: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*([(str(part["scenario"]), "")] if "scenario" in part else []), *_part_facts(part)]
 
 
-def _numbers(part: Mapping[str, Any]) -> list[str]:
+def _numbers(part: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The number line of one scenario and what is beside it."""
-    lines = [f"  {part['scenario']}"] if "scenario" in part else []
+    lines = [(f"  {part['scenario']}", "")] if "scenario" in part else []
     if "interval" in part:
-        lines.append(_line(part))
-    return [*lines, *starmap(_row, _part_facts(part))]
+        lines.append((_line(part), ""))
+    return [*lines, *starmap(row, _part_facts(part))]
 
 
 def _line(part: Mapping[str, Any]) -> str:
@@ -183,7 +193,3 @@ def skill_text(skill: Mapping[str, Any]) -> str:
         return verdict
     score, low, high = (decimal(skill[part], 2) for part in ("value", "low", "high"))
     return f"{verdict}: Brier skill {score} ({low} to {high}) in {skill['hindcasts']} past forecasts"
-
-
-def _row(name: str, text: str) -> str:
-    return f"  {name:<12}{text}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.answers.card import WIDTH, wrapped
+from pipeline.answers.card import WIDTH, laid_out, row
 from pipeline.answers.headline import factor, members_or_samples, percent, points
 from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
 from pipeline.events.errors import QuestionError
@@ -79,15 +79,15 @@ def comparison_text(found: Payload, *, width: int = WIDTH) -> str:
     ratio = found["probability_ratio"]
     lines = [
         *(
-            f"{name}: {one['headline']['text'].removeprefix(f'Under {name}: ')}"
+            (f"{name}: {one['headline']['text'].removeprefix(f'Under {name}: ')}", "  ")
             for name, one in zip(found["names"], found["answers"], strict=True)
         ),
-        f"  difference  {gap_text(found['difference'])}",
-        f"  ratio       {'. '.join(filter(None, (ratio_text(ratio), ratio.get('value_reason'))))}",
-        f"  method      {found['difference']['method']}",
-        *(f"! {f'{name}: ' if name else ''}{each['text']}" for name, each in warnings_of(found)),
+        row("difference", gap_text(found["difference"])),
+        row("ratio", ". ".join(filter(None, (ratio_text(ratio), ratio.get("value_reason"))))),
+        row("method", found["difference"]["method"]),
+        *((f"! {f'{name}: ' if name else ''}{each['text']}", "  ") for name, each in warnings_of(found)),
     ]
-    return "\n".join(wrapped(line, rest="  ", width=width) for line in lines)
+    return laid_out(lines, width=width)
 
 
 def warnings_of(found: Payload) -> list[tuple[str, dict[str, str]]]:
