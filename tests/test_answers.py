@@ -97,6 +97,22 @@ def test_the_answer_says_what_the_window_means(text, means):
     assert ask(text).to_json()["question"]["resolved"]["window_means"] == means
 
 
+@pytest.mark.parametrize(
+    ("compared", "words"),
+    [
+        ("<= 2004-02", "comes by the end of 2004-02?"),
+        ("< 2004-02", "comes before 2004-02?"),
+        (">= 2004-02", "comes in or after 2004-02?"),
+        ("> 2004-02", "comes after 2004-02?"),
+        ("between 2003-12 and 2004-02", "comes between 2003-12 and 2004-02?"),
+    ],
+)
+def test_a_first_passage_is_read_as_a_time(compared, words):
+    said = ask(f"(tas.mean(over=west) > 280 K).first(time=all) {compared}").to_json()["question"]["reads_as"]
+    assert said.endswith(words)
+    assert "the first month of the whole forecast (2003-10-01 to 2004-06-30) in which" in said
+
+
 def test_explaining_reads_no_member():
     ensemble = forecast()
     lazy = ensemble.copy()

@@ -21,6 +21,7 @@ from pipeline.events import parse, question_id, question_text, to_steps
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import (
     Absolute,
+    All,
     Anomaly,
     Combination,
     Comparison,
@@ -48,6 +49,7 @@ from pipeline.events.write import duration_text, reference_text, region_text, th
 from pipeline.grid import distance_km
 
 _OPERATORS = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
+_WHEN = {"above": "after", "at_least": "in or after", "below": "before", "at_most": "by the end of"}
 _EXTREMES = {"max": "highest", "min": "lowest"}
 _ASKS = {
     "prob": "In what share of futures",
@@ -212,10 +214,10 @@ class _Reading:
         """A number against its thresholds, which are worked out from the reference where they are relative."""
         source = self.words(node.source, need)
         limits = [self.threshold(node, threshold, need) for threshold in node.thresholds]
-        verb = "comes" if kind_of(node.source).quantity == "date" else "is"
+        verb, words = ("comes", _WHEN) if kind_of(node.source).quantity == "date" else ("is", _OPERATORS)
         if len(limits) == 2:
             return f"{source} {verb} {node.operator} {limits[0]} and {limits[1]}"
-        return f"{source} {verb} {_OPERATORS[node.operator]} {limits[0]}"
+        return f"{source} {verb} {words[node.operator]} {limits[0]}"
 
     def threshold(self, node: Comparison, threshold: Threshold, need: Need) -> str:
         """A threshold in words, with its value in the unit of the data where that needs no hindcast."""
@@ -286,7 +288,7 @@ class _Reading:
         }
         if note not in self.windows:
             self.windows.append(note)
-        name = window_text(window)
+        name = "the whole forecast" if isinstance(window, All) else window_text(window)
         return steps.span, f"{name} ({steps.dates[0]} to {steps.dates[1]})"
 
     def meaning(self, window: Window, verb: str, steps: int, samples: int) -> str:

@@ -293,7 +293,7 @@ def too_few(cases: Cases, years: Array) -> str | None:
         return f"The hindcasts judge this question in {starts} start {noun}; at least {LEAST_YEARS} are needed."
     if min(found["events"], found["cases"] - found["events"]) < LEAST_CASES:
         return (
-            f"In {found['cases']} past cases it came true {found['events']} times; at least {LEAST_CASES} with and "
+            f"Of {found['cases']} past cases {found['events']} had the event; at least {LEAST_CASES} with and "
             f"{LEAST_CASES} without are needed."
         )
     return None
