@@ -89,6 +89,13 @@ def test_a_question_without_its_regions_is_a_map(text, everywhere):
     assert (None if found is None else question_text(found)) == everywhere
 
 
+@pytest.mark.parametrize(
+    "text", [f"prob not ({WARM.removeprefix('prob ')})", f"prob not not {WARM.removeprefix('prob ')}"]
+)
+def test_a_picture_is_labelled_by_its_variable_however_a_question_begins(workspace, text):
+    assert "sea surface temperature" in ask(workspace, text).plot.main().axes[0].get_title(loc="left")
+
+
 def test_figures_are_made_and_refused_in_words(workspace, answer):
     for draw in (answer.plot.exceedance, answer.plot.plume, answer.plot.reliability):
         assert isinstance(draw(), Figure)

@@ -14,6 +14,7 @@ from pipeline.answers.comparison import SIDES
 from pipeline.answers.contrast_field import VERDICTS
 from pipeline.answers.views import exceedance, plume
 from pipeline.errors import TercileError
+from pipeline.events.tree import Variable, children
 from pipeline.reporting.figures import (
     FanChart,
     Picture,
@@ -163,9 +164,11 @@ class Plots:
     @property
     def _subject(self) -> str:
         """The variable that a question begins with, by its long name."""
-        name = self._title.split("of ", 1)[-1].removeprefix("prob ").lstrip("(").split(".")[0]
-        catalogue = self.answer.inquiry.members.catalogue
-        return catalogue.variable(name).long_name or name
+        inquiry = self.answer.inquiry
+        node = inquiry.question.subject
+        while not isinstance(node, Variable):
+            node = children(node)[0]
+        return inquiry.members.catalogue.variable(node.name).long_name or node.name
 
 
 def answer_picture(answer: Answer, form: Picture = "png") -> bytes:
