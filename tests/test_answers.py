@@ -530,6 +530,11 @@ def test_maps_in_bands_are_the_same_maps(monkeypatch):
             "which holds 1991-2020",
         ),
         (
+            "tas.roll(mean=3 months).mean(over=west).max(time=all) > 280 K",
+            "before_init",
+            "The running window of lead 1 begins before this forecast does; the first whole one is that of lead 3.",
+        ),
+        (
             "tas.roll(mean=30 months).mean(over=west).max(time=all) > 280 K",
             "beyond_horizon",
             "30 months are longer than this forecast, which ends at lead 9: not one running mean is whole.",

@@ -12,12 +12,13 @@ from pipeline.answers.bounds import MEMBER
 from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.climate import Sample
 from pipeline.answers.evaluate import closed_over, threshold_values
-from pipeline.answers.extent import rolled_steps
+from pipeline.answers.extent import reach_of, rolled_steps
 from pipeline.answers.probability import Inquiry
 from pipeline.answers.quantities import Measure
 from pipeline.answers.trajectories import Need
 from pipeline.answers.windows import resolve
 from pipeline.events import parse, question_id, question_text, to_steps
+from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import (
     Absolute,
@@ -199,6 +200,15 @@ class _Reading:
         """Time closed, and how."""
         inner, dates = self.window(window, node.verb)
         source = self.words(node.source, Need(need.cells, *inner))
+        back = reach_of(node.source, self.inquiry.timeline)[0]
+        if node.verb in ("mean", "max", "min", "sum") and inner[0] < back:
+            raise QuestionError(
+                "before_init",
+                f"The running window of lead {inner[0] + 1} begins before this forecast does; the first whole one is "
+                f"that of lead {back + 1}.",
+                where=window_text(window),
+                try_=(f"time=lead {back + 1}..{inner[1]}",),
+            )
         pooled = " with one sample for each member and year" if isinstance(window, Each) else ""
         phrases = {
             "mean": f"{source}, averaged over {dates}{pooled}",
