@@ -216,7 +216,7 @@ def test_a_whole_area_is_all_of_it_and_its_share_is_in_percent(south):
     found = ask(f"dist of (tas > 0 K).frac({where}).max(time=lead 1)").to_json()
     assert found["distribution"]["units"] == "%"
     assert set(found["distribution"]["quantiles"].values()) == {100.0}
-    assert found["headline"]["text"].startswith("Median 100.00 %")
+    assert found["headline"]["text"].startswith("Median 100 %")
 
 
 def test_days_are_days_where_a_step_is_five_of_them():
