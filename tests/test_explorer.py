@@ -91,6 +91,16 @@ def test_a_question_is_answered_and_its_skill_fills_in(page):
     assert page.js("document.querySelectorAll('.dots i').length") == 20
 
 
+def test_members_without_the_condition_are_no_pooled_ones(page, address, workspace):
+    given = f"{WARM} given sst.anom.mean(over=middle).mean(time=lead 1) > -1.2 K"
+    counts = ask(workspace, given).to_json()["members"]
+    page.goto(f"{address}/?q={quote(given)}")
+    page.until(DONE)
+    said = f"{counts['event']} of {counts['event'] + counts['not']} yes, {counts['excluded']} without the condition"
+    assert page.text(".chips li") == said
+    assert counts["excluded"] > 0
+
+
 def test_blanks_make_the_text_and_the_text_is_explained_as_it_is_typed(page):
     offered = page.js("[...document.querySelectorAll('#regions option')].map((option) => option.value)")
     assert {"middle", "nino34", "ar6_med", "spain"} <= set(offered)

@@ -65,8 +65,8 @@ export function skillText(skill) {
 
 function chips(part) {
   const list = made("ul", "", { className: "chips" });
-  const { event, not: other, unknown, total } = part.members, isPooled = event + other + unknown !== total;
-  list.append(made("li", `${event} of ${event + other} yes${unknown ? `, ${unknown} unknown` : ""}${isPooled ? `; ${total} members` : ""}`));
+  const { event, not: other, unknown, excluded, total, samples_per_member: samples } = part.members;
+  list.append(made("li", `${event} of ${event + other} yes${unknown ? `, ${unknown} unknown` : ""}${excluded ? `, ${excluded} without the condition` : ""}${samples > 1 ? `; ${total} members` : ""}`));
   const base = part.base_rate;
   list.append(made("li", base ? `usually ${base.value > 0 && base.value < 1 ? percent(base.value) : base.value ? "always" : "never"} (${base.events} of ${base.years})` : "usual odds unknown"));
   if (part.ratio?.value) list.append(made("li", `${factor(part.ratio.value)} times the usual odds`));
