@@ -171,6 +171,12 @@ def test_a_unit_behind_the_second_of_two_thresholds_is_that_of_both(operator):
     assert parse(f"{mean} 26 degC and 301.5 K") != parse(f"{mean} 26 K and 301.5 K")
 
 
+def test_a_number_copied_from_an_answer_is_read():
+    assert parse("prob sst.anom.mean(over=nino34).mean(time=2027) < −0.5 K") == parse(
+        "prob sst.anom.mean(over=nino34).mean(time=2027) < -0.5 K"
+    )
+
+
 def test_steps_are_those_a_person_would_write():
     written = """
 ask: prob
