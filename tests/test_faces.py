@@ -62,7 +62,7 @@ def test_the_curve_and_the_plume_hold_the_members_that_were_counted(answer):
     ("text", "has_curve", "has_plume"),
     [
         ("prob (sst.mean(over=middle) > p66).any(time=lead 1..3)", False, True),
-        ("prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %", False, False),
+        ("prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %", True, False),
         ("dist of sst.mean(over=middle).mean(time=lead 1)", True, True),
         ("prob (sst.mean(over=middle) > p66).run(time=lead 1..5) >= 2 months", False, True),
     ],
@@ -94,6 +94,13 @@ def test_a_question_without_its_regions_is_a_map(text, everywhere):
 )
 def test_a_picture_is_labelled_by_its_variable_however_a_question_begins(workspace, text):
     assert "sea surface temperature" in ask(workspace, text).plot.main().axes[0].get_title(loc="left")
+
+
+def test_a_share_of_an_area_has_a_curve(workspace):
+    text = "prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %"
+    axes = ask(workspace, text).plot.main().axes[0]
+    assert axes.get_xlabel() == "share of the area (%)"
+    assert exceedance(ask(workspace, text).inquiry)["thresholds"] == [30.0]
 
 
 def test_figures_are_made_and_refused_in_words(workspace, answer):

@@ -40,15 +40,18 @@ def exceedance(inquiry: Inquiry) -> View | None:
     """Each member's value of the number that the event compares, and the reference's; None where it is not one number.
 
     Returns:
-        ``units``, ``operator``, ``thresholds``, ``values`` by scenario and ``reference``.
+        ``quantity`` (``number``, or ``share`` of an area), ``units``, ``operator``, ``thresholds``, ``values`` by
+        scenario and ``reference``.
     """
     node = inquiry.question.subject
     source = node.source if isinstance(node, Comparison) else node
-    if kind_of(source).quantity != "number" or kind_of(source).space or kind_of(source).time:
+    kind = kind_of(source)
+    if kind.quantity not in ("number", "share") or kind.space or kind.time:
         return None
     factor, units = inquiry.measure(source).shown
     values = factor * inquiry.values(source).known()[..., 0, 0]
     return {
+        "quantity": kind.quantity,
         "units": units,
         "operator": node.operator if isinstance(node, Comparison) else None,
         "thresholds": _thresholds(inquiry, node, factor) if isinstance(node, Comparison) else [],
