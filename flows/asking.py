@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answers.answer import Answer
+from pipeline.answers.card import WIDTH, card_text
 from pipeline.answers.comparison import comparison_text, warnings_of
 from pipeline.answers.formats import comparison_csv
 from pipeline.answers.issued import Issued, Skill, open_issued, read_question
@@ -128,7 +130,7 @@ def _sheet(answer: Answer) -> _Sheet:
         return answer_picture(answer, form)
 
     payload = answer.to_json()
-    return _Sheet(payload, answer.text, answer.to_csv, picture, payload["warnings"])
+    return _Sheet(payload, card_text(payload, width=_columns()), answer.to_csv, picture, payload["warnings"])
 
 
 def _comparison(one: Answer, other: Answer) -> _Sheet:
@@ -139,7 +141,13 @@ def _comparison(one: Answer, other: Answer) -> _Sheet:
 
     found = one.compare(other)
     warnings = [warning for _, warning in warnings_of(found)]
-    return _Sheet(found, comparison_text(found), lambda: comparison_csv(one, other), picture, warnings)
+    card = comparison_text(found, width=_columns())
+    return _Sheet(found, card, lambda: comparison_csv(one, other), picture, warnings)
+
+
+def _columns() -> int:
+    """Columns of a card: those of the terminal, as far as lines read well and the number line fits."""
+    return min(max(64, get_terminal_size().columns), 100) if sys.stdout.isatty() else WIDTH
 
 
 def _show(sheet: _Sheet, name: str, form: str, plot: Path | None) -> None:

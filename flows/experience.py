@@ -4,27 +4,31 @@ import numpy as np
 
 from flows.starts import forecasts
 from flows.system import System
+from pipeline.answers.headline import decimal
 from pipeline.background import WarmingConfig
 
 
-def beyond_experience(system: System) -> list[str]:
-    """A sentence for each group whose warming leaves, in a forecast, the range that fits have seen.
+def beyond_experience(system: System) -> dict[str, dict[str, str]]:
+    """By group whose warming leaves, in a forecast, the range that fits have seen: ``since`` when, and a sentence.
 
     Time itself as a covariate does so always, and nothing is said of it.
     """
     covariate, split = system.experiment.background.covariate, system.experiment.split
     if not isinstance(covariate, WarmingConfig):
-        return []
+        return {}
     seen = np.concatenate([system.fit_covariates(group) for group in dict.fromkeys(span.group for span in split.train)])
     low, high = np.nanmin(seen), np.nanmax(seen)
     starts, units = forecasts(system), system.experiment.described()[covariate.variable].units
-    found, fitted = [], f"{low:.2f} to {high:.2f} {units}"
+    found, fitted = {}, f"{decimal(low, 2)} to {decimal(high, 2)} {units}"
     for group in starts.groups:
-        ahead = [system.periods(group).ahead(init, starts.leads)[1] for init in starts.init_times]
-        asked = system.covariates(group, np.concatenate(ahead))
-        if asked.min() < low or asked.max() > high:
-            found.append(
-                f"{group}: its warming goes from {asked.min():.2f} to {asked.max():.2f} {units}, models were fitted "
-                f"on {fitted}: beyond that the expected state is extrapolated along a straight line."
+        ahead = np.concatenate([system.periods(group).ahead(init, starts.leads)[1] for init in starts.init_times])
+        asked = system.covariates(group, ahead)[:, 0]
+        beyond = ahead[(asked < low) | (asked > high), 0]
+        if beyond.size:
+            since, ends = beyond.min().strftime("%Y-%m-%d"), [decimal(end, 2) for end in (asked.min(), asked.max())]
+            text = (
+                f"{group}: its warming goes from {' to '.join(ends)} {units}, models were fitted on {fitted}: beyond "
+                f"that, from {since}, the expected state is extrapolated along a straight line."
             )
+            found[group] = {"since": since, "text": text}
     return found

@@ -19,8 +19,8 @@ def forecast_flow(experiment: Experiment, workspace: Workspace, todo: list[str],
     """Draw what is missing of each model's ensemble, and say which model issues."""
     models = [name for name in todo if name in experiment.models]
     if models:
-        for text in beyond_experience(System(experiment, workspace)):
-            reporter.say(f"  warning: {text}")
+        for found in beyond_experience(System(experiment, workspace)).values():
+            reporter.say(f"  warning: {found['text']}")
         with connect(experiment.cluster, on_progress=reporter.on_event) as client:
             for model in models:
                 forecast_task(experiment, workspace, model, client, reporter)

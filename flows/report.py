@@ -10,7 +10,6 @@ import xarray as xr
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.experience import beyond_experience
 from flows.experiment import BEST, Experiment
 from flows.plan import remember
 from flows.progress import Reporter
@@ -92,7 +91,7 @@ def _contents(system: System, answers: list[dict[str, Any]], refused: list[str],
         warnings=[
             *refused,
             *_own_pathways(issue["pathways"]),
-            *beyond_experience(system),
+            *(found["text"] for found in issue.get("extrapolated", {}).values()),
             *_lost_snapshots(system),
         ],
         points=experiment.points,

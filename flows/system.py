@@ -271,6 +271,7 @@ class System:
 
     def issue(self) -> dict[str, Any]:
         """What answers need to know of the forecast that is issued."""
+        from flows.experience import beyond_experience
         from flows.starts import hindcast_group
 
         experiment, model = self.experiment, self.issuing
@@ -289,6 +290,7 @@ class System:
             "regions": dict(experiment.regions),
             "events": {name: text.strip() for name, text in experiment.events.items()},
             "pathways": {group: self.pathway_label(group) for group in groups},
+            "extrapolated": beyond_experience(self),
             "attributions": sorted(
                 {source.attribution for source in experiment.sources.values() if source.attribution}
             ),

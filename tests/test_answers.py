@@ -1,6 +1,7 @@
 """Answers: their fields, the headline rule, warnings, cards, and the question in plain words."""
 
 import json
+import re
 
 import cftime
 import numpy as np
@@ -94,6 +95,22 @@ def test_the_question_is_restated_with_everything_resolved(warm):
 )
 def test_the_answer_says_what_the_window_means(text, means):
     assert ask(text).to_json()["question"]["resolved"]["window_means"] == means
+
+
+@pytest.mark.parametrize(
+    ("compared", "words"),
+    [
+        ("<= 2004-02", "comes by the end of 2004-02?"),
+        ("< 2004-02", "comes before 2004-02?"),
+        (">= 2004-02", "comes in or after 2004-02?"),
+        ("> 2004-02", "comes after 2004-02?"),
+        ("between 2003-12 and 2004-02", "comes between 2003-12 and 2004-02?"),
+    ],
+)
+def test_a_first_passage_is_read_as_a_time(compared, words):
+    said = ask(f"(tas.mean(over=west) > 280 K).first(time=all) {compared}").to_json()["question"]["reads_as"]
+    assert said.endswith(words)
+    assert "the first month of the whole forecast (2003-10-01 to 2004-06-30) in which" in said
 
 
 def test_explaining_reads_no_member():
@@ -199,7 +216,7 @@ def test_a_whole_area_is_all_of_it_and_its_share_is_in_percent(south):
     found = ask(f"dist of (tas > 0 K).frac({where}).max(time=lead 1)").to_json()
     assert found["distribution"]["units"] == "%"
     assert set(found["distribution"]["quantiles"].values()) == {100.0}
-    assert found["headline"]["text"].startswith("Median 100.00 %")
+    assert found["headline"]["text"].startswith("Median 100 %")
 
 
 def test_days_are_days_where_a_step_is_five_of_them():
@@ -233,12 +250,52 @@ def test_a_value_of_pooled_years_lies_in_its_own_interval():
         assert 30 <= value["effective"] <= 30 * 9
 
 
+@pytest.mark.parametrize(("window", "what"), [("DJF 2004", "members"), ("each DJF 2004..2006", "samples")])
+def test_what_is_pooled_is_counted_as_samples_in_every_headline(window, what):
+    number, both = f"tas.mean(over=west).mean(time={window})", projection(members=20, leads=48)
+    value = ask(f"value of {number} exceeded with 10 % scenario low", both).headline
+    assert f"is exceeded by 10 % of {what} (" in value
+    assert f"; nine in ten {what} from" in ask(f"dist of {number} scenario low", both).headline
+    event = ask(f"prob {number} > 5.1 degC scenario high vs low", both)
+    assert re.match(rf"\d+ % of {what} under high, \d+ % of {what} under low: ", event.headline)
+    alone = [ask(f"prob {number} > 5.1 degC scenario {name}", both) for name in ("high", "low")]
+    assert re.match(
+        rf"high: \d+ % of {what}; low: \d+ % of {what}\. Difference", alone[0].compare(alone[1])["headline"]["text"]
+    )
+
+
 def test_warnings_under_two_scenarios_say_under_which():
     text = "value of tas.mean(over=west).mean(time=DJF 2004) exceeded with 10 % scenario high vs low"
     payload = ask(text, projection(members=20)).to_json()
     assert [warning["text"] for warning in payload["warnings"] if warning["code"] == "few_beyond"] == [
         f"Under {scenario}: Only 2 of 20 samples lie beyond this value." for scenario in ("high", "low")
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_beyond"),
+    [
+        ("prob tas.mean(over=west).mean(time=2003-10..2004-02) > 280 K scenario high", False),
+        ("prob tas.mean(over=west).mean(time=DJF 2004) > 280 K scenario high vs low", False),
+        ("prob tas.mean(over=west).mean(time=MAM 2004) > 280 K scenario low", False),
+        ("prob tas.mean(over=west).mean(time=MAM 2004) > 280 K scenario high", True),
+        ("prob tas.mean(over=west).mean(time=MAM 2004) > 280 K scenario low vs high", True),
+        (
+            "prob (tas.mean(over=west) > 280 K).then(pr.mean(over=west) > 1 mm/day, within=2 months)"
+            ".any(time=lead 1..5) scenario high",
+            True,
+        ),
+        ("dist of (tas.mean(over=west) > 280 K).first(time=all) scenario high", True),
+        ("value of tas.mean(over=west).mean(time=MAM 2004) exceeded with 20 % scenario high", True),
+        ("map of tas.mean(time=MAM 2004) > 280 K scenario high", True),
+        ("series of tas.mean(over=west) > 280 K scenario high", True),
+    ],
+)
+def test_what_looks_at_forcing_beyond_that_of_the_fits_says_so(text, is_beyond):
+    beyond = {"high": {"since": "2004-03-01", "text": "high: its warming goes far."}}
+    payload = ask(text, projection(), settings={"extrapolated": beyond}).to_json()
+    found = [warning["text"] for warning in payload["warnings"] if warning["code"] == "extrapolated"]
+    assert found == (["high: its warming goes far."] if is_beyond else [])
 
 
 @pytest.mark.parametrize(
@@ -380,6 +437,13 @@ def test_a_first_passage_keeps_those_who_never_get_there():
     late = ask("dist of (tas.mean(over=west) > record).first(time=lead 1..4)")
     assert late.to_json()["passage"]["median"] is None
     assert "by 2004-01." in late.headline
+    sooner = ask("dist of (tas.mean(over=west) > p50).first(time=lead 3..9)")
+    leads, dates = sooner.members["value"], sooner.members["date"].where(np.isfinite(sooner.members["value"]), "")
+    assert leads.min() == 3
+    assert (dates[leads == 3] == "2003-12").all()
+    for step, count in sooner.to_json()["passage"]["by_step"].items():
+        assert (dates == step).sum() == count
+    assert (dates == "").sum() == np.isinf(leads).sum()
     always, never = (ask(f"dist of (tas.mean(over=west) > {x} K).first(time=lead 1..4)") for x in (0, 900))
     assert always.headline == "Half of the members get there by 2003-10; all by 2004-01."
     assert "  reached     10 % by 2003-10, 50 % by 2003-10, 90 % by 2003-10\n" in always.text
@@ -466,6 +530,16 @@ def test_maps_in_bands_are_the_same_maps(monkeypatch):
             "which holds 1991-2020",
         ),
         (
+            "tas.roll(mean=3 months).mean(over=west).max(time=all) > 280 K",
+            "before_init",
+            "The running window of lead 1 begins before this forecast does; the first whole one is that of lead 3.",
+        ),
+        (
+            "tas.roll(mean=30 months).mean(over=west).max(time=all) > 280 K",
+            "beyond_horizon",
+            "30 months are longer than this forecast, which ends at lead 9: not one running mean is whole.",
+        ),
+        (
             "tas.anom(clim=model:1991-2000).mean(over=west).mean(time=2004-01) > 1 K",
             "reference_period",
             "No hindcasts are stored, so the model's own climatology is not known. The reference record is "
@@ -497,6 +571,12 @@ def test_thresholds_far_out_warn(threshold, code):
     payload = ask(f"tas.mean(over=west).mean(time=DJF 2004) > {threshold}").to_json()
     codes = {warning["code"] for warning in payload["warnings"]} - {"uncalibrated", "skill_not_measured"}
     assert codes == ({code} if code else set())
+
+
+def test_thresholds_below_zero_warn_with_a_minus_sign():
+    payload = ask("tas.anom.mean(over=west).mean(time=DJF 2004) < -4 K").to_json()
+    (said,) = (warning["text"] for warning in payload["warnings"] if warning["code"] == "threshold_never_seen")
+    assert said.startswith("−4 K lies beyond all 29 reference years (lowest −")
 
 
 def test_a_warming_that_all_members_pass_is_no_wrong_unit():

@@ -65,7 +65,7 @@ def test_a_step_of_a_series_is_the_comparison_asked_at_its_time():
     assert found == pytest.approx([single["value"], single["low"], single["high"]])
     clear = (series.members["difference_verdict"] == 2).mean()
     assert series.to_json()["field"]["difference"]["clear_share"] == pytest.approx(float(clear))
-    assert "of the steps, each place judged alone" in series.headline
+    assert "of the steps, each step judged alone" in series.headline
 
 
 def jeffreys(events, members, level):

@@ -171,6 +171,12 @@ def test_a_unit_behind_the_second_of_two_thresholds_is_that_of_both(operator):
     assert parse(f"{mean} 26 degC and 301.5 K") != parse(f"{mean} 26 K and 301.5 K")
 
 
+def test_a_number_copied_from_an_answer_is_read():
+    assert parse("prob sst.anom.mean(over=nino34).mean(time=2027) < −0.5 K") == parse(
+        "prob sst.anom.mean(over=nino34).mean(time=2027) < -0.5 K"
+    )
+
+
 def test_steps_are_those_a_person_would_write():
     written = """
 ask: prob
@@ -305,6 +311,11 @@ REFUSED = [
     ("tas > 30 %", "wrong_kind", "'%' belongs to .frac(over=…)"),
     ("(tas > 1 K).frac(over=r) > 3 K", "wrong_kind", "A share of area compares with a percentage"),
     ("tas between record and 3 K", "wrong_kind", "'record' goes with above or below"),
+    ("tas between 3 K and 2 K", "wrong_kind", "Nothing lies between 3 K and 2 K: write the lower one first."),
+    ("tas.anom outside 1 sigma and -1 sigma", "wrong_kind", "between 1 sigma and -1 sigma: write the lower one"),
+    ("tas between p33 and p33", "wrong_kind", "Nothing lies between p33 and p33"),
+    ("(tas > 1 K).first(time=all) between 2030 and 2027", "wrong_kind", "Nothing lies between 2030 and 2027"),
+    ("(tas > 1 K).first(time=all) between 2027-06 and 2027-05", "wrong_kind", "Nothing lies between 2027-06 and"),
     ("tas.mean(over=r).mean(time=2050) > 2027-07", "wrong_kind", "Dates compare with .first(…) only"),
     ("(tas > 1 K).any(over=r) and (pr > 1 mm)", "still_varies", "One part"),
     ("(tas > 1 K).first(time=each JJA 2050..2060)", "wrong_kind", ".first needs one window"),

@@ -37,8 +37,12 @@ SMALL_TEXT = """
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    workspace = build(tmp_path_factory.mktemp("page") / "w", first=1930)
+def workspace(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("page") / "w", first=1930)
+
+
+@pytest.fixture(scope="module")
+def address(workspace):
     with serving(workspace) as address:
         yield address
 
@@ -85,6 +89,16 @@ def test_a_question_is_answered_and_its_skill_fills_in(page):
     assert page.js("document.querySelectorAll('#reliability svg circle').length") > 3
     assert page.js("document.querySelectorAll('#past tr').length") > 15
     assert page.js("document.querySelectorAll('.dots i').length") == 20
+
+
+def test_members_without_the_condition_are_no_pooled_ones(page, address, workspace):
+    given = f"{WARM} given sst.anom.mean(over=middle).mean(time=lead 1) > -1.2 K"
+    counts = ask(workspace, given).to_json()["members"]
+    page.goto(f"{address}/?q={quote(given)}")
+    page.until(DONE)
+    said = f"{counts['event']} of {counts['event'] + counts['not']} yes, {counts['excluded']} without the condition"
+    assert page.text(".chips li") == said
+    assert counts["excluded"] > 0
 
 
 def test_blanks_make_the_text_and_the_text_is_explained_as_it_is_typed(page):
@@ -172,6 +186,24 @@ def test_enter_asks_and_tab_reaches_every_control(page):
         seen.add(page.js("document.activeElement.id || document.activeElement.textContent"))
     controls = {"verb", "variable", "region", "window", "threshold", "other-region", "text", "go", "slider"}
     assert controls | {"spaghetti", "play", "back", "next", "map"} <= seen
+
+
+def test_a_link_that_lets_a_part_of_a_region_do_is_answered_and_kept(page, address, workspace):
+    text = WARM.replace("middle", "box(lat=-6..6, lon=192..240)")
+    page.goto(f"{address}/?q={quote(text)}")
+    page.until(DONE)
+    assert "outside the grid" in page.text(".headline")
+    answer = ask(workspace, text, partial=True)
+    page.goto(address + answer.permalink)
+    page.until(f"{DONE} && document.querySelector('#plume svg')")
+    assert page.text(".headline") == answer.headline
+    assert "outside the grid; the rest was used" in page.text("#card")
+    links = page.js("['permalink', 'newest'].map((id) => document.querySelector(`#${id}`).href)")
+    assert links[0] == address + answer.permalink
+    assert links[1].endswith("&partial=true")
+    page.click("#go")
+    page.until(f"{DONE} && document.querySelector('#permalink')")
+    assert page.text(".headline") == answer.headline
 
 
 def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path):
@@ -454,13 +486,14 @@ def test_any_two_questions_are_compared_as_text(page, address):
 def test_forecasts_of_different_years_lie_on_one_axis_of_leads(page):
     def view(year, value):
         course = {"units": "K", "dates": [f"{year}-01", f"{year}-02"], "members": {"": [[value, value]]}}
-        usual = {"low": [0, 0], "high": [1, 1], "thresholds": [0.5]}
+        usual = {"low": [0, 0], "high": [1, 1], "thresholds": [0.5], "numbers": [3]}
         return {"plume": {**course, **usual, "past": {"dates": [f"{year - 1}-12"], "values": [value]}}, "event": [1]}
 
     views = json.dumps([view(1950, 1), view(1960, 2)])
     found = page.js(f"import('/explorer/sides.js').then((found) => found.sides({views}, ['a', 'b']))")
     assert found["plume"]["labels"] == ["lead 0", "lead 1", "lead 2"]
     assert found["plume"]["members"] == {"a": [[None, 1, 1]], "b": [[None, 2, 2]]}
+    assert found["plume"]["numbers"] == [3]
     assert found["plume"]["usual"] == [["usual", [None, [0, 1], [0, 1]]]]
     assert found["plume"]["past"] == [["observed, a", [1, None, None]], ["observed, b", [2, None, None]]]
     assert (found["exceedance"], found["events"]) == (None, {"a": [1], "b": [1]})
@@ -471,7 +504,7 @@ def test_members_are_played_one_by_one_and_stopped_by_keyboard(page):
     before = page.js("document.querySelectorAll('#plume svg path').length")
     page.js("document.querySelector('#play').focus()")
     page.key("Enter", text="\r")
-    page.until("document.querySelector('#member').textContent.startsWith('Member 2 of 20. ')")
+    page.until("document.querySelector('#member').textContent.startsWith('Member 1, 2 of 20. ')")
     assert page.text("#play") == "Stop"
     assert page.js("document.querySelectorAll('#plume svg path').length") == before + 2
     page.key("Enter", text="\r")
@@ -485,12 +518,12 @@ def test_play_ends_with_the_last_member_which_says_what_the_table_says(page):
     page.until("document.querySelector('#plume svg')")
     page.click("#back")
     page.click("#back")
-    assert page.text("#member").startswith("Member 19 of 20. ")
+    assert page.text("#member").startswith("Member 18, 19 of 20. ")
     page.click("#play")
     page.until("document.querySelector('#play').textContent === 'Play members'")
     row = page.js("[...document.querySelectorAll('#member-table tr')].at(-1).textContent")
-    number, event = re.fullmatch(r"20(−?[\d.]+ K)(● yes|○ no)", row).groups()
-    assert page.text("#member") == f"Member 20 of 20. {number}; event: {event}."
+    number, event = re.fullmatch(r"19(−?[\d.]+ K)(● yes|○ no)", row).groups()
+    assert page.text("#member") == f"Member 19, 20 of 20. {number}; event: {event}."
     yes = page.js("document.querySelector('#member-table').textContent.split('● yes').length - 1")
     assert yes == page.js("document.querySelectorAll('#card .dots .yes').length")
     page.click("#next")
@@ -506,7 +539,7 @@ def test_where_motion_is_not_wanted_members_are_stepped_through(page, address):
         page.until(f"{DONE} && document.querySelector('#plume svg')")
         assert page.js("document.querySelector('#play').hidden")
         page.click("#next")
-        assert page.text("#member").startswith("Member 1 of 20. ")
+        assert page.text("#member").startswith("Member 0, 1 of 20. ")
         page.send("Emulation.setEmulatedMedia", features=[])
         page.until("!document.querySelector('#play').hidden")
         page.click("#play")

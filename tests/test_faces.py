@@ -14,6 +14,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
+from flows.asking import ask_all
 from flows.cli import app
 from pipeline.answers.comparison import gap_text, ratio_text
 from pipeline.answers.formats import as_coverage
@@ -61,7 +62,7 @@ def test_the_curve_and_the_plume_hold_the_members_that_were_counted(answer):
     ("text", "has_curve", "has_plume"),
     [
         ("prob (sst.mean(over=middle) > p66).any(time=lead 1..3)", False, True),
-        ("prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %", False, False),
+        ("prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %", True, False),
         ("dist of sst.mean(over=middle).mean(time=lead 1)", True, True),
         ("prob (sst.mean(over=middle) > p66).run(time=lead 1..5) >= 2 months", False, True),
     ],
@@ -86,6 +87,20 @@ def test_only_what_can_be_drawn_is(workspace, text, has_curve, has_plume):
 def test_a_question_without_its_regions_is_a_map(text, everywhere):
     found = map_question(parse(text))
     assert (None if found is None else question_text(found)) == everywhere
+
+
+@pytest.mark.parametrize(
+    "text", [f"prob not ({WARM.removeprefix('prob ')})", f"prob not not {WARM.removeprefix('prob ')}"]
+)
+def test_a_picture_is_labelled_by_its_variable_however_a_question_begins(workspace, text):
+    assert "sea surface temperature" in ask(workspace, text).plot.main().axes[0].get_title(loc="left")
+
+
+def test_a_share_of_an_area_has_a_curve(workspace):
+    text = "prob (sst > p66).frac(over=middle).max(time=lead 1..3) >= 30 %"
+    axes = ask(workspace, text).plot.main().axes[0]
+    assert axes.get_xlabel() == "share of the area (%)"
+    assert exceedance(ask(workspace, text).inquiry)["thresholds"] == [30.0]
 
 
 def test_figures_are_made_and_refused_in_words(workspace, answer):
@@ -144,6 +159,20 @@ def test_csv_and_netcdf_hold_the_members(answer, tmp_path):
         assert data["member"].values.tolist() == list(range(20))
         assert data["event"].sum() == table["event"].sum()
         assert data.attrs["provenance_experiment"] == "perfect"
+        told = {name: data.attrs[f"threshold_{name}"] for name in ("op", "text", "value", "units")}
+        assert told == {"op": "above", "text": "0.5 K", "value": 0.5, "units": "K (difference)"}
+        assert "threshold_reference" not in data.attrs
+
+
+def test_files_tell_each_threshold_with_its_reference(workspace, tmp_path):
+    answer = ask(workspace, "map of sst.mean(time=lead 1..2) > p66 and sst.anom.mean(time=lead 1) between 0 K and 2 K")
+    answer.to_netcdf(tmp_path / "map.nc")
+    with xr.open_dataset(tmp_path / "map.nc") as data:
+        assert [data.attrs[f"threshold_{place}_text"] for place in (1, 2, 3)] == ["p66", "0 K", "2 K"]
+        assert data.attrs["threshold_1_reference"] == "obs:1901-1950"
+        low, high = data.attrs["threshold_1_range"]
+        assert 295 < low < high < 305
+    assert as_coverage(answer)["thresholds"] == answer.to_json()["question"]["resolved"]["thresholds"]
 
 
 def test_a_picture_carries_its_question(answer):
@@ -196,6 +225,16 @@ def test_the_command_writes_csv_and_pictures_and_need_not_wait(workspace, tmp_pa
     slow = run(workspace, WARM)
     assert "skill       skilful: Brier skill" in slow.stdout
     assert run(workspace, WARM, "--batch", "x.yaml").exit_code == 2
+
+
+@pytest.mark.parametrize(("columns", "width"), [(20, 64), (90, 90), (300, 100), (None, 78)])
+def test_cards_are_as_wide_as_the_terminal_within_bounds(workspace, monkeypatch, capsys, columns, width):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: columns is not None, raising=False)
+    for asked in (WARM, (WARM, WARM.replace("0.5", "0.8"))):
+        ask_all(workspace, {"": asked}, form="card", plot=None, strict=False, level=0.9, partial=False, skill="now")
+        longest = max(map(len, capsys.readouterr().out.splitlines()))
+        assert width - 12 < longest <= width
 
 
 def test_the_command_puts_two_questions_side_by_side(workspace, answer, tmp_path):

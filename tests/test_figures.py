@@ -289,7 +289,7 @@ def test_exceedance_curve_is_the_share_of_values_above():
     for place in (10, 50, 90):
         assert 100 * (values > at[place]).mean() == pytest.approx(chance[place], abs=0.3)
     axes = exceedance_curves({"A1B": (at, chance)}, base=(at - 1, chance), quantity="change (K)").axes[0]
-    assert (axes.get_xlabel(), axes.get_title(loc="left")) == ("change (K)", "chance of exceeding (%)")
+    assert (axes.get_xlabel(), axes.get_title(loc="left")) == ("change (K)", "share of members above each value (%)")
 
 
 def test_small_numbers_below_a_curve_do_not_run_into_each_other():

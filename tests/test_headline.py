@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from pipeline.answers.card import skill_text
 from pipeline.answers.headline import amounts, factor, headline, likelihood_term, percent, points
 from pipeline.answers.intervals import Estimate, proportion_interval
 from pipeline.answers.probability import BaseRate, tally
+from pipeline.reporting.wording import answer_cards
 
 
 def counted(events, total):
@@ -45,7 +47,20 @@ def test_without_skill_the_usual_odds_come_first():
     assert found["value"] == pytest.approx(0.3)
     assert found["text"] == (
         "Usual odds 30 %. This system has shown no skill for this kind of question (Brier skill 0.02, 90 % interval "
-        "-0.09 to 0.11, 24 past forecasts). Its members say 45 %; we do not recommend using that number."
+        "−0.09 to 0.11, 24 past forecasts). Its members say 45 %; we do not recommend using that number."
+    )
+
+
+def test_a_skill_below_zero_has_a_minus_sign():
+    skill = {"verdict": "no_evidence", "value": -0.094, "low": -0.31, "high": -0.001, "hindcasts": 24}
+    assert skill_text(skill) == "no evidence: Brier skill −0.09 (−0.31 to 0.00) in 24 past forecasts"
+    (card,) = answer_cards([{"skill": skill}])
+    assert ("Skill", "none shown in past forecasts: −0.09 (−0.31 to 0.00)") in card.facts
+    assert (
+        "(Brier skill −0.09, 90 % interval −0.31 to 0.00, "
+        in said(
+            9, 20, rate(9), skill="no_evidence", **{name: value for name, value in skill.items() if name != "verdict"}
+        )["text"]
     )
 
 
@@ -108,7 +123,8 @@ def test_nothing_is_ever_0_or_100_percent():
         ([290.2624, 290.2322, 290.32], ["290.262", "290.232", "290.320"]),
         ([1234.5, 7801.0], ["1235", "7801"]),
         ([0.00012, 0.00061], ["0.000120", "0.000610"]),
-        ([5.0, None, float("inf")], ["5.00", "unbounded", "unbounded"]),
+        ([5.0, None, float("inf")], ["5", "unbounded", "unbounded"]),
+        ([11.0, 9.0, 12.0], ["11", "9", "12"]),
         ([-0.2, 0.0, 300.0], ["0", "0", "300"]),
     ],
 )

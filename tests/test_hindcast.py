@@ -331,11 +331,14 @@ def test_a_projection_ends_with_the_record_where_no_forcing_is_known_beyond(tmp_
     starts = hindcasts(system, "climatology")
     assert [date.year for date in starts.init_times] == [1991, 2001, 2012]
     assert starts.leads == 10
-    assert beyond_experience(system) == []
+    assert beyond_experience(system) == {}
     fewer = ["split.train=[{group: known, years: [1990, 1994]}]", "background.covariate.window=1"]
     system = System(load_experiment(str(tmp_path / "system" / "small.yaml"), overrides=fewer), system.workspace)
-    (said,) = beyond_experience(system)
-    assert re.match(r"other: its warming goes from \S+ to \S+ K, models were fitted on \S+ to \S+ K: beyond", said)
+    said = system.issue()["extrapolated"]["other"]
+    range_of = r"\S+ to \S+ K"
+    assert re.match(f"other: its warming goes from {range_of}, models were fitted on {range_of}: beyond", said["text"])
+    assert f"from {said['since']}, " in said["text"]
+    assert "1991-01-01" <= said["since"] <= "2010-01-01"
 
 
 def reread(path):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.answers.answer import answer
+from pipeline.answers.explain import explain
 from pipeline.answers.freshness import overdue
 from pipeline.events import QuestionError
-from tests.asking import forecast, record
+from tests.asking import catalogue, forecast, record
 from tests.test_answers import WARM, ask, projection
 
 MEAN = "tas.mean(over=west).mean(time={})"
@@ -81,6 +83,8 @@ REFUSALS = {
     ),
 }
 
+NEED_MEMBERS = {"anomaly_offset", "too_few_members", "given_too_rare"}
+
 
 @pytest.mark.parametrize("code", REFUSALS)
 def test_refused_in_these_words(code):
@@ -88,6 +92,29 @@ def test_refused_in_these_words(code):
     with pytest.raises(QuestionError) as caught:
         ask(text)
     assert (caught.value.code, caught.value.text) == (code, words)
+
+
+PART = "box(lat=0..40, lon=100..120)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(text for code, (text, _) in REFUSALS.items() if code not in NEED_MEMBERS),
+        f"prob tas.sum(over={PART}).mean(time=DJF 2004) > p50",
+        f"prob {MARCH} > p50 given tas.sum(over={PART}).mean(time=DJF 2004) > p50",
+        "prob tas.anom(clim=hist:1950-1960).mean(over=west).mean(time=DJF 2004) > 1 K",
+        "prob tas.roll(mean=30 months).mean(over=west).max(time=all) > 280 K",
+    ],
+)
+def test_explaining_refuses_what_needs_no_member_in_the_same_words(text):
+    ensemble, reference = forecast(members=40, seed=4), record(years=30)
+    names, said = catalogue(ensemble), []
+    for explain_or_ask in (explain, answer):
+        with pytest.raises(QuestionError) as caught:
+            explain_or_ask(text, ensemble=ensemble, reference=reference, catalogue=names, partial=True)
+        said.append((caught.value.code, caught.value.text))
+    assert said[0] == said[1]
 
 
 def test_masked_regions_are_refused_in_these_words():
@@ -150,7 +177,11 @@ def warnings(payload):
             "the box 1S to 1N, 119E to 121E covers 2 % of one cell. You get that cell's climate.",
         ),
         ("uncalibrated", WARM, "The members were not calibrated on past forecasts."),
-        ("skill_not_measured", WARM, "No past forecasts are stored to replay this question on."),
+        (
+            "skill_not_measured",
+            WARM,
+            "The skill of this question was not measured. No past forecasts are stored to replay this question on.",
+        ),
     ],
 )
 def test_warned_in_these_words(code, text, words):
@@ -199,7 +230,7 @@ def test_no_skill_is_warned_of_and_leads_the_answer():
     assert warnings(payload)["no_skill"] == "Past forecasts of this event were no better than its usual odds."
     assert payload["headline"]["text"].startswith("Usual odds ")
     assert payload["headline"]["text"].endswith(
-        "This system has shown no skill for this kind of question (Brier skill 0.02, 90 % interval -0.09 to 0.11, 24 "
+        "This system has shown no skill for this kind of question (Brier skill 0.02, 90 % interval −0.09 to 0.11, 24 "
         f"past forecasts). Its members say {100 * payload['probability']['raw']:.0f} %; we do not recommend using that "
         "number."
     )

@@ -117,7 +117,7 @@ def test_neighbouring_starts_join_where_those_of_the_month_are_few(tmp_path):
 def test_too_few_years_or_too_rare_an_event_are_not_measured(perfect, tmp_path):
     rare = ask(perfect, "prob sst.anom.mean(over=middle).mean(time=lead 1) > 4 K").to_json()["skill"]
     assert rare["verdict"] == "not_measured"
-    assert rare["reason"].startswith("In 48 past cases it came true 0 times; at least 5 with and 5 without")
+    assert rare["reason"].startswith("Of 48 past cases 0 had the event; at least 5 with and 5 without")
     short = ask(build(tmp_path / "w", first=1950), WARM).to_json()["skill"]
     assert short["reason"] == "The hindcasts judge this question in 9 start years; at least 15 are needed."
     none = ask(build(tmp_path / "n", hindcast_months=()), WARM).to_json()["skill"]

@@ -214,6 +214,7 @@ def test_what_is_drawn_comes_from_the_members_of_the_answer(client, workspace):
     over = [value > 0.5 for value in view["exceedance"]["values"][""]]
     assert over == [bool(event) for event in answer.members["event"].values] == [event == 1 for event in view["event"]]
     assert np.array(view["plume"]["members"][""]).shape == (20, 6)
+    assert view["plume"]["numbers"] == answer.members["member"].values.tolist() == list(range(20))
     assert view["plume"]["thresholds"] == [0.5]
 
 

@@ -76,8 +76,9 @@ class Answer:
     @property
     def permalink(self) -> str:
         """Where the page of ``tercile serve`` shows this answer, whatever is issued later: what follows the host."""
-        origin = self.payload["provenance"]
-        return "/?" + urlencode({"q": self.payload["question"]["text"], "as_of": origin.get("as_of", "")})
+        partly = {"partial": "true"} if self.inquiry.members.partial else {}
+        pins = {"as_of": self.payload["provenance"].get("as_of", ""), **partly}
+        return "/?" + urlencode({"q": self.payload["question"]["text"], **pins})
 
     def compare(self, other: Answer) -> dict[str, Any]:
         """This answer and another side by side, with difference and ratio, ready for JSON."""

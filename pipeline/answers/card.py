@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
+from itertools import starmap
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 
-from pipeline.answers.headline import amounts, percent, share_of_members
+from pipeline.answers.headline import amounts, decimal, percent, share_of_members
 
 WIDTH = 78
+"""Columns of a card where no terminal says its own."""
 
 _STYLE = (
     "max-width:44em;border:1px solid #8a8a8a;border-radius:6px;padding:.8em 1em;"
@@ -19,22 +21,34 @@ _STYLE = (
 )
 
 
-def wrapped(text: str, *, first: str = "", rest: str = "") -> str:
-    """Lines of a card, after their indents; a number keeps its per cent sign beside it."""
-    whole = fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), WIDTH, initial_indent=first, subsequent_indent=rest)
+def wrapped(text: str, *, rest: str = "", width: int = WIDTH) -> str:
+    """Lines of a card, those after the first behind an indent; a number keeps its per cent sign beside it."""
+    whole = fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), width, subsequent_indent=rest)
     return whole.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def card_text(payload: Mapping[str, Any]) -> str:
+def laid_out(lines: Iterable[tuple[str, str]], *, width: int) -> str:
+    """Lines of a card, each with the indent of what it runs over to."""
+    return "\n".join(wrapped(line, rest=rest, width=width) for line, rest in lines)
+
+
+def row(name: str, text: str) -> tuple[str, str]:
+    """A fact under its name, for :func:`laid_out`."""
+    return f"  {name:<12}{text}", " " * 14
+
+
+def card_text(payload: Mapping[str, Any], *, width: int = WIDTH) -> str:
     """The card for a terminal: headline, number line, base rate, skill, warnings."""
-    lines = [wrapped(str(payload["headline"]["text"])), ""]
-    lines.append(wrapped(str(payload["question"]["reads_as"]), first="  ", rest="  "))
-    lines.append("")
-    for part in _parts(payload):
-        lines.extend(_numbers(part))
-    lines.extend(_row(name, text) for name, text in _facts(payload))
-    lines.extend(wrapped(f"! {warning['text']}", rest="  ") for warning in payload["warnings"])
-    return "\n".join(lines)
+    lines = [
+        (str(payload["headline"]["text"]), ""),
+        ("", ""),
+        (f"  {payload['question']['reads_as']}", "  "),
+        ("", ""),
+        *(line for part in _parts(payload) for line in _numbers(part)),
+        *starmap(row, _facts(payload)),
+        *((f"! {warning['text']}", "  ") for warning in payload["warnings"]),
+    ]
+    return laid_out(lines, width=width)
 
 
 def card_html(payload: Mapping[str, Any]) -> str:
@@ -67,12 +81,12 @@ def _named(part: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*([(str(part["scenario"]), "")] if "scenario" in part else []), *_part_facts(part)]
 
 
-def _numbers(part: Mapping[str, Any]) -> list[str]:
+def _numbers(part: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The number line of one scenario and what is beside it."""
-    lines = [f"  {part['scenario']}"] if "scenario" in part else []
+    lines = [(f"  {part['scenario']}", "")] if "scenario" in part else []
     if "interval" in part:
-        lines.append(_line(part))
-    return [*lines, *(_row(name, text) for name, text in _part_facts(part))]
+        lines.append((_line(part), ""))
+    return [*lines, *starmap(row, _part_facts(part))]
 
 
 def _line(part: Mapping[str, Any]) -> str:
@@ -177,9 +191,5 @@ def skill_text(skill: Mapping[str, Any]) -> str:
     verdict = str(skill["verdict"]).replace("_", " ")
     if skill.get("value") is None:
         return verdict
-    ends = f"{skill['low']:.2f} to {skill['high']:.2f}"
-    return f"{verdict}: Brier skill {skill['value']:.2f} ({ends}) in {skill['hindcasts']} past forecasts"
-
-
-def _row(name: str, text: str) -> str:
-    return wrapped(f"  {name:<12}{text}", rest=" " * 14)
+    score, low, high = (decimal(skill[part], 2) for part in ("value", "low", "high"))
+    return f"{verdict}: Brier skill {score} ({low} to {high}) in {skill['hindcasts']} past forecasts"

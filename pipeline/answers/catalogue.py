@@ -43,6 +43,8 @@ class Catalogue:
         provenance: Copied into every answer.
         calibration: At least ``{"state": …}``: calibrated, uncalibrated, not_possible (with ``why``) or stale.
         kind: ``projection`` for scenario runs, ``forecast`` otherwise.
+        extrapolated: By group whose forcing goes beyond what models were fitted on: ``since`` when, as an ISO date,
+            and a sentence, ``text``.
     """
 
     variables: Mapping[str, VariableInfo]
@@ -51,6 +53,7 @@ class Catalogue:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=lambda: {"state": "uncalibrated"})
     kind: str = "forecast"
+    extrapolated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(

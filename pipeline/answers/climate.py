@@ -139,7 +139,7 @@ class Climate:
         Raises:
             QuestionError: ``percentile_too_fine`` or ``reference_period``.
         """
-        years = self._years(reference)
+        years = self.years(reference)
         if not kind_of(node).time:
             return _checked(self.sample(node, need.cells, years=years), statistic)
         clocks, of_step = np.unique(timeline.clock[need.start : need.stop], return_inverse=True)
@@ -207,8 +207,12 @@ class Climate:
         longer = max(1.0, length)
         return Sample(values, (pieces - 1 + longer) / longer, max(1.0, years))
 
-    def _years(self, reference: Reference | None) -> Years | None:
-        """The years of a reference period other than the whole record."""
+    def years(self, reference: Reference | None) -> Years | None:
+        """The years of a reference period other than the whole record.
+
+        Raises:
+            QuestionError: ``reference_period``, where the record does not hold them.
+        """
         if reference is None or reference.years is None or reference.source == "model":
             return None
         first, last = reference.years

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.answers.card import wrapped
-from pipeline.answers.headline import factor, percent, points
+from pipeline.answers.card import WIDTH, laid_out, row
+from pipeline.answers.headline import factor, members_or_samples, percent, points
 from pipeline.answers.intervals import Estimate, Interval, difference_interval, paired_correlation, ratio_interval
 from pipeline.events.errors import QuestionError
 
@@ -69,24 +69,25 @@ def ratio_text(ratio: Payload) -> str:
     return f"{value} times ({100 * ratio['level']:g} % interval {low} to {high})"
 
 
-def comparison_text(found: Payload) -> str:
+def comparison_text(found: Payload, *, width: int = WIDTH) -> str:
     """A comparison for a terminal: both headlines, the difference, the ratio, and what either answer warns of.
 
     Args:
         found: Of :func:`compare`.
+        width: Columns.
     """
     ratio = found["probability_ratio"]
     lines = [
         *(
-            f"{name}: {one['headline']['text'].removeprefix(f'Under {name}: ')}"
+            (f"{name}: {one['headline']['text'].removeprefix(f'Under {name}: ')}", "  ")
             for name, one in zip(found["names"], found["answers"], strict=True)
         ),
-        f"  difference  {gap_text(found['difference'])}",
-        f"  ratio       {'. '.join(filter(None, (ratio_text(ratio), ratio.get('value_reason'))))}",
-        f"  method      {found['difference']['method']}",
-        *(f"! {f'{name}: ' if name else ''}{each['text']}" for name, each in warnings_of(found)),
+        row("difference", gap_text(found["difference"])),
+        row("ratio", ". ".join(filter(None, (ratio_text(ratio), ratio.get("value_reason"))))),
+        row("method", found["difference"]["method"]),
+        *((f"! {f'{name}: ' if name else ''}{each['text']}", "  ") for name, each in warnings_of(found)),
     ]
-    return "\n".join(wrapped(line, rest="  ") for line in lines)
+    return laid_out(lines, width=width)
 
 
 def warnings_of(found: Payload) -> list[tuple[str, dict[str, str]]]:
@@ -95,9 +96,10 @@ def warnings_of(found: Payload) -> list[tuple[str, dict[str, str]]]:
     return [(name, warning) for name, part in sides for warning in part["warnings"]]
 
 
-def of_members(share: float) -> str:
-    """A share in words; a finite ensemble never says 0 or 100 %."""
-    return {0.0: "None of the members", 1.0: "All members"}.get(share, f"{percent(share)} of members")
+def of_members(share: float, *, samples: int) -> str:
+    """A share of members, or of so many samples of each, in words; a finite ensemble never says 0 or 100 %."""
+    what = members_or_samples(samples)
+    return {0.0: f"None of the {what}", 1.0: f"All {what}"}.get(share, f"{percent(share)} of {what}")
 
 
 def compare(first: Answer, second: Answer) -> Payload:
@@ -123,7 +125,10 @@ def compare(first: Answer, second: Answer) -> Payload:
     is_paired = all(payloads[0]["provenance"].get(key) == payloads[1]["provenance"].get(key) for key in SAME_FORECAST)
     shares = (_shares(first), _shares(second)) if is_paired else None
     found = contrast(one, other, shares=shares, level=level, against=f"in '{names[1]}'")
-    said = [f"{name}: {of_members(chance.value).lower()}" for name, chance in zip(names, (one, other), strict=True)]
+    said = [
+        f"{name}: {of_members(chance.value, samples=payload['members']['samples_per_member']).lower()}"
+        for name, chance, payload in zip(names, (one, other), payloads, strict=True)
+    ]
     return {
         "schema": "comparison/1",
         "headline": {

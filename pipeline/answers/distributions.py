@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.answers.headline import amounts, percent, share_of_members
+from pipeline.answers.headline import amounts, members_or_samples, percent, share_of_members
 from pipeline.answers.intervals import effective_trials, quantile_interval
 from pipeline.answers.probability import Inquiry, among_given, check_known
 from pipeline.answers.thresholds import quantiles
@@ -76,7 +76,8 @@ def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
     units = inquiry.measure(inquiry.question.subject).shown[1]
     spread = quantiles(known)
     low, middle, high = amounts([spread["5"], spread["50"], spread["95"]])
-    text = f"Median {middle} {units}; nine in ten members from {low} to {high} {units}."
+    what = members_or_samples(values.shape[1])
+    text = f"Median {middle} {units}; nine in ten {what} from {low} to {high} {units}."
     return {**_told(text, spread["50"]), **_distribution(inquiry, known), "warnings": []}
 
 
@@ -92,7 +93,7 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
     units = inquiry.measure(inquiry.question.subject).shown[1]
     said, interval = _said(found, ends.low, ends.high, level)
-    text = f"{said} {units} is exceeded by {percent(chance)} of members ({interval})."
+    text = f"{said} {units} is exceeded by {percent(chance)} of {members_or_samples(values.shape[1])} ({interval})."
     warnings = []
     if beyond * known.size < FEW_BEYOND:
         text_few = f"Only {beyond * known.size:.3g} of {known.size} samples lie beyond this value."
@@ -239,4 +240,12 @@ def _members(inquiry: Inquiry, values: Array) -> xr.Dataset:
     coords = {"scenario": list(inquiry.scenarios)} if inquiry.scenarios else {}
     array = xr.DataArray(values, dims=("scenario", "member", "sample"), coords=coords, name="value")
     array.attrs["units"] = inquiry.measure(inquiry.question.subject).shown[1]
-    return array.squeeze([dim for dim in ("scenario", "sample") if array.sizes[dim] == 1]).to_dataset()
+    array = array.squeeze([dim for dim in ("scenario", "sample") if array.sizes[dim] == 1])
+    return _led(array, inquiry) if kind_of(inquiry.question.subject).quantity == "date" else array.to_dataset()
+
+
+def _led(steps: xr.DataArray, inquiry: Inquiry) -> xr.Dataset:
+    """Steps of a first passage as the leads that a store counts from 1, infinite where never, and by name."""
+    names = [inquiry.timeline.name(int(step)) if np.isfinite(step) else "" for step in steps.values.ravel()]
+    leads = (steps + 1).assign_attrs(units="1", long_name="lead of the first time, infinite where there is none")
+    return leads.to_dataset().assign_coords(date=(steps.dims, np.reshape(names, steps.shape)))

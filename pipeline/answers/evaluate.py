@@ -29,7 +29,7 @@ from pipeline.answers.bounds import (
     rolling,
 )
 from pipeline.answers.climate import Statistic, Usual
-from pipeline.answers.extent import steps_of
+from pipeline.answers.extent import rolled_steps, steps_of
 from pipeline.answers.quantities import in_data_units, is_rate, measure
 from pipeline.answers.trajectories import Need, Trajectories
 from pipeline.answers.windows import resolve, steps_before
@@ -54,7 +54,7 @@ from pipeline.events.tree import (
     Variable,
     Window,
 )
-from pipeline.places.regions import WHOLE
+from pipeline.places.regions import WHOLE, Cells
 
 Array = NDArray[Any]
 
@@ -137,7 +137,7 @@ def statistic_of(node: Comparison, threshold: Threshold) -> Statistic:
 
 def _rolled(node: Rolling, need: Need, at: Trajectories, usual: Usual) -> Bounds:
     """A trailing window, read far enough back for its first step."""
-    length = steps_of(node.length, at.timeline)
+    length = rolled_steps(node, at.timeline)
     start = max(0, need.start - length + 1)
     values = evaluate(node.source, Need(need.cells, start, need.stop), at, usual)
     seconds = at.timeline.seconds[start : need.stop]
@@ -145,8 +145,12 @@ def _rolled(node: Rolling, need: Need, at: Trajectories, usual: Usual) -> Bounds
     return rolled.steps(need.start - start, need.stop - start)
 
 
-def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, usual: Usual) -> Bounds:
-    """Space closed over a region's cells."""
+def closed_over(node: Reduction, region: Region, at: Trajectories) -> Cells:
+    """The cells that space is closed over.
+
+    Raises:
+        QuestionError: ``region_outside``, also for a sum of which a part lies off the grid.
+    """
     cells = at.cells(region)
     if node.verb == "sum" and cells.covered < WHOLE:
         raise QuestionError(
@@ -155,6 +159,12 @@ def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, 
             "the region. Ask for .mean(over=…), or for a region on the grid.",
             where=cells.title,
         )
+    return cells
+
+
+def _over_region(node: Reduction, region: Region, need: Need, at: Trajectories, usual: Usual) -> Bounds:
+    """Space closed over a region's cells."""
+    cells = closed_over(node, region, at)
     values = evaluate(node.source, Need(cells, need.start, need.stop), at, usual)
     reduced, valid = over_cells(values, node.verb, cells.weights)
     at.valid_shares[region] = min(valid, at.valid_shares.get(region, 1.0))

@@ -11,16 +11,18 @@ import xarray as xr
 from pipeline.answers.bounds import MEMBER
 from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.climate import Sample
-from pipeline.answers.evaluate import threshold_values
-from pipeline.answers.extent import steps_of
+from pipeline.answers.evaluate import closed_over, threshold_values
+from pipeline.answers.extent import reach_of, rolled_steps
 from pipeline.answers.probability import Inquiry
 from pipeline.answers.quantities import Measure
 from pipeline.answers.trajectories import Need
 from pipeline.answers.windows import resolve
 from pipeline.events import parse, question_id, question_text, to_steps
+from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import (
     Absolute,
+    All,
     Anomaly,
     Combination,
     Comparison,
@@ -48,6 +50,7 @@ from pipeline.events.write import duration_text, reference_text, region_text, th
 from pipeline.grid import distance_km
 
 _OPERATORS = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
+_WHEN = {"above": "after", "at_least": "in or after", "below": "before", "at_most": "by the end of"}
 _EXTREMES = {"max": "highest", "min": "lowest"}
 _ASKS = {
     "prob": "In what share of futures",
@@ -152,7 +155,7 @@ class _Reading:
             case Anomaly():
                 return f"the anomaly of {self.words(node.source, need)} (against {self.mean(node)})"
             case Rolling():
-                length = steps_of(node.length, self.inquiry.timeline)
+                length = rolled_steps(node, self.inquiry.timeline)
                 inner = Need(need.cells, max(0, need.start - length + 1), need.stop)
                 return f"the running {duration_text(node.length)} {node.verb} of {self.words(node.source, inner)}"
             case Reduction():
@@ -178,7 +181,7 @@ class _Reading:
 
     def over_region(self, node: Reduction, region: Region, need: Need) -> str:
         """Space closed, with the cells it is closed over."""
-        cells = self.inquiry.members.cells(region)
+        cells = closed_over(node, region, self.inquiry.members)
         self.note_region(region)
         source = self.words(node.source, Need(cells, need.start, need.stop))
         if isinstance(region, Point):
@@ -197,6 +200,15 @@ class _Reading:
         """Time closed, and how."""
         inner, dates = self.window(window, node.verb)
         source = self.words(node.source, Need(need.cells, *inner))
+        back = reach_of(node.source, self.inquiry.timeline)[0]
+        if node.verb in ("mean", "max", "min", "sum") and inner[0] < back:
+            raise QuestionError(
+                "before_init",
+                f"The running window of lead {inner[0] + 1} begins before this forecast does; the first whole one is "
+                f"that of lead {back + 1}.",
+                where=window_text(window),
+                try_=(f"time=lead {back + 1}..{inner[1]}",),
+            )
         pooled = " with one sample for each member and year" if isinstance(window, Each) else ""
         phrases = {
             "mean": f"{source}, averaged over {dates}{pooled}",
@@ -212,10 +224,10 @@ class _Reading:
         """A number against its thresholds, which are worked out from the reference where they are relative."""
         source = self.words(node.source, need)
         limits = [self.threshold(node, threshold, need) for threshold in node.thresholds]
-        verb = "comes" if kind_of(node.source).quantity == "date" else "is"
+        verb, words = ("comes", _WHEN) if kind_of(node.source).quantity == "date" else ("is", _OPERATORS)
         if len(limits) == 2:
             return f"{source} {verb} {node.operator} {limits[0]} and {limits[1]}"
-        return f"{source} {verb} {_OPERATORS[node.operator]} {limits[0]}"
+        return f"{source} {verb} {words[node.operator]} {limits[0]}"
 
     def threshold(self, node: Comparison, threshold: Threshold, need: Need) -> str:
         """A threshold in words, with its value in the unit of the data where that needs no hindcast."""
@@ -286,7 +298,7 @@ class _Reading:
         }
         if note not in self.windows:
             self.windows.append(note)
-        name = window_text(window)
+        name = "the whole forecast" if isinstance(window, All) else window_text(window)
         return steps.span, f"{name} ({steps.dates[0]} to {steps.dates[1]})"
 
     def meaning(self, window: Window, verb: str, steps: int, samples: int) -> str:
@@ -334,6 +346,7 @@ class _Reading:
             return f"the {self.inquiry.members.catalogue.reference} mean"
         if model is not None and node.clim.source == "model":
             return f"the mean of {model.label}"
+        self.inquiry.climate.years(node.clim)  # refuses those that the record does not hold
         return f"the {reference_text(node.clim)} mean"
 
     @property

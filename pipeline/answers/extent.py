@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pipeline.answers.windows import Timeline, resolve
 from pipeline.events.errors import QuestionError
 from pipeline.events.tree import Duration, Each, Expression, First, Reduction, Region, Rolling, Then, children
+from pipeline.events.write import duration_text
 
 _SHORTER = {"years": ("months", 12), "days": ("hours", 24)}
 
@@ -31,6 +32,23 @@ def steps_of(duration: Duration, timeline: Timeline) -> int:
     return count if unit == "steps" else count // timeline.step
 
 
+def rolled_steps(node: Rolling, timeline: Timeline) -> int:
+    """The steps of a running window.
+
+    Raises:
+        QuestionError: ``beyond_horizon``, when not one such window lies within the timeline.
+    """
+    length = steps_of(node.length, timeline)
+    if length > timeline.size:
+        raise QuestionError(
+            "beyond_horizon",
+            f"{duration_text(node.length)} are longer than this forecast, which ends at lead {timeline.size}: not one "
+            f"running {node.verb} is whole.",
+            where=duration_text(node.length),
+        )
+    return length
+
+
 def span_of(node: Expression, timeline: Timeline, inner: tuple[int, int] | None = None) -> tuple[int, int]:
     """The half-open range of steps that an expression closed in time looks at; of ``each``, its first year."""
     start, stop = inner or (0, timeline.size)
@@ -41,7 +59,7 @@ def span_of(node: Expression, timeline: Timeline, inner: tuple[int, int] | None 
         case First():
             return span_of(node.source, timeline, resolve(node.window, timeline).span)
         case Rolling():
-            return span_of(node.source, timeline, (max(0, start - steps_of(node.length, timeline) + 1), stop))
+            return span_of(node.source, timeline, (max(0, start - rolled_steps(node, timeline) + 1), stop))
         case Then():
             ahead = min(timeline.size, stop + steps_of(node.within, timeline))
             return _union(span_of(node.source, timeline, (start, stop)), span_of(node.event, timeline, (start, ahead)))
@@ -62,7 +80,7 @@ def reach_of(node: Expression, timeline: Timeline) -> tuple[int, int]:
     back, ahead = max(back for back, _ in below), max(ahead for _, ahead in below)
     match node:
         case Rolling():
-            return back + steps_of(node.length, timeline) - 1, ahead
+            return back + rolled_steps(node, timeline) - 1, ahead
         case Then():
             return back, ahead + steps_of(node.within, timeline)
         case _:

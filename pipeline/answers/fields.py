@@ -60,16 +60,16 @@ def answer_field(inquiry: Inquiry, *, level: float, refits: Sequence[Inquiry] = 
     if not chances.notnull().any():
         raise nothing_known()
     low, high = float(chances.min()), float(chances.max())
-    place = "place to place" if inquiry.question.ask == "map" else "step to step"
+    place = "place" if inquiry.question.ask == "map" else "step"
     few, most = share_of_members(low), share_of_members(high)
-    text = f"From {few} to {most} of {inquiry.count_members} members, varying from {place}."
+    text = f"From {few} to {most} of {inquiry.count_members} members, varying from {place} to {place}."
     covers = "members and calibration fit" if len(refits) > 1 else "sampling of members"
     told: Payload = {"min": low, "mean": float(chances.mean()), "max": high, "dims": list(chances.dims)}
     told["interval"] = {"level": level, "covers": covers}
     unusual = {"base_rate_reason": why} if (why := field["base_rate"].attrs.get("why_unknown")) else {}
     if "difference" in field:
         gap = told["difference"] = summary(field, inquiry.scenarios, level=level)
-        judged = f"each place judged alone by its {100 * level:g} % interval"
+        judged = f"each {place} judged alone by its {100 * level:g} % interval"
         one, other = inquiry.scenarios
         text = f"The share under {one} less that under {other}: {gap['text']}, {judged}. {text}"
     head = {"text": text, "source": "members", "value": None, "likelihood_term": None}

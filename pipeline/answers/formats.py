@@ -66,9 +66,9 @@ def as_netcdf(answer: Answer) -> bytes:
     data = answer.members.assign_attrs(
         Conventions="CF-1.11",
         title=payload["headline"]["text"],
-        institution="",
         source=str(payload["provenance"].get("model", "")),
         **origin,
+        **_thresholds(payload),
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answer.nc"
@@ -82,14 +82,25 @@ def as_coverage(answer: Answer) -> dict[str, Any]:
     Source:
         CoverageJSON 1.0, OGC 21-069r2.
     """
-    field = answer.members
+    field, resolved = answer.members, answer.to_json()["question"]["resolved"]
     if "scenario" not in field.dims:
-        return _coverage(field)
+        return _coverage(field) | {"thresholds": resolved["thresholds"]}
     chances = field.drop_vars(CONTRAST)
     names = [str(name) for name in field["scenario"].values]
     parts = [(name, chances.isel(scenario=place, drop=True)) for place, name in enumerate(names)]
     coverages = [_coverage(part) | {"id": name} for name, part in [*parts, ("difference", field[list(CONTRAST)])]]
-    return {"type": "CoverageCollection", "coverages": coverages}
+    return {"type": "CoverageCollection", "coverages": coverages, "thresholds": resolved["thresholds"]}
+
+
+def _thresholds(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of each threshold as attributes, ``threshold_value``; of several, ``threshold_1_value``."""
+    found = payload["question"]["resolved"]["thresholds"]
+    return {
+        f"threshold_{f'{place}_' if len(found) > 1 else ''}{name}": known
+        for place, each in enumerate(found, 1)
+        for name, known in each.items()
+        if known is not None
+    }
 
 
 def _commented(header: Mapping[str, object], table: pd.DataFrame) -> str:

@@ -114,6 +114,11 @@ def share_of_members(chance: float) -> str:
     return {0.0: "none", 1.0: "all"}.get(chance, percent(chance))
 
 
+def members_or_samples(samples: int) -> str:
+    """What is counted: members, or where years are pooled so many samples of each."""
+    return "members" if samples == 1 else "samples"
+
+
 def points(difference: float) -> str:
     """A difference of two chances in whole points, with its sign: ``+30``, ``−5``, ``0``; the page's ``points`` too."""
     whole = half_up(abs(100 * difference))
@@ -129,19 +134,25 @@ def factor(ratio: float) -> str:
 def amounts(values: Sequence[float | None]) -> list[str]:
     """Values to a fiftieth of the range that they span, all with the same decimals: ``3.86``, ``4.55``, ``−0.20``.
 
-    None, and what is not finite, is ``unbounded``.
+    Counts, all of them whole, have none. None, and what is not finite, is ``unbounded``.
     """
     known = [value if value is not None and math.isfinite(value) else None for value in values]
     finite = [value for value in known if value is not None]
     span = max(finite, default=0.0) - min(finite, default=0.0)
     digits = max(0, math.ceil(math.log10(50 / span))) if span else 2
-    return ["unbounded" if value is None else _decimal(value, digits) for value in known]
+    digits = 0 if all(float(value).is_integer() for value in finite) else digits
+    return ["unbounded" if value is None else decimal(value, digits) for value in known]
 
 
-def _decimal(value: float, digits: int) -> str:
+def decimal(value: float, digits: int) -> str:
     """So many decimals, minus as a minus; what rounds to zero has no sign."""
     text = half_up(abs(value), digits)
-    return f"−{text}" if value < 0 and float(text) != 0 else text
+    return minus(f"-{text}") if value < 0 and float(text) != 0 else text
+
+
+def minus(number: str) -> str:
+    """A number to be read, its hyphen as the minus that it stands for."""
+    return number.replace("-", "−")
 
 
 def interval_text(chance: Estimate, level: float) -> str:
@@ -153,7 +164,8 @@ def interval_text(chance: Estimate, level: float) -> str:
 def _seen(tally: Tally, level: float) -> str:
     """The count in words; what was never, or always, seen is a bound."""
     events, counted = tally.events, tally.counted
-    what = "members" if tally.event.shape[1] == 1 else f"samples ({tally.event.shape[0]} members, each year)"
+    members, samples = tally.event.shape
+    what = members_or_samples(samples) + ("" if samples == 1 else f" ({members} members, each year)")
     if events == 0:
         odds = int(1 / tally.chance.high)
         bound = f"the true chance could be as high as {percent(tally.chance.high)}"
@@ -213,11 +225,11 @@ def _why_no_probability(skill: Mapping[str, Any], calibration: Mapping[str, Any]
 def _no_skill(tally: Tally, base: BaseRate, skill: Mapping[str, Any], level: float) -> str:
     """The sentence for a question the system has shown no skill for."""
     usual = _usual(base).removeprefix("; ")
-    score = skill.get("value")
     detail = ""
-    if score is not None:
-        ends = f"{100 * level:g} % interval {skill.get('low', 0):.2f} to {skill.get('high', 0):.2f}"
-        detail = f" (Brier skill {score:.2f}, {ends}, {skill.get('hindcasts', 0)} past forecasts)"
+    if skill.get("value") is not None:
+        score, low, high = (decimal(skill.get(part, 0), 2) for part in ("value", "low", "high"))
+        ends = f"{100 * level:g} % interval {low} to {high}"
+        detail = f" (Brier skill {score}, {ends}, {skill.get('hindcasts', 0)} past forecasts)"
     return (
         f"{usual[0].upper()}{usual[1:]}. This system has shown no skill for this kind of question{detail}. Its members "
         f"say {percent(tally.chance.value)}; we do not recommend using that number."

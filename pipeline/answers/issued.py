@@ -314,6 +314,7 @@ def _catalogue(
         regions={**named, **own},
         reference=f"{issue['reference']['group']}:{years[0]}-{years[1]}",
         calibration=calibration,
+        extrapolated=issue.get("extrapolated", {}),
         provenance={
             "experiment": issue["experiment"],
             "model": model,

@@ -14,6 +14,7 @@ from pipeline.answers.comparison import SIDES
 from pipeline.answers.contrast_field import VERDICTS
 from pipeline.answers.views import exceedance, plume
 from pipeline.errors import TercileError
+from pipeline.events.tree import Variable, children
 from pipeline.reporting.figures import (
     FanChart,
     Picture,
@@ -105,11 +106,11 @@ class Plots:
         return fan_chart(chart)
 
     def exceedance(self) -> Figure:
-        """The chance of exceeding each value, with the reference's."""
+        """The share of members above each value, with the reference's."""
         view = exceedance(self.answer.inquiry)
         if view is None:
             raise TercileError("plot: there is no one number behind this question.")
-        return _exceedance(view, self._subject)
+        return _exceedance(view, self._quantity(view))
 
     def reliability(self) -> Figure:
         """How often the event came true in past forecasts, for each share of members that said so."""
@@ -144,8 +145,7 @@ class Plots:
             for name, view in zip(SIDES, (mine, others), strict=True)
             for scenario, values in view["values"].items()
         }
-        quantity = f"{self._subject} ({mine['units']})"
-        return exceedance_curves(curves, base=_curve(mine["reference"]), quantity=quantity)
+        return exceedance_curves(curves, base=_curve(mine["reference"]), quantity=self._quantity(mine))
 
     def main(self) -> Figure:
         """The figure that says most about this kind of question."""
@@ -160,12 +160,18 @@ class Plots:
     def _title(self) -> str:
         return str(self.answer.to_json()["question"]["text"])
 
+    def _quantity(self, view: Mapping[str, Any]) -> str:
+        """The number behind a question with its units, as an axis says it."""
+        return f"{self._subject if view['quantity'] == 'number' else 'share of the area'} ({view['units']})"
+
     @property
     def _subject(self) -> str:
         """The variable that a question begins with, by its long name."""
-        name = self._title.split("of ", 1)[-1].removeprefix("prob ").lstrip("(").split(".")[0]
-        catalogue = self.answer.inquiry.members.catalogue
-        return catalogue.variable(name).long_name or name
+        inquiry = self.answer.inquiry
+        node = inquiry.question.subject
+        while not isinstance(node, Variable):
+            node = children(node)[0]
+        return inquiry.members.catalogue.variable(node.name).long_name or node.name
 
 
 def answer_picture(answer: Answer, form: Picture = "png") -> bytes:
@@ -194,9 +200,9 @@ def _titled(figure: Figure, *words: str, form: Picture) -> bytes:
     return encode_picture(figure, form)
 
 
-def _exceedance(view: Mapping[str, Any], subject: str) -> Figure:
+def _exceedance(view: Mapping[str, Any], quantity: str) -> Figure:
     curves = {name: _curve(values) for name, values in view["values"].items()}
-    figure = exceedance_curves(curves, base=_curve(view["reference"]), quantity=f"{subject} ({view['units']})")
+    figure = exceedance_curves(curves, base=_curve(view["reference"]), quantity=quantity)
     for threshold in view["thresholds"]:
         figure.axes[0].axvline(threshold, color="#1a1a1a", lw=1, dashes=(4, 2))
     return figure

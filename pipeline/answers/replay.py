@@ -124,7 +124,9 @@ def cases_of(inquiry: Inquiry, need: Need, *, hindcasts: xr.Dataset, truth: xr.D
     """
     first, last = span_of_all(inquiry.question.parts, inquiry.timeline)
     if last > hindcasts.sizes["lead_time"]:
-        raise TercileError(f"It looks to lead {last}, and the hindcasts end at lead {hindcasts.sizes['lead_time']}.")
+        raise TercileError(
+            f"The question looks to lead {last}, and the hindcasts end at lead {hindcasts.sizes['lead_time']}."
+        )
     hindcasts = hindcasts.assign_coords(unseen=(("init_time", "lead_time"), unseen_leads(hindcasts, folds)))
     record = _Truth(truth)
     rows, later = nearby_starts(hindcasts, inquiry.timeline)
@@ -291,7 +293,7 @@ def too_few(cases: Cases, years: Array) -> str | None:
         return f"The hindcasts judge this question in {starts} start {noun}; at least {LEAST_YEARS} are needed."
     if min(found["events"], found["cases"] - found["events"]) < LEAST_CASES:
         return (
-            f"In {found['cases']} past cases it came true {found['events']} times; at least {LEAST_CASES} with and "
+            f"Of {found['cases']} past cases {found['events']} had the event; at least {LEAST_CASES} with and "
             f"{LEAST_CASES} without are needed."
         )
     return None

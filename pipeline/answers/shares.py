@@ -167,10 +167,9 @@ def _compared(inquiry: Inquiry, tallies: list[Tally], answers: list[Payload], le
     found = contrast(first.chance, second.chance, shares=shares, level=level, against=f"under {other}")
     for scenario, part in zip(inquiry.scenarios, answers, strict=True):
         part["scenario"] = scenario
-    text = (
-        f"{of_members(first.chance.value)} under {one}, {of_members(second.chance.value).lower()} under {other}: "
-        f"{gap_text(found['difference'])}. {answers[0]['headline']['text']} {answers[1]['headline']['text']}"
-    )
+    said, beside = (of_members(tally.chance.value, samples=tally.event.shape[1]) for tally in (first, second))
+    alone = " ".join(part["headline"]["text"] for part in answers)
+    text = f"{said} under {one}, {beside.lower()} under {other}: {gap_text(found['difference'])}. {alone}"
     value, source = found["difference"]["value"], answers[0]["headline"]["source"]
     head = {"text": text, "source": source, "value": value, "likelihood_term": None}
     return {"headline": head, "scenarios": answers, **found}
@@ -203,5 +202,6 @@ def _skill_warnings(skill: Mapping[str, Any]) -> list[dict[str, str]]:
     if verdict in ("no_evidence", "worse_than_climatology"):
         return [warning("no_skill", "Past forecasts of this event were no better than its usual odds.")]
     if verdict == "not_measured":
-        return [warning("skill_not_measured", str(skill.get("reason", "Its skill was not measured.")))]
+        text = f"The skill of this question was not measured. {skill.get('reason', '')}".rstrip()
+        return [warning("skill_not_measured", text)]
     return []

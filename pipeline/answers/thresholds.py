@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.answers.evaluate import threshold_values
+from pipeline.answers.headline import minus
 from pipeline.answers.probability import Inquiry, Tally
 from pipeline.answers.quantities import DIFFERENCE
 from pipeline.answers.trajectories import Need
@@ -17,7 +18,7 @@ from pipeline.errors import InputRefusedError
 from pipeline.events.errors import QuestionError
 from pipeline.events.kinds import kind_of
 from pipeline.events.tree import Absolute, Anomaly, Comparison, Expression, children
-from pipeline.events.write import number, threshold_text
+from pipeline.events.write import number
 from pipeline.units import conversion
 
 Array = NDArray[np.float64]
@@ -97,7 +98,8 @@ class Margin:
         if spreads_out > 1:
             self._refuse_offset(threshold)
         extreme, verb = (highest, "highest") if self.threshold > highest else (lowest, "lowest")
-        written, seen = threshold_text(threshold), f"{verb} {self._written(extreme, threshold.unit)}"
+        written = f"{minus(number(threshold.value))} {threshold.unit}".rstrip()
+        seen = f"{verb} {self._written(extreme, threshold.unit)}"
         if spreads_out > 5:
             side = "higher" if self.threshold > highest else "lower"
             text = f"{written} is {side} than anything in {self._record(self.usual.size)} ({seen})."
@@ -120,8 +122,8 @@ class Margin:
         try:
             factor, offset = conversion(unit, self.units.removesuffix(DIFFERENCE))
         except InputRefusedError:
-            return f"{value:.6g} {self.units}"
-        return f"{(value - (0.0 if DIFFERENCE in self.units else offset)) / factor:.6g} {unit}"
+            return f"{minus(f'{value:.6g}')} {self.units}"
+        return f"{minus(f'{(value - (0.0 if DIFFERENCE in self.units else offset)) / factor:.6g}')} {unit}"
 
     def _meant(self, threshold: Absolute, lowest: float, highest: float) -> str:
         """The temperature scale in which the same number would lie among what was seen, if there is one."""

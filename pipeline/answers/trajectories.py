@@ -58,6 +58,7 @@ class Trajectories:
         partial: Whether a part of a region on the grid will do.
         rows_stored: How many rows of the grid lie together in the store.
         valid_shares: The share of each region that had data, as it was found.
+        reached: One past the last step that was read.
     """
 
     read: Callable[[str, Need], Array]
@@ -70,6 +71,7 @@ class Trajectories:
     partial: bool = False
     rows_stored: int = 1
     valid_shares: dict[Region, float] = field(default_factory=dict)
+    reached: int = 0
     _held: dict[object, Array] = field(default_factory=dict)
     _closed: dict[object, Bounds] = field(default_factory=dict)
     _regions: dict[Region, Cells] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Trajectories:
         key = (known, need.key)
         if key not in self._held:
             self._held[key] = self.read(known, need)
+            self.reached = max(self.reached, need.stop)
         return self._held[key]
 
     def once(self, node: Expression, need: Need, work: Callable[[], Bounds]) -> Bounds:

@@ -40,15 +40,18 @@ def exceedance(inquiry: Inquiry) -> View | None:
     """Each member's value of the number that the event compares, and the reference's; None where it is not one number.
 
     Returns:
-        ``units``, ``operator``, ``thresholds``, ``values`` by scenario and ``reference``.
+        ``quantity`` (``number``, or ``share`` of an area), ``units``, ``operator``, ``thresholds``, ``values`` by
+        scenario and ``reference``.
     """
     node = inquiry.question.subject
     source = node.source if isinstance(node, Comparison) else node
-    if kind_of(source).quantity != "number" or kind_of(source).space or kind_of(source).time:
+    kind = kind_of(source)
+    if kind.quantity not in ("number", "share") or kind.space or kind.time:
         return None
     factor, units = inquiry.measure(source).shown
     values = factor * inquiry.values(source).known()[..., 0, 0]
     return {
+        "quantity": kind.quantity,
         "units": units,
         "operator": node.operator if isinstance(node, Comparison) else None,
         "thresholds": _thresholds(inquiry, node, factor) if isinstance(node, Comparison) else [],
@@ -61,8 +64,9 @@ def plume(inquiry: Inquiry) -> View | None:
     """The course of the number behind a question over the leads; None where it has none that is one number a step.
 
     Returns:
-        ``units``, ``dates``, ``members`` by scenario ``(member, lead)``, ``low`` and ``high`` of the reference at each
-        place in the calendar, ``past``, and ``thresholds`` where they are in the same units.
+        ``units``, ``dates``, ``members`` by scenario ``(member, lead)`` and the ``numbers`` of the members, ``low`` and
+        ``high`` of the reference at each place in the calendar, ``past``, and ``thresholds`` where they are in the same
+        units.
     """
     found = _course(inquiry.question.subject)
     if found is None:
@@ -79,6 +83,7 @@ def plume(inquiry: Inquiry) -> View | None:
         "members": {
             name: [_plain(row) for row in part] for name, part in zip(_scenarios(inquiry), values, strict=True)
         },
+        "numbers": inquiry.member.tolist(),
         "low": _plain(band[0]),
         "high": _plain(band[1]),
         "past": _past(inquiry, node, factor),

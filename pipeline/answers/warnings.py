@@ -18,8 +18,8 @@ def warning(code: str, text: str) -> dict[str, str]:
 
 
 def general_warnings(inquiry: Inquiry) -> list[dict[str, str]]:
-    """Of the forecast, its calibration and the regions; complete once the question has been evaluated."""
-    return [*inquiry.notes, *_of_calibration(inquiry), *_of_regions(inquiry)]
+    """Of the forecast, its calibration, forcing and regions; complete once the question has been evaluated."""
+    return [*inquiry.notes, *_of_calibration(inquiry), *_of_forcing(inquiry), *_of_regions(inquiry)]
 
 
 def thin_warnings(inquiry: Inquiry, known: NDArray[np.bool_], considered: NDArray[np.bool_]) -> list[dict[str, str]]:
@@ -43,6 +43,16 @@ def _of_calibration(inquiry: Inquiry) -> list[dict[str, str]]:
     if state != "calibrated":
         return [warning("uncalibrated", "The members were not calibrated on past forecasts.")]
     return []
+
+
+def _of_forcing(inquiry: Inquiry) -> list[dict[str, str]]:
+    """That the question looks at times whose forcing is beyond what models were fitted on."""
+    last = inquiry.timeline.ends(0, inquiry.members.reached)[1]
+    return [
+        warning("extrapolated", found["text"])
+        for group, found in inquiry.members.catalogue.extrapolated.items()
+        if found["since"] <= last and (not inquiry.scenarios or group in inquiry.scenarios)
+    ]
 
 
 def _of_regions(inquiry: Inquiry) -> list[dict[str, str]]:

@@ -17,17 +17,19 @@ from pipeline.events.tree import (
     Expression,
     First,
     Negation,
+    Percentile,
     Question,
     Record,
     Reduction,
     Region,
     Rolling,
+    Sigma,
     Then,
     Threshold,
     Variable,
     model_references,
 )
-from pipeline.events.write import step_text
+from pipeline.events.write import step_text, threshold_text
 
 Quantity = Literal["number", "steps", "share", "date", "condition"]
 _NUMBERS = ("mean", "max", "min", "sum")
@@ -197,7 +199,24 @@ def _compared(node: Comparison, kind: Kind) -> Kind:
             raise _wrong(node, "'%' belongs to .frac(over=…) and to chances; for a relative threshold write p90.")
         if kind.quantity == "share" and isinstance(threshold, Absolute) and not percent:
             raise _wrong(node, "A share of area compares with a percentage: '>= 30 %'.")
+    if len(node.thresholds) == 2 and _is_empty(*node.thresholds):
+        low, high = map(threshold_text, node.thresholds)
+        raise _wrong(node, f"Nothing lies between {low} and {high}: write the lower one first.")
     return replace(kind, quantity="condition")
+
+
+def _is_empty(low: Threshold, high: Threshold) -> bool:
+    """Whether no value can lie between two thresholds, as far as their text alone can tell."""
+    match low, high:
+        case Absolute(), Absolute():
+            return low.unit == high.unit and low.value >= high.value
+        case Percentile(), Percentile():
+            return low.rank >= high.rank
+        case Sigma(), Sigma():
+            return low.factor >= high.factor
+        case Day(), Day():
+            return low.text >= high.text
+    return False
 
 
 def _joined(node: Expression, kinds: tuple[Kind, ...]) -> Kind:

@@ -32,13 +32,14 @@ class Token:
 
 
 def scan(text: str) -> list[Token]:
-    """Cut a question into tokens, with an ``end`` token last.
+    """Cut a question into tokens, with an ``end`` token last; the minus of answers reads as the hyphen of keyboards.
 
     Raises:
         QuestionError: ``parse``, at the first character that no token can begin with, or for a text too long.
     """
     if len(text) > MAX_TEXT:
         raise QuestionError("parse", f"The question has {len(text):,} characters; {MAX_TEXT:,} are allowed.")
+    text = text.replace("−", "-")
     tokens: list[Token] = []
     position = 0
     while position < len(text):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.answers.headline import minus
 from pipeline.judging.patterns import SCORES
 from pipeline.reporting.captions import Table, signed
 from pipeline.reporting.scoreboard import Score, read_scores
@@ -133,7 +134,7 @@ def _number(value: float | None) -> float:
 
 
 def _short(number: float | None) -> str:
-    return "–" if number is None else f"{number:.3g}".replace("-", "−")
+    return "–" if number is None else minus(f"{number:.3g}")
 
 
 def _said(value: Any) -> str:

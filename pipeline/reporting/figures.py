@@ -24,6 +24,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from pipeline.answers.headline import minus
 from pipeline.places.coastline import coastline
 from pipeline.reporting.palette import BASE, INK, MUTED, Classes, LineStyle, styles
 
@@ -92,10 +93,10 @@ def fan_chart(chart: FanChart) -> Figure:
 
 
 def exceedance_curves(curves: Mapping[str, Curve], *, base: Curve, quantity: str) -> Figure:
-    """Chance that each value is exceeded, by scenario, with the reference years on the same axis.
+    """Share of members above each value, by scenario, with that of the reference years on the same axis.
 
     Args:
-        curves: By scenario, values and chances in %.
+        curves: By scenario, values and shares in %.
         base: The same for the reference years.
         quantity: Label of the horizontal axis, with units.
     """
@@ -103,7 +104,7 @@ def exceedance_curves(curves: Mapping[str, Curve], *, base: Curve, quantity: str
     axes.plot(*base, color=MUTED, lw=4, alpha=0.55, solid_capstyle="butt")
     for name, style in styles(list(curves)).items():
         axes.plot(*curves[name], color=style.colour, lw=2, dashes=style.dash, label=name or "forecast")
-    name_axes(axes, quantity, "chance of exceeding (%)")
+    name_axes(axes, quantity, "share of members above each value (%)")
     axes.set_ylim(-2, 102)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(FixedLocator(CHANCES))
@@ -188,7 +189,7 @@ def field_map(
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 6, 9, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 6, 9, 10]))
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", fraction=0.055, pad=0.04, spacing="uniform")
-    bar.set_ticks(list(classes.breaks), labels=[f"{edge:g}".replace("-", "−") for edge in classes.breaks])
+    bar.set_ticks(list(classes.breaks), labels=[minus(f"{edge:g}") for edge in classes.breaks])
     bar.set_label(fill(quantity, 48))
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=9)

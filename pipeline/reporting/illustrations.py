@@ -5,6 +5,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pipeline.answers.headline import minus
 from pipeline.grid import area_weights
 from pipeline.reporting.captions import (
     Illustration,
@@ -114,9 +115,9 @@ def curve_of(subject: Subject, setting: Setting, where: str, place: Place) -> Il
     one_in_ten = ", ".join(f"{_exceeded(line, 10)} {subject.units}{under(name)}" for name, line in lines.items())
     each = _each(subject)
     caption = (
-        f"Chance that {subject.label}, {where}, exceeds a value in any one {each} of {_when(subject, setting)} "
-        f"(members and {each}s pooled), beside that of {setting.years}. Exceeded one time in ten: {one_in_ten}; in "
-        f"{setting.years} {_exceeded(base, 10)} {subject.units}."
+        f"Share of members in which {subject.label}, {where}, exceeds a value in any one {each} of "
+        f"{_when(subject, setting)} ({each}s pooled), beside that of {setting.years}. Exceeded one time in ten: "
+        f"{one_in_ten}; in {setting.years} {_exceeded(base, 10)} {subject.units}."
     )
     columns = [f"{name or 'forecast'} ({subject.units})" for name in lines] + [f"{setting.years} ({subject.units})"]
     rows = [
@@ -124,7 +125,7 @@ def curve_of(subject: Subject, setting: Setting, where: str, place: Place) -> Il
         for chance in (95, 90, 66, 50, 33, 10, 5)
     ]
     figure = exceedance_curves(lines, base=base, quantity=quantity)
-    numbers = Table(("chance", *columns), tuple(rows))
+    numbers = Table(("share", *columns), tuple(rows))
     return illustrate(figure, "curve", subject.name, where, caption=caption, table=numbers)
 
 
@@ -149,7 +150,7 @@ def _class_table(field: xr.DataArray, classes: Classes, quantity: str) -> Table:
     place = np.clip(np.digitize(field.values, classes.breaks[1:-1]), 0, len(classes.colours) - 1)
     shares = [100 * np.nansum(weights[place == index]) / np.nansum(weights) for index in range(len(classes.colours))]
     rows = [
-        (f"{low:g} to {high:g}", f"{share:.0f} %")
+        (minus(f"{low:g} to {high:g}"), f"{share:.0f} %")
         for low, high, share in zip(classes.breaks, classes.breaks[1:], shares, strict=False)
     ]
     return Table((quantity, "share of the area"), tuple(rows))

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.answers.headline import decimal
+
 Verdict = Literal["better", "worse", "open", "unknown"]
 Interval = tuple[float, float, float]
 """A number with the low and high end of its interval; NaN where not known."""
@@ -125,7 +127,8 @@ def _skill_text(score: Score) -> str:
     value, low, high = score.skill
     if not np.isfinite(value):
         return "–"
-    return f"{value:.3f} ({low:.3f} to {high:.3f})" if score.has_interval else f"{value:.3f}"
+    said, *ends = (decimal(number, 3) for number in (value, low, high))
+    return f"{said} ({' to '.join(ends)})" if score.has_interval else said
 
 
 def _score(model: str, variable: str, row: Mapping[str, Any]) -> Score:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.answers.headline import half_up, points, share_of_members
+from pipeline.answers.headline import decimal, half_up, points, share_of_members
 from pipeline.reporting.scoreboard import Score, tally
 
 
@@ -243,9 +243,8 @@ def _skill_text(skill: Mapping[str, Any]) -> str:
     }.get(verdict, verdict.replace("_", " "))
     if skill.get("value") is None:
         return words
-    return (
-        f"{words}: {skill['value']:.2f} ({skill.get('low', float('nan')):.2f} to {skill.get('high', float('nan')):.2f})"
-    )
+    score, low, high = (decimal(skill.get(part, float("nan")), 2) for part in ("value", "low", "high"))
+    return f"{words}: {score} ({low} to {high})"
 
 
 def _per_cent(share: Any) -> float | None:

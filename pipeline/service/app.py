@@ -240,11 +240,11 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         return await _restated(desk, from_steps(asked.question), partial=asked.partial, as_of=asked.as_of)
 
     @app.get("/v1/view", summary="What is drawn beside an answer", response_class=Response)
-    async def view(q: QuestionText, as_of: AsOf = None) -> Response:
+    async def view(q: QuestionText, partial: Partial = False, as_of: AsOf = None) -> Response:
         question = parse(q)
 
         def work() -> str:
-            answer = desk.answer(question, level=0.9, partial=False, skill="pending", as_of=as_of)
+            answer = desk.answer(question, level=0.9, partial=partial, skill="pending", as_of=as_of)
             event = answer.members.get("event")
             whole = None if event is None else event.transpose(..., "member")
             return dumped(

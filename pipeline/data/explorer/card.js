@@ -1,6 +1,6 @@
 // The answer as a card: headline, number line, dots, chips, warnings; and the links that take it elsewhere.
 
-import { differenceLine, numberLine, percent, swatch } from "./charts.js";
+import { differenceLine, numberLine, percent, signed, swatch } from "./charts.js";
 import { points } from "./layers.js";
 
 const factor = (ratio) => Number(ratio.toPrecision(2)).toString(); // 2.1, 170
@@ -60,13 +60,13 @@ function warned(answer, comparison) {
 
 export function skillText(skill) {
   const words = VERDICTS[skill.verdict] || skill.verdict;
-  return typeof skill.value === "number" ? `${words} (Brier skill ${skill.value.toFixed(2)}, ${skill.hindcasts} past forecasts)` : words;
+  return typeof skill.value === "number" ? `${words} (Brier skill ${signed(skill.value.toFixed(2))}, ${skill.hindcasts} past forecasts)` : words;
 }
 
 function chips(part) {
   const list = made("ul", "", { className: "chips" });
-  const { event, not: other, unknown, total } = part.members, isPooled = event + other + unknown !== total;
-  list.append(made("li", `${event} of ${event + other} yes${unknown ? `, ${unknown} unknown` : ""}${isPooled ? `; ${total} members` : ""}`));
+  const { event, not: other, unknown, excluded, total, samples_per_member: samples } = part.members;
+  list.append(made("li", `${event} of ${event + other} yes${unknown ? `, ${unknown} unknown` : ""}${excluded ? `, ${excluded} without the condition` : ""}${samples > 1 ? `; ${total} members` : ""}`));
   const base = part.base_rate;
   list.append(made("li", base ? `usually ${base.value > 0 && base.value < 1 ? percent(base.value) : base.value ? "always" : "never"} (${base.events} of ${base.years})` : "usual odds unknown"));
   if (part.ratio?.value) list.append(made("li", `${factor(part.ratio.value)} times the usual odds`));
@@ -95,7 +95,7 @@ function difference({ difference: gap, probability_ratio: ratio }, [one, other])
 
 const FORMS = { json: "JSON", csv: "CSV", netcdf: "NetCDF", png: "PNG", svg: "SVG", covjson: "CoverageJSON" };
 
-export function showLinks(target, answer, { permalink, newest, other, pinned, yaml, fetchFile }) {
+export function showLinks(target, answer, { permalink, newest, other, pinned, isPartial, yaml, fetchFile }) {
   const texts = other ? [answer.question.text, other] : [answer.question.text], coded = texts.map(encodeURIComponent);
   const address = other ? `/v1/compare?q=${coded[0]}&with=${coded[1]}${pinned}` : `/v1/ask?q=${coded[0]}${pinned}`;
   const file = (name, href, download) => {
@@ -118,10 +118,10 @@ export function showLinks(target, answer, { permalink, newest, other, pinned, ya
     });
     return link;
   };
-  const python = texts.map((text) => `ask(workspace, ${JSON.stringify(text)})`), shell = texts.map((text) => `'${text.replaceAll("'", "'\\''")}'`);
+  const python = texts.map((text) => `ask(workspace, ${JSON.stringify(text)}${isPartial ? ", partial=True" : ""})`), shell = texts.map((text) => `'${text.replaceAll("'", "'\\''")}'`);
   target.replaceChildren(
     made("a", "Permalink", { href: permalink, id: "permalink" }), made("a", "Always the newest", { href: newest, id: "newest" }), ...files,
     copy("YAML", yaml), copy("Python", other ? `${python[0]}.compare(${python[1]})` : python[0]),
-    copy("curl", `curl '${location.origin}${address.replaceAll("'", "%27")}'`), copy("shell command", `tercile ask ${shell.join(" --against ")}`),
+    copy("curl", `curl '${location.origin}${address.replaceAll("'", "%27")}'`), copy("shell command", `tercile ask ${shell.join(" --against ")}${isPartial ? " --partial" : ""}`),
   );
 }

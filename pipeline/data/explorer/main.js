@@ -29,7 +29,8 @@ async function get(path) {
 }
 
 // What is drawn beside an answer, and its skill, are of the state of the stores that the answer is of: the one that a link has pinned, or the newest.
-const pinned = () => (state.asOf ? `&as_of=${encodeURIComponent(state.asOf)}` : "");
+// Where a link lets the part of a region on the grid do, that holds for all that is asked from there.
+const pinned = () => (state.asOf ? `&as_of=${encodeURIComponent(state.asOf)}` : "") + (state.isPartial ? "&partial=true" : "");
 const asking = (path, text, more = "") => get(`${path}?q=${encodeURIComponent(text)}${pinned()}${more}`);
 
 async function fetchFile(address, name) {
@@ -39,10 +40,10 @@ async function fetchFile(address, name) {
   link.click();
 }
 
-function address(pins) {
+function address(pins, text = state.answer.question.text) {
   // Where the page shows this question, and what it is compared with.
   const other = otherAsked();
-  return `${location.origin}/?${new URLSearchParams({ q: state.answer.question.text, ...(other ? { with: other } : {}), ...pins })}`;
+  return `${location.origin}/?${new URLSearchParams({ q: text, ...(other ? { with: other } : {}), ...pins, ...(state.isPartial ? { partial: true } : {}) })}`;
 }
 
 const permalink = () => address({ as_of: state.answer.provenance.as_of });
@@ -91,7 +92,7 @@ function showAnswer() {
   showCard(byId("card"), answer, comparison);
   age(false, "card", "skill-panel");
   showLinks(byId("links"), answer, {
-    permalink: permalink(), newest: address({}), other, pinned: `&as_of=${encodeURIComponent(answer.provenance.as_of)}`, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
+    permalink: permalink(), newest: address({}), other, pinned: pinned(), isPartial: state.isPartial, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
     yaml: async () => (await explained(answer.question.text, other)).map((found) => found.yaml).join("---\n"),
   });
   showSkill();
@@ -103,7 +104,7 @@ function showBanner() {
   const isOld = asOf !== state.catalog.as_of || shownAnswers().every(({ provenance }) => provenance.forecast !== newest);
   byId("banner").hidden = !isOld;
   if (!isOld) return;
-  const link = document.createElement("a"), href = state.comparison ? address({}) : `/?q=${encodeURIComponent(answer.question.text.replace(/ forecast \S+/, ""))}`;
+  const link = document.createElement("a"), href = state.comparison ? address({}) : address({}, answer.question.text.replace(/ forecast \S+/, ""));
   Object.assign(link, { href, textContent: "Ask the newest" });
   byId("banner").replaceChildren(`This is ${answer.provenance.forecast} as of ${asOf.slice(0, 16).replace("T", " ")} UTC; a newer run has been committed since (newest forecast: ${newest}). `, link, ".");
 }
@@ -215,7 +216,7 @@ function drawCurves() {
     const rows = plume.labels.map((label, at) => [label, ...made.flatMap(([, steps]) => [0, 2, 4].map((which) => steps[at][which]))]);
     tableOf(byId("plume-table"), head, rows.filter((row) => row.slice(1).some(Number.isFinite)).map(([label, ...values]) => [label, ...values.map((value) => short(Number.isFinite(value) ? value : null))]));
     const names = made.map(([name]) => name), count = Math.max(...names.map((name) => plume.members[name].length));
-    tableOf(byId("member-table"), ["member", ...names.flatMap((name) => [name, "event"])], Array.from({ length: count }, (_, member) => [member + 1, ...names.flatMap((name) => future(name, member))]));
+    tableOf(byId("member-table"), ["member", ...names.flatMap((name) => [name, "event"])], Array.from({ length: count }, (_, member) => [plume.numbers[member], ...names.flatMap((name) => future(name, member))]));
   }
 }
 
@@ -234,7 +235,7 @@ function showMember({ at, count, isPlaying }) {
   state.plume?.show(at);
   const names = Object.keys(state.view?.plume?.members || {});
   const parts = at < 0 ? [] : names.map((name) => { const [value, event] = future(name, at); return `${names.length > 1 ? `${name}: ` : ""}${value}; event: ${event}`; });
-  told.textContent = at < 0 ? "" : `Member ${at + 1} of ${count}. ${parts.join(". ")}.`;
+  told.textContent = at < 0 ? "" : `Member ${state.view.plume.numbers[at]}, ${at + 1} of ${count}. ${parts.join(". ")}.`;
 }
 
 function beyond(values, chance) {
@@ -381,7 +382,7 @@ async function begin() {
 
 async function fromAddress() {
   const query = new URLSearchParams(location.search), text = query.get("q") || firstQuestion(state.catalog);
-  state.asOf = query.get("as_of") || "";
+  Object.assign(state, { asOf: query.get("as_of") || "", isPartial: ["true", "1"].includes(query.get("partial")) });
   write(text, query.get("with") || "");
   restate();
   await ask(...asWritten(), { keep: true });

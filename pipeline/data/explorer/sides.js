@@ -38,6 +38,7 @@ function courses(views, title) {
   const named = (row) => views.map((view, side) => [title("", side), row(view, side)]);
   return {
     units: views[0].units, labels, thresholds: joined(named((view) => view.thresholds), "threshold"),
+    numbers: views.map((view) => view.numbers).reduce((most, own) => (own.length > most.length ? own : most)),
     past: joined(named((view, side) => put(side, view.past.values)), "observed"),
     usual: joined(named((view, side) => put(side, view.low.map((low, at) => [low, view.high[at]]), lead(view))), "usual"),
     members: Object.fromEntries(views.flatMap((view, side) => Object.entries(view.members).map(([name, rows]) => [title(name, side), rows.map((row) => put(side, row, lead(view)))]))),
