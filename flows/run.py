@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from flows.experiment import Experiment
@@ -40,7 +41,7 @@ def run(
             continue
         quiet_prefect()
         start_server()
-        with reporter.stage(stage, ", ".join(todo)):
+        with reporter.stage(stage, ", ".join(todo)), without_heartbeat():
             import_module(f"flows.{stage}").__dict__[f"{stage}_flow"](experiment, at, todo, reporter)
         done.append(stage)
     write_whole(
@@ -74,6 +75,18 @@ def start_server() -> None:
 
     with deaf_children():
         get_client(sync_client=True)
+
+
+@contextmanager
+def without_heartbeat() -> Iterator[None]:
+    """Flow runs end when they are done: each would wait for up to a second for its heartbeat, which nobody hears.
+
+    A scheduled run keeps its own, around the flow runs of its stages.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 PREFECT_SETTINGS = {
