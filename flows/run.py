@@ -2,12 +2,13 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
 from flows.experiment import Experiment
-from flows.interrupts import deaf_children
+from flows.interrupts import deaf_children, end_with_us
 from flows.plan import STAGES
 from flows.progress import Reporter
 from pipeline.pinned import pinned_archive
@@ -70,11 +71,15 @@ def quiet_prefect() -> None:
 
 
 def start_server() -> None:
-    """Start a Prefect server for this run, unless one is set or runs already."""
+    """Start a Prefect server for this run, which ends with it, unless one is set or runs already."""
     from prefect.client.orchestration import get_client
 
     with deaf_children():
         get_client(sync_client=True)
+        module = sys.modules.get("prefect.server.api.server")  # slow to load, and loaded where there is an own server
+        own = module and module.SubprocessASGIServer().server_process
+        if own:
+            end_with_us(own.pid)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import typer
 from pydantic import BaseModel, model_serializer
@@ -239,6 +240,25 @@ def test_a_run_that_is_stopped_and_then_killed_goes_on_where_it_was(small, serve
     assert again.returncode == 0, again.stderr
     assert drawn()["done"].values.all()
     assert int(drawn()["sst"].isnull().sum()) == 32 * 3 * 6  # the one cell of land
+
+
+def test_what_a_killed_run_had_started_for_itself_ends_with_it():
+    code = "\n".join(
+        (
+            "import subprocess, time",
+            "from flows.interrupts import end_with_us",
+            "own = subprocess.Popen(['sleep', '100'])",
+            "end_with_us(own.pid)",
+            "print(own.pid, flush=True)",
+            "time.sleep(100)",
+        )
+    )
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    own = psutil.Process(int(run.stdout.readline()))
+    assert own.name() == "sleep"
+    run.kill()
+    run.communicate(timeout=20)
+    own.wait(timeout=20)
 
 
 def test_a_machine_that_sleeps_wakes_to_the_same_run(small, server, tmp_path):
