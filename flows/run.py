@@ -2,11 +2,13 @@
 
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from flows.experiment import Experiment
-from flows.interrupts import deaf_children
+from flows.interrupts import deaf_children, end_with_us
 from flows.plan import STAGES
 from flows.progress import Reporter
 from pipeline.pinned import pinned_archive
@@ -40,7 +42,7 @@ def run(
             continue
         quiet_prefect()
         start_server()
-        with reporter.stage(stage, ", ".join(todo)):
+        with reporter.stage(stage, ", ".join(todo)), without_heartbeat():
             import_module(f"flows.{stage}").__dict__[f"{stage}_flow"](experiment, at, todo, reporter)
         done.append(stage)
     write_whole(
@@ -69,11 +71,27 @@ def quiet_prefect() -> None:
 
 
 def start_server() -> None:
-    """Start a Prefect server for this run, unless one is set or runs already."""
+    """Start a Prefect server for this run, which ends with it, unless one is set or runs already."""
     from prefect.client.orchestration import get_client
 
     with deaf_children():
         get_client(sync_client=True)
+        module = sys.modules.get("prefect.server.api.server")  # slow to load, and loaded where there is an own server
+        own = module and module.SubprocessASGIServer().server_process
+        if own:
+            end_with_us(own.pid)
+
+
+@contextmanager
+def without_heartbeat() -> Iterator[None]:
+    """Flow runs end when they are done: each would wait for up to a second for its heartbeat, which nobody hears.
+
+    A scheduled run keeps its own, around the flow runs of its stages.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 PREFECT_SETTINGS = {

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -272,9 +273,8 @@ class EnsembleWriter:
             WorkspaceMismatchError: The stored ensemble has another grid, other leads, members or scenarios.
         """
         with self.workspace.committing("ensembles"):
-            repository = self.workspace.repository("ensembles")
-            self._prepare(repository.writable_session("main"), inputs_hash, fold)
-            yield repository.writable_session("main")
+            self._prepare(self._repository.writable_session("main"), inputs_hash, fold)
+            yield self._repository.writable_session("main")
 
     def _prepare(self, session: icechunk.Session, inputs_hash: Sequence[int], fold: Sequence[int]) -> None:
         held = _held(session.store, self.path)
@@ -290,17 +290,28 @@ class EnsembleWriter:
 
     def commit(self, forks: Sequence[icechunk.ForkSession], rows: Sequence[int]) -> None:
         """Commit finished pieces, whose initial times stand in these rows, on top of what others finished before."""
-        session = self.workspace.repository("ensembles").writable_session("main")
+        session = self._repository.writable_session("main")
         session.merge(*forks)
         now = int((datetime.now(UTC) - datetime(1850, 1, 1, tzinfo=UTC)).total_seconds())
         for row in set(rows):
             _array(session.store, self.path, "issued_at")[row] = now
         session.commit(f"{self.path}: {len(forks)} pieces")
 
+    @cached_property
+    def _repository(self) -> icechunk.Repository:
+        return self.workspace.repository("ensembles")
+
     def _stored(self) -> xr.Dataset | None:
-        return (
-            open_direct(self.workspace.reader("ensembles"), self.path) if self.workspace.exists("ensembles") else None
-        )
+        if not self.workspace.exists("ensembles"):
+            return None
+        return _stored_at(self.workspace, self.workspace.snapshot("ensembles"), self.path)
+
+
+@lru_cache(maxsize=16)
+def _stored_at(workspace: Workspace, snapshot: str, path: str) -> xr.Dataset | None:
+    """An ensemble at one snapshot, which never changes: a run asks what it lacks many times over."""
+    store = workspace.repository("ensembles").readonly_session(snapshot_id=snapshot).store
+    return open_direct(store, path)
 
 
 def write_piece(

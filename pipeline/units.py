@@ -1,14 +1,16 @@
 """Units: what a source's spelling of them means, and how its values become ours."""
 
-import re
+from __future__ import annotations
 
-import cf_xarray.units
-import pint
+import re
+from functools import cache
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputRefusedError
 
-UNITS = cf_xarray.units.units
-"""The pint registry that reads CF's spelling of units (``kg m-2 s-1``, ``degC``, ``degrees_north``)."""
+if TYPE_CHECKING:
+    import pint
+
 SPELLINGS = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
@@ -27,18 +29,28 @@ READ_IN = {"Pa": (0.01, "hPa"), WATER: (86_400.0, "mm per day"), "kg m-2": (1.0,
 """Units that people read instead of those of the archive, and the factor that leads to them."""
 
 
+@cache
+def registry() -> pint.UnitRegistry:
+    """The pint registry that reads CF's spelling of units (``kg m-2 s-1``, ``degC``, ``degrees_north``)."""
+    import cf_xarray.units  # builds it, a fifth of what a run with nothing to do would import
+
+    return cf_xarray.units.units
+
+
 def conversion(source: str, target: str, *, of: str = "units") -> tuple[float, float]:
     """Factor and offset that take values in ``source`` units to ``target`` units; a refusal names what they are ``of``.
 
     Raises:
         InputRefusedError: Unknown units, or units of another quantity.
     """
+    import pint
+
     known = next((meaning for pattern, meaning in SPELLINGS if pattern.fullmatch(source.strip())), source)
     refusal: Exception | None = None
     for spelling in (known, known.lower()):  # Ferret writes M/S, which is also molar per siemens
         for unit in (target, "mm s-1") if target == WATER else (target,):
             try:
-                zero, one = (UNITS.Quantity(value, spelling).to(unit).magnitude for value in (0.0, 1.0))
+                zero, one = (registry().Quantity(value, spelling).to(unit).magnitude for value in (0.0, 1.0))
             except (pint.PintError, ValueError, AttributeError, TypeError) as error:
                 refusal = refusal or error
             else:

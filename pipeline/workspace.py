@@ -118,8 +118,8 @@ class Workspace:
         raise TercileError(f"{self.root / store} held nothing as of {as_of.isoformat()}.")
 
     def snapshot(self, store: str) -> str:
-        """Id of the store's last snapshot."""
-        return self.repository(store).readonly_session("main").snapshot_id
+        """Id of the last snapshot of a store that exists."""
+        return icechunk.Repository.open(self._storage(store)).lookup_branch("main")
 
     def keeps(self, store: str, snapshot: str) -> bool:
         """Whether a snapshot of a store can still be read: old ones can be expired, and a store be made anew."""

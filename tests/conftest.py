@@ -12,8 +12,11 @@ import yaml
 
 from tests.command import tercile
 
-LONGEST = ("demo", "run", "cli", "hindcast", "calibration", "deploy", "conditions", "explorer", "verify_flow")
-"""Files that take long for the number of their tests, the longest first."""
+LONGEST = (
+    "cli demo run hindcast deploy probability conditions report ingest_faults verify_flow replay model_climate "
+    "stability explorer ensembles remote_sources service calibration faces"
+).split()
+"""Files that take long, the longest first."""
 
 
 def pytest_collection_modifyitems(items):

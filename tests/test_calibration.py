@@ -47,7 +47,7 @@ def system(*, bias=0.0, sharpen=1.0, stretch=1.0, signal=0.8, transform="none", 
         data = (data + 5.0).clip(min=0) ** 2
     else:
         data = data + 5.0
-    return data.chunk(init_time=1), level.chunk(init_time=1), xr.ones_like(level).chunk(init_time=1)
+    return data.chunk(init_time=20), level.chunk(init_time=20), xr.ones_like(level).chunk(init_time=20)
 
 
 def learn(data, expected, deviation, *, fold=None, pool_leads=False, transform="none", seen=1.0):

@@ -194,8 +194,8 @@ def test_a_missing_file_and_a_wrong_variable_are_named(tmp_path, server):
     assert (done.returncode, "no 'stt' in the source. Did you mean 'sst'" in done.stderr) == (4, True)
 
 
-def stopped(words, blow, *, when, cwd, environment):
-    """Exit code of a run that gets a signal a second after a line, and what it still said.
+def stopped(words, blow, *, when, cwd, environment, pause=1.0):
+    """Exit code of a run that gets a signal some seconds after a line, and what it still said.
 
     All its processes get it, but for SIGTERM, which is sent to the run alone; none of them may hold the pipe for long.
     """
@@ -206,7 +206,7 @@ def stopped(words, blow, *, when, cwd, environment):
     for line in process.stderr:
         if when in line:
             break
-    time.sleep(1)
+    time.sleep(pause)
     (os.kill if blow is signal.SIGTERM else os.killpg)(process.pid, blow)
     try:
         _, rest = process.communicate(timeout=60)
@@ -217,24 +217,45 @@ def stopped(words, blow, *, when, cwd, environment):
 
 
 def test_a_run_that_is_stopped_and_then_killed_goes_on_where_it_was(small, server, tmp_path):
-    config = tmp_path / "small.yaml"
-    config.write_text((small[0] / "small.yaml").read_text())
+    folder = tmp_path / "stopped"
+    shutil.copytree(small[0], folder)
     often = "forecast.init_times={first: 1999-02-01, last: 2001-09-01, every: 1}"
     words = ["run", "small.yaml", "--set", often]
     own = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
     apart = [*words, "--set", "cluster.kind=processes"]
+
+    def drawn():
+        return open_ensemble(Workspace(folder / "workspaces/small"), model="persistence")
+
     for blow, when in ((signal.SIGINT, "climatology: 0/"), (signal.SIGTERM, "forecast: ")):
-        code, rest = stopped(apart, blow, when=when, cwd=tmp_path, environment=own)
+        code, rest = stopped(apart, blow, when=when, cwd=folder, environment=own)
         assert code == 130, rest
         assert "Run the same command again" in rest
         assert "Traceback" not in rest
-    code, rest = stopped(words, signal.SIGKILL, when="persistence: 0/", cwd=tmp_path, environment=server)
+    code, rest = stopped(words, signal.SIGKILL, when="persistence: 0/", cwd=folder, environment=server, pause=0.2)
     assert code == -9, rest
-    again = tercile("forecast", *words[1:], cwd=tmp_path, **server)
+    assert not drawn()["done"].values.all()
+    again = tercile("forecast", *words[1:], cwd=folder, **server)
     assert again.returncode == 0, again.stderr
-    data = open_ensemble(Workspace(tmp_path / "workspaces/small"), model="persistence")
-    assert data["done"].values.all()
-    assert int(data["sst"].isnull().sum()) == 32 * 3 * 6  # the one cell of land
+    assert drawn()["done"].values.all()
+    assert int(drawn()["sst"].isnull().sum()) == 32 * 3 * 6  # the one cell of land
+
+
+def test_what_a_killed_run_had_started_for_itself_ends_with_it():
+    code = "\n".join(
+        (
+            "import subprocess, time",
+            "from flows.interrupts import end_with_us",
+            "own = subprocess.Popen(['sleep', '100'])",
+            "end_with_us(own.pid)",
+            "print('started', flush=True)",
+            "time.sleep(100)",
+        )
+    )
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert run.stdout.readline() == "started\n"
+    run.kill()
+    run.communicate(timeout=20)  # its output ends when ``sleep``, which has it too, ends
 
 
 def test_a_machine_that_sleeps_wakes_to_the_same_run(small, server, tmp_path):
@@ -279,7 +300,7 @@ def test_a_full_disk_is_said_plainly_and_the_run_goes_on_later(small_disk, tmp_p
     (small_disk / "ballast").write_bytes(bytes(900_000))
     monthly_record().to_netcdf(tmp_path / "record.nc")
     (tmp_path / "small.yaml").write_text(experiment_text(tmp_path / "record.nc"))
-    words = ("run", "small.yaml", "-w", small_disk / "ws", "--set", "events={}")
+    words = ("run", "small.yaml", "-w", small_disk / "ws", "--set", "events={}", "--set", "hindcast={models: []}")
     done = tercile(*words, cwd=tmp_path, **server)
     assert done.returncode == 1
     assert "the disk is full. Free some space" in done.stderr

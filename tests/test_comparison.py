@@ -32,9 +32,14 @@ def verified(folder, *, truth_seed=99, models=("persistence",), kind="raw", **ho
     return workspace
 
 
-@pytest.fixture
-def first(tmp_path):
-    return verified(tmp_path / "first", seed=1)
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    return verified(tmp_path_factory.mktemp("first"), seed=1)
+
+
+@pytest.fixture(scope="module")
+def biased(tmp_path_factory):
+    return verified(tmp_path_factory.mktemp("biased"), seed=2, error=1.0, columns=slice(None))
 
 
 def test_a_run_does_not_differ_from_itself(first):
@@ -46,8 +51,7 @@ def test_a_run_does_not_differ_from_itself(first):
         assert (row["cases"], row["unpaired"]) == (24, 0)
 
 
-def test_a_worse_run_is_found_worse_with_an_interval_and_a_small_p_value(first, tmp_path):
-    biased = verified(tmp_path / "second", seed=2, error=1.0, columns=slice(None))
+def test_a_worse_run_is_found_worse_with_an_interval_and_a_small_p_value(first, biased):
     for row in compare_runs(first, biased)["rows"]:
         assert row["gain"] == pytest.approx(1 - row["crps_second"] / row["crps_first"])
         assert row["gain_high"] < 0
@@ -103,8 +107,8 @@ def test_starts_that_never_meet_are_refused(first, tmp_path):
         compare_runs(first, later)
 
 
-def test_the_command_prints_a_table_or_json_and_fails_with_a_message(first, tmp_path):
-    runner, biased = CliRunner(), verified(tmp_path / "second", seed=2, error=1.0, columns=slice(None))
+def test_the_command_prints_a_table_or_json_and_fails_with_a_message(first, biased, tmp_path):
+    runner = CliRunner()
     shown = runner.invoke(app, ["verify", "--compare", str(first.root), str(biased.root)])
     assert shown.exit_code == 0, shown.output
     assert "▼" in shown.output

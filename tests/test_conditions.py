@@ -67,8 +67,8 @@ MEMORY, NOISE = 0.85, 0.5
 STEPS_PER_YEAR, STEPS_PER_ERA = 12, 40
 FEW = {"batch": 16, "history": 1, "modes": 10, "noise_modes": 15, "dropout": 0.0}
 TOLD: list[NetworkConfig] = [
-    AutoregressiveConfig(**FEW, steps=220, learning_rate=3e-3),
-    DiffusionConfig(**FEW, steps=300, learning_rate=2e-3, window=1, sampler_steps=5),
+    AutoregressiveConfig(**FEW, steps=130, learning_rate=4e-3),
+    DiffusionConfig(**FEW, steps=170, learning_rate=3e-3, window=1, sampler_steps=5),
 ]
 
 

@@ -1,7 +1,6 @@
 """The ready experiment on its real data, with the trained networks cut short, and the notebooks."""
 
 import json
-import os
 from pathlib import Path
 
 import nbformat
@@ -17,7 +16,7 @@ from pipeline.ensembles import open_ensemble
 from pipeline.workspace import Workspace
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-SHORT = ("models.diffusion.steps=30", "models.autoregressive.steps=30", "models.diffusion.sampler_steps=3")
+SHORT = ("models.diffusion.steps=10", "models.autoregressive.steps=10", "models.diffusion.sampler_steps=2")
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +67,11 @@ def test_the_report_needs_no_network(demo):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_run_and_are_stored_without_outputs(demo, path):
+def test_notebooks_run_and_are_stored_without_outputs(demo, server, monkeypatch, path):
     notebook = nbformat.read(path, as_version=4)
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
-    os.environ["TERCILE_WORKSPACE"] = str(demo.root)
+    monkeypatch.setenv("TERCILE_WORKSPACE", str(demo.root))
+    monkeypatch.setenv("PREFECT_API_URL", server["PREFECT_API_URL"])
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     text = json.dumps(notebook.cells)
     assert "members" in text

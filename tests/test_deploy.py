@@ -76,6 +76,7 @@ def test_the_schedule_fires_issues_what_is_new_and_records_when_nothing_is(tmp_p
             tmp_path / "record.nc",
             split={"train": [1990, 1997], "validate": [1998, 1998], "test": [1999, 2000]},
             forecast={"model": "persistence", "leads": 3, "members": 6, "block": 6},
+            hindcast={"models": []},
             events={},
         )
     )

@@ -25,7 +25,7 @@ from pipeline.events.tree import (
     Rolling,
     Variable,
 )
-from pipeline.units import READ_IN, UNITS, conversion
+from pipeline.units import READ_IN, conversion, registry
 
 HOTTEST = 100.0
 """Degrees Celsius above which a bare number can only have meant kelvin."""
@@ -104,7 +104,7 @@ def measure(node: Expression, catalogue: Catalogue, timeline: Timeline) -> Measu
 
 def is_rate(units: str) -> bool:
     """Whether a unit is something per time, so that a sum over time is an amount."""
-    return bool(UNITS.Unit(units).dimensionality.get("[time]", 0) == -1)
+    return bool(registry().Unit(units).dimensionality.get("[time]", 0) == -1)
 
 
 def in_data_units(threshold: Absolute, quantity: Measure) -> float:
@@ -149,7 +149,7 @@ def _amount(source: Measure) -> Measure:
 
 def _product(first: str, second: str) -> str:
     """The product of two units, in CF's spelling."""
-    return f"{UNITS.Unit(first) * UNITS.Unit(second):cf}"
+    return f"{registry().Unit(first) * registry().Unit(second):cf}"
 
 
 def _steps(threshold: Absolute, unit: str, length: int) -> float:
@@ -170,7 +170,7 @@ def _through_water(threshold: Absolute, quantity: Measure) -> float:
     """The factor from a depth of water to its mass."""
     try:
         if quantity.is_water:
-            amount = UNITS.Quantity(1.0, threshold.unit) * UNITS.Quantity(WATER_DENSITY)
+            amount = registry().Quantity(1.0, threshold.unit) * registry().Quantity(WATER_DENSITY)
             return float(amount.to(quantity.units).magnitude)
     except (pint.PintError, ValueError, AttributeError):
         pass
@@ -202,7 +202,7 @@ def _unit_wrong(threshold: Absolute, quantity: Measure) -> QuestionError:
 def _meaning(unit: str) -> str | None:
     """What a unit measures, in words."""
     try:
-        dimensions = str(UNITS.Unit(unit).dimensionality)
+        dimensions = str(registry().Unit(unit).dimensionality)
     except (pint.PintError, ValueError, AttributeError, TypeError):
         return None
     return _KINDS.get(dimensions, f"measured in {unit}")
@@ -210,6 +210,6 @@ def _meaning(unit: str) -> str | None:
 
 def _is_dimensionless(unit: str) -> bool:
     try:
-        return bool(UNITS.Unit(unit).dimensionless) and unit != "%"
+        return bool(registry().Unit(unit).dimensionless) and unit != "%"
     except (pint.PintError, ValueError, AttributeError, TypeError):
         return False
