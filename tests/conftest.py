@@ -13,7 +13,7 @@ import yaml
 from tests.command import tercile
 
 LONGEST = (
-    "cli demo run hindcast deploy probability conditions report ingest_faults verify_flow replay model_climate "
+    "cli demo run hindcast deploy ranks probability conditions report ingest_faults verify_flow replay model_climate "
     "stability explorer ensembles remote_sources service calibration faces"
 ).split()
 """Files that take long, the longest first."""
