@@ -78,13 +78,10 @@ class Teams:
         Raises:
             TercileError: A job cannot be done, or its ranks failed for other reasons time after time.
         """
-        teams = len(self._client.nthreads()) // self._size
-        if jobs and not teams:
-            raise TercileError(
-                f"cluster: `ranks: {self._size}` needs as many workers, and the cluster has "
-                f"{len(self._client.nthreads())}"
-            )
-        with ThreadPoolExecutor(max(1, teams)) as pool:
+        there = len(self._present())
+        if jobs and there < self._size:
+            raise TercileError(f"cluster: `ranks: {self._size}` needs as many workers, and the cluster has {there}")
+        with ThreadPoolExecutor(max(1, there // self._size)) as pool:
             running = {pool.submit(self._do, job, submit): job for job in jobs}
             try:
                 for done in as_completed(running):

@@ -89,8 +89,8 @@ def test_two_ranks_take_the_steps_of_one(two):
     teams = Teams(two, 2, say=said.append)
     ((_, together),) = teams.run(["toy"], lambda _, rank, worker: two.submit(regress, rank, workers=[worker]))
     assert not said
-    for one, two in zip(alone, together, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+    for expected, found in zip(alone, together, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def regress(rank):
