@@ -586,7 +586,7 @@ def test_a_warming_that_all_members_pass_is_no_wrong_unit():
     assert [part["probability"]["raw"] for part in payload["scenarios"]] == [1.0, 0.0]
     (said,) = (warning["text"] for warning in payload["warnings"] if warning["code"] == "threshold_never_seen")
     assert "12 K lies beyond all 28 overlapping reference windows of 2 years (highest " in said
-    assert "40 of 80 samples have the event" in said
+    assert "; the event is in 40 of 40 samples under high and 0 of 40 under low. There is" in said
 
 
 def test_ties_are_counted():

@@ -83,11 +83,10 @@ def _one(inquiry: Inquiry, values: Array, level: float) -> Payload:
 
 def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Payload:
     """The value that is exceeded with a given chance."""
-    chance = float(inquiry.question.exceeded or 50.0) / 100
+    chance = chance_asked(inquiry)
     members = int((~np.isnan(values)).any(axis=1).sum())
     beyond = min(chance, 1 - chance)
-    if beyond < 1 / (known.size + 1):
-        raise _too_few(chance, known.size)
+    check_resolved(chance, known.size)
     found = float(np.quantile(known, 1 - chance, method="weibull"))
     trials = int(effective_trials(values > found, ~np.isnan(values)))
     ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
@@ -224,11 +223,22 @@ def _said(value: float, low: float | None, high: float | None, level: float) -> 
     return said, f"{100 * level:g} % interval {' to '.join(ends)}"
 
 
-def _too_few(chance: float, samples: int) -> QuestionError:
-    """The refusal of a value that is exceeded too rarely, or too often, for so many samples."""
+def chance_asked(inquiry: Inquiry) -> float:
+    """The chance that a ``value`` question names."""
+    return float(inquiry.question.exceeded or 50.0) / 100
+
+
+def check_resolved(chance: float, samples: int) -> None:
+    """Refuse a value that is exceeded too rarely, or too often, for so many samples.
+
+    Raises:
+        QuestionError: ``too_few_members``.
+    """
+    if min(chance, 1 - chance) >= 1 / (samples + 1):
+        return
     years, commoner = 1 / min(chance, 1 - chance), FEW_BEYOND / samples
     could = f"exceeded with {100 * (commoner if chance < 0.5 else 1 - commoner):.2g} %"
-    return QuestionError(
+    raise QuestionError(
         "too_few_members",
         f"A 1-in-{years:.0f} value cannot be read from {samples} samples: the rarest that they resolve is about 1 in "
         f"{samples}, and 5 cases would need {5 * years:.0f}. Try a commoner value, or pool years (each …).",

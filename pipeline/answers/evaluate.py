@@ -155,8 +155,8 @@ def closed_over(node: Reduction, region: Region, at: Trajectories) -> Cells:
     if node.verb == "sum" and cells.covered < WHOLE:
         raise QuestionError(
             "region_outside",
-            f"{100 * (1 - cells.covered):.0f} % of {cells.title} is outside the grid: the sum over a part is none over "
-            "the region. Ask for .mean(over=…), or for a region on the grid.",
+            f"{cells.outside} of {cells.title} is outside the grid: the sum over a part is none over the region. Ask "
+            "for .mean(over=…), or for a region on the grid.",
             where=cells.title,
         )
     return cells

@@ -11,6 +11,7 @@ import xarray as xr
 from pipeline.answers.bounds import MEMBER
 from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.climate import Sample
+from pipeline.answers.distributions import chance_asked, check_resolved
 from pipeline.answers.evaluate import closed_over, threshold_values
 from pipeline.answers.extent import reach_of, rolled_steps
 from pipeline.answers.probability import Inquiry
@@ -124,10 +125,18 @@ class _Reading:
         if question.ask in _ASKS:
             return f"{_ASKS[question.ask]}{under} is it true that {words}{given}?"
         if question.ask == "value":
+            self.check_chance()
             return f"Which value of {words}{under} is exceeded with a chance of {question.exceeded:g} %{given}?"
         if question.ask == "level":
             return f"Which value of {words}{under} is exceeded once in {question.return_years} years{given}?"
         return f"How is {words} distributed over futures{under}{given}?"
+
+    def check_chance(self) -> None:
+        """Refuse a chance that not even all members, each with all its samples, would resolve."""
+        inquiry = self.inquiry
+        each = kind_of(inquiry.question.subject).each
+        pooled = 1 if each is None else len(resolve(each, inquiry.timeline).groups)
+        check_resolved(chance_asked(inquiry), inquiry.count_members * pooled)
 
     def resolved(self) -> dict[str, Any]:
         """Windows, regions and thresholds, each also alone where there is only one to speak of."""

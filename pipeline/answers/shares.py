@@ -43,7 +43,9 @@ def answer_shares(
     earlier = None if raw is None else count(raw, level=level)
     base, why_no_base = _base(inquiry, level)
     margin, at_edge = margin_of(inquiry), members_at_edge(inquiry)
-    warnings = _warnings(inquiry, tallies, base) + _skill_warnings(skill) + margin.warnings(tallies, skill)
+    warnings = (
+        _warnings(inquiry, tallies, base) + _skill_warnings(skill) + margin.warnings(tallies, inquiry.scenarios, skill)
+    )
     answers = []
     for index, tally in enumerate(tallies):
         scenario = inquiry.scenarios[index] if inquiry.scenarios else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.answers.evaluate import threshold_values
-from pipeline.answers.headline import minus
+from pipeline.answers.headline import amounts, minus
 from pipeline.answers.probability import Inquiry, Tally
 from pipeline.answers.quantities import DIFFERENCE
 from pipeline.answers.trajectories import Need
@@ -74,11 +74,14 @@ class Margin:
         close = np.abs(self.values[index] - self.threshold) <= TIE * max(abs(self.threshold), 1e-30)
         return int(close.sum())
 
-    def warnings(self, tallies: list[Tally], skill: Mapping[str, Any]) -> list[dict[str, str]]:
+    def warnings(
+        self, tallies: Sequence[Tally], scenarios: Sequence[str], skill: Mapping[str, Any]
+    ) -> list[dict[str, str]]:
         """What is odd about an absolute threshold.
 
         Args:
             tallies: The members' counts, one for each scenario.
+            scenarios: Their names, none where there is only one and it is not named.
             skill: The track record, with ``events`` of so many ``cases`` where it was counted.
 
         Raises:
@@ -97,18 +100,16 @@ class Margin:
         spreads_out = beyond / max(highest - lowest, 1e-12)
         if spreads_out > 1:
             self._refuse_offset(threshold)
-        extreme, verb = (highest, "highest") if self.threshold > highest else (lowest, "lowest")
         written = f"{minus(number(threshold.value))} {threshold.unit}".rstrip()
-        seen = f"{verb} {self._written(extreme, threshold.unit)}"
+        ends, unit = self._written((lowest, highest), threshold.unit)
+        seen = f"highest {ends[1]} {unit}" if self.threshold > highest else f"lowest {ends[0]} {unit}"
         if spreads_out > 5:
             side = "higher" if self.threshold > highest else "lower"
             text = f"{written} is {side} than anything in {self._record(self.usual.size)} ({seen})."
             return [{"code": "threshold_looks_wrong", "text": f"{text} {self._meant(threshold, lowest, highest)}"}]
-        reached = sum(tally.events for tally in tallies)
-        counted = sum(tally.counted for tally in tallies)
         text = (
-            f"{written} lies beyond all {self._record(self.usual.size)} ({seen}); {reached} of {counted} samples "
-            f"have the event. {_record_so_far_out(skill)}"
+            f"{written} lies beyond all {self._record(self.usual.size)} ({seen}); {_reached(tallies, scenarios)}. "
+            f"{_record_so_far_out(skill)}"
         )
         return [{"code": "threshold_never_seen", "text": text}]
 
@@ -117,13 +118,14 @@ class Margin:
         windows = f"windows of {self.years:.0f} years"
         return f"{count} reference years" if self.years <= 1 else f"{count} overlapping reference {windows}"
 
-    def _written(self, value: float, unit: str) -> str:
-        """A value of the data in the unit of the threshold, to compare at a glance."""
+    def _written(self, values: tuple[float, float], unit: str) -> tuple[list[str], str]:
+        """Values of the data in the unit of the threshold, if they have one in it, to compare at a glance."""
         try:
             factor, offset = conversion(unit, self.units.removesuffix(DIFFERENCE))
         except InputRefusedError:
-            return f"{minus(f'{value:.6g}')} {self.units}"
-        return f"{minus(f'{(value - (0.0 if DIFFERENCE in self.units else offset)) / factor:.6g}')} {unit}"
+            return amounts(values), self.units
+        zero = 0.0 if DIFFERENCE in self.units else offset
+        return amounts([(value - zero) / factor for value in values]), unit
 
     def _meant(self, threshold: Absolute, lowest: float, highest: float) -> str:
         """The temperature scale in which the same number would lie among what was seen, if there is one."""
@@ -185,6 +187,15 @@ def margin_of(inquiry: Inquiry) -> Margin:
 def quantiles(values: Array) -> dict[str, float]:
     """The 5, 25, 50, 75 and 95 % quantiles."""
     return {str(rank): float(value) for rank, value in zip(RANKS, np.percentile(values, RANKS), strict=True)}
+
+
+def _reached(tallies: Sequence[Tally], scenarios: Sequence[str]) -> str:
+    """How many samples have the event, of each scenario."""
+    first, *others = [f"{tally.events} of {tally.counted}" for tally in tallies]
+    if not others:
+        return f"{first} samples have the event"
+    under = [f"{count} under {name}" for count, name in zip([f"{first} samples", *others], scenarios, strict=True)]
+    return f"the event is in {' and '.join(under)}"
 
 
 def _record_so_far_out(skill: Mapping[str, Any]) -> str:

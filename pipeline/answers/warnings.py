@@ -68,6 +68,6 @@ def _of_regions(inquiry: Inquiry) -> list[dict[str, str]]:
                 warning("partly_masked", f"{100 * valid:.0f} % of {cells.title} has data; the rest is left out.")
             )
         if cells.covered < 0.99:
-            text = f"{100 * (1 - cells.covered):.0f} % of {cells.title} is outside the grid; the rest was used."
+            text = f"{cells.outside} of {cells.title} is outside the grid; the rest was used."
             found.append(warning("region_partly_outside", text))
     return found

@@ -212,7 +212,8 @@ def steps_before(text: str, timeline: Timeline, *, ended: bool) -> int:
 
     Raises:
         QuestionError: ``beyond_horizon``, where further steps would be that the forecast does not reach;
-            ``window_too_fine``, for a date within a step; or ``no_such_date``.
+            ``before_init``, for a date that had passed before its first step; ``window_too_fine``, for a date within
+            a step; or ``no_such_date``.
     """
     start, end = _ends_of(text, timeline)
     if not (_ends_step(end, timeline) if ended else _begins_step(start, timeline)):
@@ -227,6 +228,8 @@ def steps_before(text: str, timeline: Timeline, *, ended: bool) -> int:
             where=text,
             try_=(final,),
         )
+    if end < timeline.keys[0]:
+        raise _before(text, start, timeline)
     return int(np.searchsorted(timeline.keys, last, side="right"))
 
 

@@ -76,6 +76,11 @@ class Cells:
         """Area on the grid in km²."""
         return float(self.weights.sum())
 
+    @property
+    def outside(self) -> str:
+        """The share off the grid of a region that lies partly on it."""
+        return share_outside(self.covered)
+
 
 class Gazetteer(Protocol):
     """Something that knows areas by name, as a catalogue does."""
@@ -83,6 +88,11 @@ class Gazetteer(Protocol):
     def region(self, name: str) -> Area:
         """The area that a name means."""
         ...
+
+
+def share_outside(covered: float) -> str:
+    """What is off the grid where a part is on it: never 0, never 100 %."""
+    return f"{min(99, max(1, round(100 * (1 - covered))))} %"
 
 
 def box_area(title: str, south: float, north: float, west: float, east: float, *, version: str = "1") -> Area:
@@ -261,7 +271,7 @@ def _outside(
     region: Region, covered: float, latitude_edges: NDArray[np.float64], longitude_edges: NDArray[np.float64]
 ) -> QuestionError:
     grid = f"lat {latitude_edges[0]:g}..{latitude_edges[-1]:g}, lon {longitude_edges[0]:g}..{longitude_edges[-1]:g}"
-    where = "lies outside the grid" if covered < SLIVER else f"lies {100 * (1 - covered):.0f} % outside the grid"
+    where = "lies outside the grid" if covered < SLIVER else f"lies {share_outside(covered)} outside the grid"
     name = f"The polygon of {region.size} vertices" if isinstance(region, Polygon) else region_text(region)
     text = f"{name} {where} ({grid})."
     if covered < SLIVER:
