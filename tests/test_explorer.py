@@ -18,7 +18,7 @@ from pipeline.answers.skill_field import VERDICTS
 from pipeline.reporting.palette import difference_classes
 from pipeline.service import Limits
 from tests.browser import CHROMIUM, browser, wait_for
-from tests.issued_system import build, record, write_ensemble
+from tests.issued_system import build, calibrate, record, write_ensemble
 from tests.serving import serving
 from tests.test_figures import DEUTERANOPIA, difference
 
@@ -89,6 +89,15 @@ def test_a_question_is_answered_and_its_skill_fills_in(page):
     assert page.js("document.querySelectorAll('#reliability svg circle').length") > 3
     assert page.js("document.querySelectorAll('#past tr').length") > 15
     assert page.js("document.querySelectorAll('.dots i').length") == 20
+
+
+def test_a_probability_is_told_in_words_too(chromium, tmp_path):
+    workspace = build(tmp_path / "w")
+    calibrate(workspace)
+    with serving(workspace) as address:
+        chromium.goto(f"{address}/?q={quote('prob sst.anom.mean(over=middle).mean(time=lead 1) > 0 K')}")
+        chromium.until("document.querySelector('.chips')?.textContent.includes('unlikely (scale of the IPCC)')")
+        assert chromium.text(".headline").startswith("Probability")
 
 
 def test_members_without_the_condition_are_no_pooled_ones(page, address, workspace):

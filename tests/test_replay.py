@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.answers import probability
+from pipeline.answers.card import card_text
 from pipeline.answers.intervals import proportion_interval
 from pipeline.answers.issued import ask, open_issued
 from pipeline.answers.replay import fair_brier, unseen_leads
@@ -162,6 +163,9 @@ def test_calibrated_members_with_skill_are_called_a_probability(tmp_path):
     found = ask(workspace, WARM).to_json()
     assert found["headline"]["text"].startswith("Probability ")
     assert found["headline"]["source"] == "calibrated"
+    assert found["headline"]["likelihood_term"] == "unlikely"
+    assert "  in words    unlikely (scale of the IPCC)\n" in card_text(found)
+    assert "in words" not in card_text(drawn)
     assert found["calibration"]["state"] == "calibrated"
     assert found["skill"]["value"] == pytest.approx(drawn["skill"]["value"], abs=1e-6)  # this one changes no member
     assert found["probability"]["raw"] == found["probability"]["calibrated"] == drawn["probability"]["raw"]

@@ -124,6 +124,8 @@ def _bar(part: Mapping[str, Any]) -> str:
 def _part_facts(part: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What stands beside the number."""
     facts = []
+    if part["headline"].get("likelihood_term"):
+        facts.append(("in words", f"{part['headline']['likelihood_term']} (scale of the IPCC)"))
     if "members" in part:
         members = part["members"]
         pooled = f" x {members['samples_per_member']} samples" if members["samples_per_member"] > 1 else ""

@@ -70,6 +70,7 @@ function chips(part) {
   const base = part.base_rate;
   list.append(made("li", base ? `usually ${base.value > 0 && base.value < 1 ? percent(base.value) : base.value ? "always" : "never"} (${base.events} of ${base.years})` : "usual odds unknown"));
   if (part.ratio?.value) list.append(made("li", `${factor(part.ratio.value)} times the usual odds`));
+  if (part.headline.likelihood_term) list.append(made("li", `${part.headline.likelihood_term} (scale of the IPCC)`));
   return list;
 }
 
