@@ -211,7 +211,7 @@ class NetworkConfig(ModelConfig):
             passes over the record as early stopping chose.
     """
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     effort: ClassVar[int] = 1
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     steps: Annotated[int, Field(ge=1)] | None = None

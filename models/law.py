@@ -6,6 +6,7 @@ that Gaussian, and a sampler that integrates it exactly bends no spread, at any 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -64,12 +65,16 @@ class Law:
         Args:
             gain: Variance of each element after some operation, ``(batch, elements)``, one for the cells of a lead.
         """
-        leads, cells = len(self.rest), self.patterns.shape[1]
-        varying = int((self.patterns != 0).any(dim=0).sum())
+        leads, cells, varying = len(self.rest), self.patterns.shape[1], self._varying
         turned = gain[:, : self.variance.numel()].reshape(len(gain), leads, -1)
         modes = torch.einsum("klj,bjk->bl", self.rotation.square(), turned)
         left = gain[:, self.variance.numel() :].reshape(len(gain), leads, cells)[..., 0]
         return (modes + left * (varying - len(self.variance))) / varying
+
+    @cached_property
+    def _varying(self) -> int:
+        """Number of cells that vary."""
+        return int((self.patterns != 0).any(dim=0).sum())
 
     def arrays(self) -> dict[str, Tensor]:
         """By name, for storage."""

@@ -1,9 +1,9 @@
 """The backbone of the neural families: a U-Net of `diffusers`, made to fit any grid.
 
-Longitude is padded circularly where it closes the circle and with zeros elsewhere; latitude always with zeros. The
-first convolution takes patches of cells, so that a size costs about the same on every grid. Any grid is served by
-filling it up to a whole number of patches and cropping. Around the circle patches are made to fit where they can, and
-where they cannot, the seam lies among the cells filled in on both sides. Weights and dropout draw from explicit
+Longitude is padded circularly where it closes the circle and with zeros elsewhere; latitude always with zeros. What
+the network sees as one cell is a patch of them, so that a size costs about the same on every grid. Any grid is served
+by filling it up to a whole number of patches and cropping. Around the circle patches are made to fit where they can,
+and where they cannot, the seam lies among the cells filled in on both sides. Weights and dropout draw from explicit
 generators, never from torch's global one.
 """
 
@@ -80,7 +80,7 @@ class Backbone(nn.Module):
             self.conditions = nn.Sequential(
                 nn.Linear(conditions, CONDITION_WIDTH), nn.SiLU(), nn.Linear(CONDITION_WIDTH, CONDITION_WIDTH)
             )
-            self.unet = _unet(chosen, inputs + len(places), outputs * self.patch**2, dropout)
+            self.unet = _unet(chosen, (inputs + len(places)) * self.patch**2, outputs * self.patch**2, dropout)
             _replace_layers(self.unet, is_global=grid.is_global)
             multiple = self.patch * coarsest
             self.unet.conv_in = PlacedConv2d(self.unet.conv_in, self.patch, multiple, is_global=grid.is_global)
@@ -134,56 +134,61 @@ class CircularConv2d(nn.Conv2d):
 
 
 class PlacedConv2d(nn.Conv2d):
-    """The first convolution: fields of any grid are filled up, and patches of them convolved as cells would be.
+    """The first convolution: fields of any grid are filled up and cut into patches, whose cells become channels.
 
     What tells a cell its place is the same in every sample, so that it is convolved once and not laid beside them.
     """
 
     places: Tensor
 
-    def __init__(self, cells: nn.Conv2d, patch: int, multiple: int, *, is_global: bool) -> None:
-        """Do to patches what ``cells`` does to cells.
+    def __init__(self, convolution: nn.Conv2d, patch: int, multiple: int, *, is_global: bool) -> None:
+        """Do what ``convolution`` does.
 
         Args:
-            cells: A convolution whose last channels are for ``places``, ``(1, channels, ...)``, to be set.
+            convolution: Over the cells of a patch; its last channels are for ``places``, ``(1, channels, latitude,
+                longitude)``, to be set.
             patch: Side of a patch.
             multiple: Rows and columns are filled up to a multiple of this.
             is_global: Whether longitude closes the circle.
         """
-        kernel, padding = patch * cells.kernel_size[0], patch * int(cells.padding[0])
-        super().__init__(cells.in_channels, cells.out_channels, kernel, stride=patch, padding=padding)
-        self.multiple, self.is_global = multiple, is_global
+        super().__init__(convolution.in_channels, convolution.out_channels, 3, padding=1)
+        self.patch, self.multiple, self.is_global = patch, multiple, is_global
         self.register_buffer("places", None, persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve ``(batch, channels, latitude, longitude)``."""
-        of_fields, of_places = self.weight.tensor_split([input.shape[1]], dim=1)
-        fields, places = self._filled(input), self._filled(self.places)
-        padding = (int(self.padding[0]), 0 if self.is_global else int(self.padding[1]))
-        placed = functional.conv2d(places, of_places, self.bias, self.stride, padding)
-        return functional.conv2d(fields, of_fields, None, self.stride, padding) + placed
+        fields, places = self._patches(input), self._patches(self.places)
+        of_fields, of_places = self.weight.tensor_split([fields.shape[1]], dim=1)
+        padding = (1, 0 if self.is_global else 1)
+        placed = functional.conv2d(places, of_places, self.bias, padding=padding)
+        return functional.conv2d(fields, of_fields, padding=padding) + placed
 
     def beside(self, width: int) -> tuple[int, int]:
         """Columns filled in to the west and to the east."""
         missing = -width % self.multiple
         return (missing // 2, missing - missing // 2) if self.is_global else (0, missing)
 
+    def _patches(self, fields: Tensor) -> Tensor:
+        """Fields cut into patches, ``(batch, channels * cells, rows, columns)``; channels innermost in memory."""
+        filled = self._filled(fields).unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))
+        return filled.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+
     def _filled(self, fields: Tensor) -> Tensor:
-        """Fields filled up to whole patches, and around the circle as the kernel reaches; channels innermost."""
-        count, channels, height, width = fields.shape
+        """Fields filled up to whole patches, and by a patch more on both sides of the circle."""
+        height, width = fields.shape[2:]
         west, east = self.beside(width)
         end, bottom = west + width, -height % self.multiple
-        reach = int(self.padding[1]) if self.is_global else 0
-        closed = fields.new_empty(count, height + bottom, reach + end + east + reach, channels)
-        whole = closed[:, :, reach : reach + end + east]
-        whole[:, :height, west:end] = fields.permute(0, 2, 3, 1)
-        whole[:, :height, :west] = whole[:, :height, width:end]
+        reach = self.patch if self.is_global else 0
+        closed = fields.new_empty(*fields.shape[:2], height + bottom, reach + end + east + reach)
+        whole = closed[..., reach : reach + end + east]
+        whole[..., :height, west:end] = fields
+        whole[..., :height, :west] = whole[..., :height, width:end]
         last = slice(west, west + east) if self.is_global else slice(end - 1, end)
-        whole[:, :height, end:] = whole[:, :height, last]
-        whole[:, height:] = whole[:, height - 1 : height]
+        whole[..., :height, end:] = whole[..., :height, last]
+        whole[..., height:, :] = whole[..., height - 1 : height, :]
         if reach:
-            closed[:, :, :reach], closed[:, :, -reach:] = whole[:, :, -reach:], whole[:, :, :reach]
-        return closed.permute(0, 3, 1, 2)
+            closed[..., :reach], closed[..., -reach:] = whole[..., -reach:], whole[..., :reach]
+        return closed
 
 
 class Dropout(nn.Module):

@@ -185,7 +185,7 @@ def train_on_windows(
         (lambda: task.look(looks, seed)) if len(looks) else None,
         schedule=schedule,
         seed=seed,
-        identity={"config": config.model_dump(mode="json"), "data": windows.digest()},
+        identity={"config": config.model_dump(mode="json"), "version": config.version, "data": windows.digest()},
         progress=progress,
         checkpoint=checkpoint,
     )

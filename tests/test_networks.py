@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from models.base import Grid
 from models.networks import SIZES, Backbone, CircularConv2d, Dropout, PlacedConv2d, parameter_count
@@ -39,13 +40,14 @@ def test_every_grid_passes_in_its_own_shape(height, width, is_global):
 
 @pytest.mark.parametrize("is_global", [False, True])
 @torch.no_grad()
-def test_the_first_convolution_is_one_over_fields_and_places_beside_each_other(is_global):
-    """On a grid of whole patches; its weights begin as those of any convolution."""
+def test_the_first_convolution_is_one_over_patches_of_fields_and_places_beside_each_other(is_global):
+    """On a grid of whole patches, where it is a convolution of cells that reaches a patch beyond each."""
     generator = torch.Generator().manual_seed(2)
-    placed = PlacedConv2d(torch.nn.Conv2d(5, 4, 3, padding=1), 2, 8, is_global=is_global)
+    placed = PlacedConv2d(torch.nn.Conv2d(5 * 4, 4, 3, padding=1), 2, 8, is_global=is_global)
     fields, placed.places = (torch.randn(*shape, 8, 16, generator=generator) for shape in ((3, 3), (1, 2)))
     plain = (CircularConv2d if is_global else torch.nn.Conv2d)(5, 4, 6, stride=2, padding=2)
-    plain.load_state_dict(placed.state_dict())
+    of_cells = functional.pixel_shuffle(placed.weight, 2)
+    plain.load_state_dict({"weight": of_cells, "bias": placed.bias})
     beside = torch.cat([fields, placed.places.expand(3, -1, -1, -1)], dim=1)
     assert torch.allclose(placed(fields), plain(beside), atol=1e-5)
 

@@ -2,9 +2,9 @@
 
 Run ``python -m tests.benchmarks.sizes [--grid 32 64] [--threads 2] [--into docs/models.md]``. Each size is measured in
 a process of its own: a diffusion window of ten steps of one variable, batches of 16 windows in training, 50 members in
-sampling; memory is the process's peak beyond what importing takes. The bare network is the U-Net alone with an ordinary
-first convolution, given all of its input as it needs it: padded, the channels that tell the place laid beside the
-others, channels innermost in memory, conditions embedded.
+sampling; memory is the process's peak beyond what importing takes. The bare network is the U-Net alone behind torch's
+cutting into patches with an ordinary first convolution, given all of its input as it needs it: padded, the channels
+that tell the place laid beside the others, conditions embedded.
 """
 
 import argparse
@@ -64,8 +64,8 @@ def _bare(network: Backbone) -> UNet2DModel:
     unet = deepcopy(network.unet)
     first = network.first
     kind = CircularConv2d if first.is_global else nn.Conv2d
-    shape = {"kernel_size": first.kernel_size[0], "stride": first.stride[0], "padding": first.padding[0]}
-    unet.conv_in = kind(first.in_channels, first.out_channels, **shape).to(memory_format=torch.channels_last)
+    convolution = kind(first.in_channels, first.out_channels, 3, padding=1).to(memory_format=torch.channels_last)
+    unet.conv_in = nn.Sequential(nn.PixelUnshuffle(first.patch), convolution)
     return unet
 
 
@@ -73,9 +73,8 @@ def _whole(network: Backbone, count: int) -> tuple[torch.Tensor, torch.Tensor, t
     """What it sees: a whole number of patches, places among the channels, and embedded conditions."""
     first = network.first
     sides = (-(-side // first.multiple) * first.multiple for side in first.places.shape[-2:])
-    fields = torch.randn(count, network.unet.config["in_channels"], *sides)
-    conditions = network.conditions(torch.randn(count, 7))
-    return fields.contiguous(memory_format=torch.channels_last), torch.zeros(count), conditions
+    fields = torch.randn(count, first.in_channels // first.patch**2, *sides)
+    return fields, torch.zeros(count), network.conditions(torch.randn(count, 7))
 
 
 def _train(network: Backbone, optimiser: torch.optim.Optimizer, batch: int, shape: tuple[int, int]) -> None:
