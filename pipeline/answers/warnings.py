@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.answers.probability import Inquiry
 from pipeline.events.tree import Point
+from pipeline.places.regions import WHOLE
 
 MUCH_UNKNOWN = 0.05
 FEW_GIVEN = 30
@@ -67,7 +68,7 @@ def _of_regions(inquiry: Inquiry) -> list[dict[str, str]]:
             found.append(
                 warning("partly_masked", f"{100 * valid:.0f} % of {cells.title} has data; the rest is left out.")
             )
-        if cells.covered < 0.99:
+        if cells.covered < WHOLE:
             text = f"{cells.outside} of {cells.title} is outside the grid; the rest was used."
             found.append(warning("region_partly_outside", text))
     return found
