@@ -13,6 +13,7 @@ from pipeline.answers.answer import answer
 from pipeline.answers.card import wrapped
 from pipeline.answers.explain import explain
 from pipeline.answers.extremes import return_level
+from pipeline.answers.headline import percent
 from pipeline.answers.quantities import possible
 from pipeline.answers.views import exceedance, plume
 from pipeline.events import QuestionError, parse
@@ -416,6 +417,26 @@ def test_a_level_goes_no_further_than_what_can_be():
     ):
         inquiry = ask(f"dist of {text}", ensemble).inquiry
         assert possible(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline) == limits
+
+
+@pytest.mark.parametrize(
+    ("asked", "threshold", "said"),
+    [
+        ("value of {} exceeded with 10 %", 400, "0 months is reached by all of the members and exceeded by none"),
+        ("value of {} exceeded with 10 %", 285, "7 months is reached by {} of the members and exceeded by none"),
+        (
+            "level of {} return 2 years",
+            400,
+            "0 months is reached by all of the samples and exceeded by none; it is the",
+        ),
+    ],
+)
+def test_a_value_that_many_members_have_is_not_said_to_be_exceeded(asked, threshold, said):
+    when = "each year 2004..2005" if asked.startswith("level") else "2004"
+    count = f"(tas.mean(over=west) > {threshold} K).count(time={when})"
+    found = ask(asked.format(count), forecast(members=30, leads=40, seed=4))
+    share = float((found.members["value"] >= found.to_json()["value"]["value"]).mean())
+    assert found.headline.startswith(said.format(percent(share)))
 
 
 def test_no_tail_is_fitted_to_counts():

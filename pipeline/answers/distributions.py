@@ -93,10 +93,12 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
     units = inquiry.measure(inquiry.question.subject).shown[1]
     said, interval = _said(found, ends.low, ends.high, level)
-    text = f"{said} {units} is exceeded by {percent(chance)} of {members_or_samples(values.shape[1])} ({interval})."
+    what = members_or_samples(values.shape[1])
+    text = f"{said} {units} is {_tied(known, found, what) or f'exceeded by {percent(chance)} of {what}'} ({interval})."
     warnings = []
     if beyond * known.size < FEW_BEYOND:
-        text_few = f"Only {beyond * known.size:.3g} of {known.size} samples lie beyond this value."
+        count = np.count_nonzero(known > found if chance <= 0.5 else known < found)
+        text_few = f"{f'Only {count}' if count else 'None'} of {known.size} samples lie beyond this value."
         warnings.append({"code": "few_beyond", "text": text_few})
     return {
         **_told(text, found),
@@ -129,7 +131,9 @@ def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
     found, beyond = _held(inquiry, fitted)
     how = "extrapolated by a fitted tail" if found.extrapolated else "counted"
     said, interval = _said(found.value, found.low, found.high, level)
-    text = f"{said} {units} is exceeded once in {years} years on average ({interval}; {how})."
+    tied = _tied(values[~np.isnan(values)], found.value, "samples")
+    once = f"{tied}; it is the level of {years} years" if tied else f"exceeded once in {years} years on average"
+    text = f"{said} {units} is {once} ({interval}; {how})."
     return {
         **_told(text, found.value),
         "value": {**_level_fields(found), "units": units, "return_years": years, "level": level},
@@ -241,6 +245,14 @@ def _distribution(inquiry: Inquiry, known: Array) -> Payload:
 
 def _told(text: str, value: float | None) -> Payload:
     return {"headline": {"text": text, "source": "members", "value": value, "likelihood_term": None}}
+
+
+def _tied(known: Array, value: float, what: str) -> str:
+    """What is true of a value that several samples have, where a chance of exceeding it would not be; else nothing."""
+    if np.count_nonzero(known == value) < 2:
+        return ""
+    reached, exceeded = (share_of_members(float(np.mean(beyond))) for beyond in (known >= value, known > value))
+    return f"reached by {reached} of the {what} and exceeded by {exceeded}"
 
 
 def _said(value: float, low: float | None, high: float | None, level: float) -> tuple[str, str]:
