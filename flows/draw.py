@@ -10,7 +10,7 @@ import numpy as np
 from distributed import Client, as_completed
 
 from flows.experiment import Experiment
-from flows.findings import read_background
+from flows.lacking import lacking_sentences, lacking_values
 from flows.progress import Reporter
 from flows.starts import Kind, Starts, starts_of
 from flows.system import System
@@ -30,7 +30,7 @@ def draw_ensemble(
         pieces, rows = writer.missing(), writer.rows()
         if kind == "forecast" and pieces:
             drawn = starts.init_times[sorted({piece.init for piece in pieces})]
-            _say_what_is_missing(system, model, starts.groups, drawn, reporter)
+            _keep_what_is_missing(system, writer, starts.groups, drawn, reporter)
         total, done = len(pieces), 0
         reporter.update(model, 0, total)
         tasks = {
@@ -48,24 +48,17 @@ def draw_ensemble(
             client.cancel(list(tasks), force=True)
 
 
-def _say_what_is_missing(
-    system: System, model: str, groups: Sequence[str], init_times: np.ndarray, reporter: Reporter
+def _keep_what_is_missing(
+    system: System, writer: EnsembleWriter, groups: Sequence[str], init_times: np.ndarray, reporter: Reporter
 ) -> None:
-    """Cells that a forecast's state lacks and training had: it begins without an anomaly there."""
-    background, history = read_background(system, model), system.history(model)
-    lacking: dict[str, list[int]] = {name: [] for name in background.variance}
-    for group in groups:
-        fields, periods = system.start_fields(group, "forecast"), system.periods(group)
-        for last in map(periods.until, init_times):
-            state = fields.isel(time=slice(max(0, last - history), last))
-            for name, variance in background.variance.items():
-                missing = np.isnan(state[name].transpose("time", ...).values) & np.isfinite(variance[0])
-                lacking[name].append(int(missing.sum()))
-    for name, counts in lacking.items():
-        if max(counts):
+    """Say and store what the states that these forecasts begin from lack."""
+    lacking = lacking_values(system, writer.model, groups, init_times)
+    writer.keep_lacking(init_times, lacking_sentences(lacking, groups, init_times))
+    for name, (counts, _) in lacking.items():
+        if counts.any():
             reporter.say(
-                f"  warning: {model}: {np.count_nonzero(counts)} of {len(counts)} starts lack values of {name} that "
-                f"training had, up to {max(counts)} of them; there they begin from what is usual."
+                f"  warning: {writer.model}: {np.count_nonzero(counts)} of {counts.size} starts lack values of {name} "
+                f"that training had, up to {counts.max()} of them; there they begin from what is usual."
             )
 
 

@@ -16,6 +16,7 @@ from flows.progress import Reporter
 from flows.system import System
 from flows.verify import is_calibrated, opened
 from pipeline.answers.issued import ask
+from pipeline.ensembles import lacking_at
 from pipeline.errors import TercileError
 from pipeline.events.errors import QuestionError
 from pipeline.judging.evidence import read_evidence
@@ -74,13 +75,13 @@ report_task = task(name="write report", cache_policy=NO_CACHE)(make_report)
 def _contents(system: System, answers: list[dict[str, Any]], refused: list[str], reporter: Reporter) -> Report:
     experiment, issue, issuing = system.experiment, read_issue(system.workspace), system.issuing
     calibrated = is_calibrated(system, issuing)
-    evidence = system.workspace.reports / "evidence.nc"
+    evidence, members = system.workspace.reports / "evidence.nc", opened(system, issuing, calibrated=calibrated)
     return Report(
         title=experiment.title,
         experiment=experiment.name,
         purpose=experiment.description,
         sources=[_source(name, source) for name, source in experiment.sources.items()],
-        ensembles={issuing: opened(system, issuing, calibrated=calibrated)},
+        ensembles={issuing: members},
         record=_record(system),
         reference=experiment.reference.years,
         issuing=issuing,
@@ -92,6 +93,7 @@ def _contents(system: System, answers: list[dict[str, Any]], refused: list[str],
             *refused,
             *_own_pathways(issue["pathways"]),
             *(found["text"] for found in issue.get("extrapolated", {}).values()),
+            *lacking_at(members.isel(init_time=-1)).values(),
             *_lost_snapshots(system),
         ],
         points=experiment.points,

@@ -6,6 +6,7 @@ Beside its members an ensemble holds the background they were drawn about, in th
 so that calibration needs nothing else.
 """
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ import zarr
 from pipeline.direct import calibrated_direct, open_direct
 from pipeline.errors import TercileError, WorkspaceMismatchError
 from pipeline.names import nearest
-from pipeline.periods import ENCODING, EPOCH, Cadence, from_dates, seconds
+from pipeline.periods import ENCODING, EPOCH, Cadence, dates, from_dates, seconds
 from pipeline.workspace import CODEC, Workspace
 
 Kind = Literal["hindcast", "forecast"]
@@ -35,6 +36,9 @@ CHUNK = {"lead_time": 8, "level": 1, "latitude": 16, "longitude": 128}
 A map of a season or a week does not decode the other leads (decision 18). Few rows make a band of the globe that fits
 in memory with any number of members.
 """
+
+LACKING = "lacking"
+"""Attribute of an ensemble: JSON, by initial time and group, of what the state lacked that its members begin from."""
 
 BACKGROUND = ("expected", "deviation")
 """Groups below an ensemble: expected state and standard deviation of its background, in transformed units."""
@@ -171,6 +175,12 @@ def in_order(stored: xr.Dataset, members: xr.Dataset) -> xr.Dataset:
     return stored if np.array_equal(rows, np.arange(times.size)) else stored.isel(init_time=rows)
 
 
+def lacking_at(ensemble: xr.Dataset) -> dict[str, str]:
+    """What the states lacked that the members of one initial time begin from: by group, a sentence."""
+    kept = json.loads(str(ensemble.attrs.get(LACKING, "{}")))
+    return dict(kept.get(dates(ensemble["init_time"]).item().isoformat(), {})) if kept else {}
+
+
 def _calibrated(workspace: Workspace, ensemble: xr.Dataset, *, with_dask: bool) -> xr.Dataset:
     from pipeline.calibration import calibrate, season_numbers
     from pipeline.products import open_calibration
@@ -296,6 +306,22 @@ class EnsembleWriter:
         for row in set(rows):
             _array(session.store, self.path, "issued_at")[row] = now
         session.commit(f"{self.path}: {len(forks)} pieces")
+
+    def keep_lacking(self, init_times: np.ndarray, sentences: Sequence[Mapping[str, str]]) -> None:
+        """Keep what the states at these initial times lack, for :func:`lacking_at`; call within ``drawing``.
+
+        Args:
+            init_times: Initial times that are drawn, ``cftime``.
+            sentences: For each, by the group that the state is of; none where nothing is missing.
+        """
+        session = self._repository.writable_session("main")
+        attrs = zarr.open_group(session.store, path=self.path, mode="r+").attrs
+        held = json.loads(str(attrs.get(LACKING, "{}")))
+        drawn = dict(zip((init.isoformat() for init in init_times), sentences, strict=True))
+        kept = {init: found for init, found in {**held, **drawn}.items() if found}
+        if kept != held:
+            attrs[LACKING] = json.dumps(kept)
+            session.commit(f"{self.path}: what starts lack")
 
     @cached_property
     def _repository(self) -> icechunk.Repository:
@@ -489,7 +515,7 @@ def _extend(store: Any, path: str, held: xr.Dataset, wanted: xr.Dataset) -> None
         _array(store, path, "fold")[...] = folds
     new = np.flatnonzero([int(label) not in stored for label in labels])
     if new.size:
-        rows = wanted.isel(init_time=new)
+        rows = wanted.isel(init_time=new).assign_attrs(held.attrs)  # they replace those of the group
         still = [name for name in rows.variables if "init_time" not in rows[name].dims]
         # Fields are empty and not written, so that their chunks need not be the stored ones.
         grow: dict[str, Any] = {"append_dim": "init_time", "compute": False, "safe_chunks": False}

@@ -13,6 +13,8 @@ from pipeline.answers.answer import answer
 from pipeline.answers.card import wrapped
 from pipeline.answers.explain import explain
 from pipeline.answers.extremes import return_level
+from pipeline.answers.headline import percent
+from pipeline.answers.quantities import possible
 from pipeline.answers.views import exceedance, plume
 from pipeline.events import QuestionError, parse
 from pipeline.grid import EARTH_RADIUS_KM
@@ -394,6 +396,58 @@ def test_return_levels_are_counted_or_extrapolated_and_say_so():
     assert ten["value"] < hundred["value"]
     assert hundred["low"] < hundred["value"] < hundred["high"]
     assert refusal(level.format(5000), ensemble).code == "too_few_members"
+
+
+def test_a_level_goes_no_further_than_what_can_be():
+    """Members reach 300 K; the tail that is fitted to them goes on."""
+    level = "level of tas.max(over=west).max(time=each year 2004..2012) return 400 years"
+    ensemble = forecast(members=30, leads=120, seed=4)
+    free = ask(level, ensemble).to_json()["value"]
+    most = (free["low"] + free["value"]) / 2
+    held = ask(level, ensemble, settings={"valid_ranges": {"tas": (150, most)}})
+    found = held.to_json()
+    assert [found["value"][part] for part in ("low", "value", "high")] == [free["low"], most, most]
+    assert "level_held" in {warning["code"] for warning in found["warnings"]}
+    assert f"150 to {most:.4g} K" in held.text
+    year = "time=each year 2004..2012"
+    for text, limits in (
+        (f"(tas > 285 K).frac(over=west).mean({year})", (0, 100)),
+        (f"(tas.mean(over=west) > 285 K).run({year})", (0, 12)),
+        (f"tas.anom.mean(over=west).max({year})", (-np.inf, np.inf)),
+    ):
+        inquiry = ask(f"dist of {text}", ensemble).inquiry
+        assert possible(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline) == limits
+
+
+@pytest.mark.parametrize(
+    ("asked", "threshold", "said"),
+    [
+        ("value of {} exceeded with 10 %", 400, "0 months is reached by all of the members and exceeded by none"),
+        ("value of {} exceeded with 10 %", 285, "7 months is reached by {} of the members and exceeded by none"),
+        (
+            "level of {} return 2 years",
+            400,
+            "0 months is reached by all of the samples and exceeded by none; it is the",
+        ),
+    ],
+)
+def test_a_value_that_many_members_have_is_not_said_to_be_exceeded(asked, threshold, said):
+    when = "each year 2004..2005" if asked.startswith("level") else "2004"
+    count = f"(tas.mean(over=west) > {threshold} K).count(time={when})"
+    found = ask(asked.format(count), forecast(members=30, leads=40, seed=4))
+    share = float((found.members["value"] >= found.to_json()["value"]["value"]).mean())
+    assert found.headline.startswith(said.format(percent(share)))
+
+
+def test_no_tail_is_fitted_to_counts():
+    """A year of 12 months had 42591579091 of them."""
+    text = "level of (tas.mean(over=west) > 282 K).count(time=each year 2004..2012) return {} years"
+    ensemble = forecast(members=30, leads=120, seed=4)
+    error = refusal(text.format(400), ensemble)
+    assert error.code == "too_few_members"
+    assert "159 of them are 7 months, and no tail can be fitted" in error.text
+    assert error.try_ == ("return 54 years",)
+    assert ask(text.format(54), ensemble).to_json()["value"]["value"] <= 12
 
 
 def test_water_is_said_in_millimetres_and_thresholds_with_it():

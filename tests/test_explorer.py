@@ -215,6 +215,22 @@ def test_a_link_that_lets_a_part_of_a_region_do_is_answered_and_kept(page, addre
     assert page.text(".headline") == answer.headline
 
 
+def test_a_link_that_names_the_level_of_intervals_is_answered_and_kept(page, address, workspace):
+    answer = ask(workspace, WARM, level=0.8)
+    page.goto(address + answer.permalink)
+    page.until(f"{DONE} && document.querySelector('#plume svg')")
+    assert page.text(".headline") == answer.headline
+    assert "80 % interval" in answer.headline
+    assert page.js("document.querySelector('#permalink').href") == address + answer.permalink
+    assert all(
+        "&level=80" in link
+        for link in page.js("[...document.querySelectorAll('#links a[download]')].map((a) => a.href)")
+    )
+    page.click("#go")
+    page.until(f"{DONE} && document.querySelector('#permalink')")
+    assert page.text(".headline") == answer.headline
+
+
 def test_a_permalink_gives_the_same_answer_also_after_a_newer_run(page, tmp_path):
     workspace = build(tmp_path / "w", first=1950)
     with serving(workspace) as address:

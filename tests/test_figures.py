@@ -127,13 +127,16 @@ def test_probability_classes_break_where_the_specification_says():
     assert [classes.colours.index(to_hex(colour)) for colour in drawn] == [0, 0, 1, 3, 4, 5, 5]
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.3, 6.2), (-3.1, 0.2), (-7.0, -1.0), (0.0, 0.0), (1e-6, 3e-6), (2.0, 2.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.3, 6.2), (-3.1, 0.2), (-0.02, 1.9), (-7.0, -1.0), (0.0, 0.0), (1e-6, 3e-6), (2.0, 2.0)]
+)
 def test_change_classes_hold_every_value_and_are_symmetric_about_zero(low, high):
     classes = change_classes(np.array([low, high, np.nan]))
     assert classes.breaks[0] <= low
     assert classes.breaks[-1] >= high
     if low < 0 < high:
         assert classes.breaks == tuple(-edge for edge in reversed(classes.breaks))
+        assert len(classes.colours) >= 6  # three for changes that nearly all have one sign
 
 
 def test_lines_and_text_have_contrast_on_white():

@@ -126,6 +126,8 @@ def test_nothing_is_ever_0_or_100_percent():
         ([5.0, None, float("inf")], ["5", "unbounded", "unbounded"]),
         ([11.0, 9.0, 12.0], ["11", "9", "12"]),
         ([-0.2, 0.0, 300.0], ["0", "0", "300"]),
+        ([1432963763989368.0, 1.9e15, None], ["1.433e15", "1.900e15", "unbounded"]),
+        ([6.999961461478958, 6.999961461478726], ["7.00", "7.00"]),
     ],
 )
 def test_amounts_have_the_digits_that_their_range_deserves(values, texts):

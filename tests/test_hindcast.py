@@ -299,11 +299,32 @@ def test_an_answer_judges_hindcasts_by_the_run_that_they_started_from(tmp_path):
 
 
 def test_a_start_that_lacks_what_training_had_is_said(tmp_path, capsys):
-    record = monthly_record()
+    """Of the starts, that of June 2000 lacks a cell; later ones are added, and later still the cell is mended."""
+    record, stages = monthly_record(), ("ingest", "train", "forecast")
     record["sst"][{"time": 124, "lat": 2, "lon": 3}] = np.nan  # May 2000; the cell at 0, 0 never had a value
-    learn(tmp_path, record, ("ingest", "train", "forecast"))
+    earlier, few = ["2000-02-01", "2000-06-01"], {"model": MODEL, "leads": 3, "members": 6, "block": 4}
+    system = learn(tmp_path, record, stages, forecast={**few, "init_times": earlier})
     told = capsys.readouterr().err
-    assert "persistence: 1 of 8 starts lack values of sst that training had, up to 1 of them" in told
+    assert "persistence: 1 of 2 starts lack values of sst that training had, up to 1 of them" in told
+    learn(tmp_path, record, stages, forecast={**few, "init_times": [*earlier, "2000-10-01"]})
+    assert incomplete_starts(system) == {
+        "2000-06": [
+            "obs: the state at 2000-06-01 lacks 1 of 34 values of sst that training had; there the forecast begins "
+            "from what is usual."
+        ]
+    }
+    learn(tmp_path, monthly_record(), stages, forecast={**few, "init_times": earlier})
+    assert incomplete_starts(system) == {}
+
+
+def incomplete_starts(system):
+    """By month of the start, what answers warn of its state."""
+    found, question = {}, "prob sst.mean(over=point(0, 210)).mean(time=lead 1) > 1 K"
+    for start in ("2000-02", "2000-06", "2000-10"):
+        payload = ask(system.workspace, f"{question} forecast fc-{start}")
+        texts = [one["text"] for one in payload.to_json()["warnings"] if one["code"] == "start_incomplete"]
+        found |= {start: texts} if texts else {}
+    return found
 
 
 def test_a_projection_ends_with_the_record_where_no_forcing_is_known_beyond(tmp_path):

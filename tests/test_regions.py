@@ -5,8 +5,9 @@ import pytest
 
 from pipeline.answers.catalogue import Catalogue
 from pipeline.events import QuestionError, parse_region
+from pipeline.events.tree import Named
 from pipeline.grid import EARTH_RADIUS_KM
-from pipeline.places.polygons import cell_areas, cell_edges, polygon_overlap
+from pipeline.places.polygons import cell_areas, cell_edges, covered_again, polygon_overlap
 from pipeline.places.regions import Area, ar6_regions, box_area, cells_of, country_names
 
 CATALOGUE = Catalogue({}, regions={"mine": box_area("my own", 0, 10, 20, 30)})
@@ -118,6 +119,55 @@ def test_a_ring_that_winds_round_the_globe_is_refused():
         found(f"polygon({', '.join(f'{10 * (step % 2)} {170 * step % 360 - 180}' for step in range(12))})")
 
 
+def boxes(*parts, west=0):
+    """Each as the polygon of one ring."""
+    areas = [box_area("", south, north, west + start, west + end) for south, north, start, end in parts]
+    return tuple(area.polygons[0] for area in areas)
+
+
+@pytest.mark.parametrize("longitude", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("west", [0, 170, 350])
+def test_what_several_parts_cover_counts_once(west, longitude):
+    one, other, shared = (1, 11, 1, 19), (7, 17, 11, 23), (7, 11, 11, 19)
+    areas = [box_area_km2(south, north, end - start) for south, north, start, end in (one, other, shared)]
+    edges = cell_edges(LATITUDE, limit=90), cell_edges(longitude)
+    again = covered_again(boxes(one, other, west=west), *edges, rows=range(LATITUDE.size))
+    assert again.sum() == pytest.approx(areas[2], rel=1e-9)
+    gazetteer = Catalogue({}, regions={"both": Area("both", "1", boxes(one, other, one, west=west))})
+    cells = cells_of(Named("both"), LATITUDE, longitude, gazetteer)
+    assert cells.area == pytest.approx(areas[0] + areas[1] - areas[2])
+    assert cells.covered == pytest.approx(1)
+
+
+def test_parts_that_touch_and_a_part_within_a_hole_share_nothing():
+    edges = cell_edges(LATITUDE, limit=90), cell_edges(GRIDS["from 0"])
+    outer, hole, within = (rings[0] for rings in boxes((1, 30, -20, 20), (5, 25, 341, 369), (7, 20, 343, 366)))
+    for polygons in (boxes((1, 11, 1, 9), (1, 11, 9, 19)), ((outer, hole), (within,))):
+        again = covered_again(polygons, *edges, rows=range(LATITUDE.size))
+        assert again.max() == pytest.approx(0, abs=1e-6)
+
+
+def test_what_parts_share_agrees_with_counting_points():
+    rng = np.random.default_rng(0)
+    rings = [np.array([(2.0, 3.0), (33.0, 8.0), (18.0, 42.0)]), np.array([(28.0, 3.0), (3.0, 20.0), (38.0, 44.0)])]
+    edges = cell_edges(np.arange(0.0, 50, 10), limit=90), cell_edges(np.arange(0.0, 60, 10))
+    sine = rng.uniform(*np.sin(np.radians(edges[0][[0, -1]])), 1_000_000)
+    y, x = np.degrees(np.arcsin(sine)), rng.uniform(*edges[1][[0, -1]], 1_000_000)
+    both = inside(rings[0], y, x) & inside(rings[1], y, x)
+    counts, _, _ = np.histogram2d(y[both], x[both], bins=edges)
+    expected = counts / y.size * cell_areas(*edges).sum()
+    again = covered_again([[ring] for ring in rings], *edges, rows=range(5))
+    np.testing.assert_allclose(again, expected, atol=0.015 * cell_areas(*edges).max())
+
+
+def inside(ring, y, x):
+    found = np.zeros(y.size, dtype=bool)
+    for (y0, x0), (y1, x1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        with np.errstate(divide="ignore"):
+            found ^= ((x0 > x) != (x1 > x)) & (y < y0 + (x - x0) * (y1 - y0) / (x1 - x0))
+    return found
+
+
 def test_overlap_agrees_with_counting_points():
     rng = np.random.default_rng(0)
     longitude, latitude = np.arange(0.0, 60, 10), np.arange(0.0, 50, 10)
@@ -126,11 +176,8 @@ def test_overlap_agrees_with_counting_points():
     overlap, _ = polygon_overlap([ring], *edges)
     sine = rng.uniform(*np.sin(np.radians(edges[0][[0, -1]])), 1_000_000)
     y, x = np.degrees(np.arcsin(sine)), rng.uniform(*edges[1][[0, -1]], 1_000_000)
-    inside = np.zeros(y.size, dtype=bool)
-    for (y0, x0), (y1, x1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-        with np.errstate(divide="ignore"):
-            inside ^= ((x0 > x) != (x1 > x)) & (y < y0 + (x - x0) * (y1 - y0) / (x1 - x0))
-    counts, _, _ = np.histogram2d(y[inside], x[inside], bins=edges)
+    within = inside(ring, y, x)
+    counts, _, _ = np.histogram2d(y[within], x[within], bins=edges)
     expected = counts / y.size * cell_areas(*edges).sum()
     np.testing.assert_allclose(overlap, expected, atol=0.015 * cell_areas(*edges).max())
 

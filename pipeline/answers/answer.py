@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.answers.plots import Plots
 
 SCHEMA = "answer/1"
+LEVEL = 0.9  # of intervals, where no other is asked for
 
 Content = TypeVar("Content", str, bytes)
 
@@ -46,11 +47,13 @@ class Answer:
         payload: The answer as plain data.
         members: What was counted or measured, one value for each member and sample; for maps and series their chances.
         inquiry: The question before its data, for what is drawn beside the answer.
+        level: Coverage of the intervals.
     """
 
     payload: Mapping[str, Any]
     members: xr.Dataset
     inquiry: Inquiry = field(repr=False, compare=False)
+    level: float
 
     def to_json(self) -> dict[str, Any]:
         """The answer as plain dictionaries, lists, strings and numbers, ready for JSON."""
@@ -77,7 +80,8 @@ class Answer:
     def permalink(self) -> str:
         """Where the page of ``tercile serve`` shows this answer, whatever is issued later: what follows the host."""
         partly = {"partial": "true"} if self.inquiry.members.partial else {}
-        pins = {"as_of": self.payload["provenance"].get("as_of", ""), **partly}
+        other_level = {} if self.level == LEVEL else {"level": f"{100 * self.level:g}"}
+        pins = {"as_of": self.payload["provenance"].get("as_of", ""), **partly, **other_level}
         return "/?" + urlencode({"q": self.payload["question"]["text"], **pins})
 
     def compare(self, other: Answer) -> dict[str, Any]:
@@ -118,7 +122,7 @@ def answer(
     ensemble: xr.Dataset,
     reference: xr.Dataset,
     catalogue: Catalogue,
-    level: float = 0.9,
+    level: float = LEVEL,
     skill: Mapping[str, Any] | Callable[[Inquiry], Mapping[str, Any] | None] | None = None,
     raw: xr.Dataset | None = None,
     refits: Sequence[xr.Dataset] = (),
@@ -183,7 +187,8 @@ def answer(
         "provenance": _provenance(inquiry, catalogue),
         "timing_ms": {"total": round(1e3 * (perf_counter() - began), 1)},
     }
-    return Answer(payload, members.assign_attrs(ask_text=resolved["text"], reads_as=resolved["reads_as"]), inquiry)
+    members = members.assign_attrs(ask_text=resolved["text"], reads_as=resolved["reads_as"])
+    return Answer(payload, members, inquiry, level)
 
 
 def _no_track_record(question: Question, catalogue: Catalogue) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +15,14 @@ from pipeline.places.regions import Area, builtin_regions
 
 @dataclass(frozen=True)
 class VariableInfo:
-    """One variable as people may call it."""
+    """One variable as people may call it, and the least and the most that it can be, in its units."""
 
     name: str
     units: str
     long_name: str = ""
     standard_name: str = ""
     aliases: tuple[str, ...] = ()
+    valid_range: tuple[float, float] = (-math.inf, math.inf)
 
     def names(self) -> tuple[str, ...]:
         """Every name that means this variable."""
@@ -57,16 +59,22 @@ class Catalogue:
 
     @classmethod
     def of(
-        cls, ensemble: xr.Dataset, *, aliases: Mapping[str, tuple[str, ...]] | None = None, **settings: object
+        cls,
+        ensemble: xr.Dataset,
+        *,
+        aliases: Mapping[str, tuple[str, ...]] | None = None,
+        valid_ranges: Mapping[str, tuple[float, float]] | None = None,
+        **settings: object,
     ) -> Catalogue:
         """A catalogue of an ensemble's variables, with whatever else is given.
 
         Args:
             ensemble: The variables' ``units``, ``long_name`` and ``standard_name`` are read; no data.
             aliases: Further names by variable.
+            valid_ranges: The least and the most that a variable can be, where that is known.
             settings: Other fields of the catalogue; ``kind`` follows from the ``scenario`` dimension by default.
         """
-        also = aliases or {}
+        also, ranges = aliases or {}, valid_ranges or {}
         variables = {
             str(name): VariableInfo(
                 str(name),
@@ -74,6 +82,7 @@ class Catalogue:
                 str(array.attrs.get("long_name", "")),
                 str(array.attrs.get("standard_name", "")),
                 also.get(str(name), ()),
+                ranges.get(str(name), (-math.inf, math.inf)),
             )
             for name, array in ensemble.data_vars.items()
             if {"member", "lead_time"} <= set(array.dims)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.answers.headline import amounts, members_or_samples, percent, share_of_members
 from pipeline.answers.intervals import effective_trials, quantile_interval
 from pipeline.answers.probability import Inquiry, among_given, check_known
+from pipeline.answers.quantities import possible
 from pipeline.answers.thresholds import quantiles
 from pipeline.answers.warnings import thin_warnings
 from pipeline.answers.windows import resolve
@@ -92,10 +93,12 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
     ends = quantile_interval(known, 1 - chance, trials=trials, level=level)
     units = inquiry.measure(inquiry.question.subject).shown[1]
     said, interval = _said(found, ends.low, ends.high, level)
-    text = f"{said} {units} is exceeded by {percent(chance)} of {members_or_samples(values.shape[1])} ({interval})."
+    what = members_or_samples(values.shape[1])
+    text = f"{said} {units} is {_tied(known, found, what) or f'exceeded by {percent(chance)} of {what}'} ({interval})."
     warnings = []
     if beyond * known.size < FEW_BEYOND:
-        text_few = f"Only {beyond * known.size:.3g} of {known.size} samples lie beyond this value."
+        count = np.count_nonzero(known > found if chance <= 0.5 else known < found)
+        text_few = f"{f'Only {count}' if count else 'None'} of {known.size} samples lie beyond this value."
         warnings.append({"code": "few_beyond", "text": text_few})
     return {
         **_told(text, found),
@@ -118,27 +121,54 @@ def _value(inquiry: Inquiry, values: Array, known: Array, level: float) -> Paylo
 def _level(inquiry: Inquiry, values: Array, level: float) -> Payload:
     """The value that is exceeded once in so many years on average."""
     # They load scipy.stats, which takes longer than any other answer.
-    from pipeline.answers.extremes import fewest_samples, return_level
+    from pipeline.answers.extremes import return_level
 
     years = int(inquiry.question.return_years or 0)
-    found = return_level(values, years, level=level)
-    if found is None:
-        samples, least = int((~np.isnan(values)).sum()), fewest_samples(years)
-        raise QuestionError(
-            "too_few_members",
-            f"A level with a return period of {years} years cannot be read from {samples} samples; {least} are needed. "
-            "Pool more years (each …), or ask for a shorter period.",
-        )
     units = inquiry.measure(inquiry.question.subject).shown[1]
+    fitted = return_level(values, years, level=level)
+    if fitted is None:
+        raise _no_level(values[~np.isnan(values)], years, units)
+    found, beyond = _held(inquiry, fitted)
     how = "extrapolated by a fitted tail" if found.extrapolated else "counted"
     said, interval = _said(found.value, found.low, found.high, level)
-    text = f"{said} {units} is exceeded once in {years} years on average ({interval}; {how})."
+    tied = _tied(values[~np.isnan(values)], found.value, "samples")
+    once = f"{tied}; it is the level of {years} years" if tied else f"exceeded once in {years} years on average"
+    text = f"{said} {units} is {once} ({interval}; {how})."
     return {
         **_told(text, found.value),
         "value": {**_level_fields(found), "units": units, "return_years": years, "level": level},
         **_distribution(inquiry, values[~np.isnan(values)]),
-        "warnings": _level_warnings(inquiry, values, found, units),
+        "warnings": [*_level_warnings(inquiry, values, found, units), *beyond],
     }
+
+
+def _no_level(known: Array, years: int, units: str) -> QuestionError:
+    """Why no level can be read from these samples."""
+    from pipeline.answers.extremes import CASES, fewest_samples, most_tied
+
+    samples, least = known.size, fewest_samples(years)
+    text = f"A level with a return period of {years} years cannot be read from {samples} samples"
+    if samples < least:
+        text += f"; {least} are needed. Pool more years (each …), or ask for a shorter period."
+        return QuestionError("too_few_members", text)
+    value, tied = most_tied(known)
+    text += (
+        f": {tied} of them are {value:.4g} {units}, and no tail can be fitted to values that are so often the same. "
+        f"Ask for at most {samples // CASES} years, which can be counted."
+    )
+    return QuestionError("too_few_members", text, try_=(f"return {samples // CASES} years",))
+
+
+def _held(inquiry: Inquiry, fitted: Level) -> tuple[Level, list[dict[str, str]]]:
+    """A level that is no further than what can be, and a warning where a fitted tail goes beyond that."""
+    factor, units = inquiry.measure(inquiry.question.subject).shown
+    ends = possible(inquiry.question.subject, inquiry.members.catalogue, inquiry.timeline)
+    least, most = (factor * end for end in ends)
+    value, low, high = (min(max(one, least), most) for one in fitted[:3])
+    if not fitted.extrapolated or (value, low, high) == fitted[:3]:
+        return fitted, []
+    text = f"The fitted tail goes beyond what can be, {least:.4g} to {most:.4g} {units}: level and interval end there."
+    return fitted._replace(value=value, low=low, high=high), [{"code": "level_held", "text": text}]
 
 
 def _level_fields(found: Level) -> Payload:
@@ -215,6 +245,14 @@ def _distribution(inquiry: Inquiry, known: Array) -> Payload:
 
 def _told(text: str, value: float | None) -> Payload:
     return {"headline": {"text": text, "source": "members", "value": value, "likelihood_term": None}}
+
+
+def _tied(known: Array, value: float, what: str) -> str:
+    """What is true of a value that several samples have, where a chance of exceeding it would not be; else nothing."""
+    if np.count_nonzero(known == value) < 2:
+        return ""
+    reached, exceeded = (share_of_members(float(np.mean(beyond))) for beyond in (known >= value, known > value))
+    return f"reached by {reached} of the {what} and exceeded by {exceeded}"
 
 
 def _said(value: float, low: float | None, high: float | None, level: float) -> tuple[str, str]:

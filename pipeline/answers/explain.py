@@ -195,7 +195,7 @@ class _Reading:
         source = self.words(node.source, Need(cells, need.start, need.stop))
         if isinstance(region, Point):
             return f"{source} in {cells.title}" if node.verb != "all" else f"in {cells.title} {source}"
-        where = f"{cells.title} ({cells.count} cells, {_million(cells.area)} km²)"
+        where = f"{cells.title} ({cells.count} cell{'s' if cells.count > 1 else ''}, {_million(cells.area)} km²)"
         phrases = {
             "mean": f"the area mean of {source} over {where}",
             "sum": f"the area integral of {source} over {where}",

@@ -19,6 +19,10 @@ GUMBEL = (0.0, -np.euler_gamma * np.sqrt(6) / np.pi, np.sqrt(6) / np.pi)
 """Shape, place and scale of the Gumbel law with mean 0 and variance 1: where the search for a tail begins."""
 
 
+MOST_TIED = 0.1
+"""Share of the samples with one and the same value above which no tail can be fitted, as to months that are counted."""
+
+
 class Level(NamedTuple):
     """A return level with its interval.
 
@@ -39,6 +43,13 @@ class Level(NamedTuple):
     fit: float | None
 
 
+def most_tied(values: Array) -> tuple[float, int]:
+    """The value that most samples have, and how many."""
+    found, counts = np.unique(_known(values), return_counts=True)
+    most = int(np.argmax(counts))
+    return float(found[most]), int(counts[most])
+
+
 def fewest_samples(years: int) -> int:
     """Samples that a level with this return period needs."""
     return max(FEWEST, -(-years // FURTHEST))
@@ -53,10 +64,11 @@ def return_level(values: Array, years: int, *, level: float = 0.9) -> Level | No
         level: Coverage.
 
     Returns:
-        The level, or None where the samples cannot carry it, by :func:`fewest_samples`.
+        The level, or None where the samples cannot carry it, by :func:`fewest_samples`; nor can a tail be fitted to
+        them where too many have one value, by :func:`most_tied`.
     """
     samples = int((~np.isnan(values)).sum())
-    if samples < fewest_samples(years):
+    if samples < fewest_samples(years) or (samples < CASES * years and most_tied(values)[1] > MOST_TIED * samples):
         return None
     rng = np.random.default_rng(0)
     members = values.shape[0]

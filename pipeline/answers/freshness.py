@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.direct import stored_by_member
+from pipeline.ensembles import lacking_at
 from pipeline.events.errors import PARTIAL, QuestionError
 from pipeline.periods import seconds
 
@@ -48,6 +50,12 @@ def stored_members(ensemble: xr.Dataset, *, partial: bool) -> tuple[xr.Dataset, 
         text += f" Below {100 * LEAST_STORED:.0f} % they answer only where a part is allowed ({PARTIAL})."
         raise QuestionError("members_incomplete", text, try_=("--partial",))
     return ensemble.isel(member=np.flatnonzero(stored)), text
+
+
+def incomplete_start(ensemble: xr.Dataset, scenarios: Sequence[str]) -> str | None:
+    """What the states lacked that one forecast's members begin from, under these scenarios; None where nothing."""
+    found = lacking_at(ensemble)
+    return " ".join(text for group, text in found.items() if not scenarios or group in scenarios) or None
 
 
 def overdue(ensemble: xr.Dataset, *, now: datetime | None = None) -> str | None:

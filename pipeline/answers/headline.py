@@ -10,6 +10,10 @@ from typing import Any, Literal
 from pipeline.answers.intervals import Estimate
 from pipeline.answers.probability import BaseRate, Tally
 
+ROUNDING = 1e-6  # by which values differ that single precision cannot tell apart
+
+LONG = 1e9  # from which a number is easier to read with an exponent, as the kilograms of an area
+
 Source = Literal["calibrated", "climatology", "members"]
 
 _TERMS = (
@@ -134,12 +138,19 @@ def factor(ratio: float) -> str:
 def amounts(values: Sequence[float | None]) -> list[str]:
     """Values to a fiftieth of the range that they span, all with the same decimals: ``3.86``, ``4.55``, ``−0.20``.
 
-    Counts, all of them whole, have none. None, and what is not finite, is ``unbounded``.
+    Counts, all of them whole, have none; what differs by rounding alone has two; long numbers have an exponent,
+    ``1.43e15``. None, and what is not finite, is ``unbounded``.
     """
     known = [value if value is not None and math.isfinite(value) else None for value in values]
     finite = [value for value in known if value is not None]
     span = max(finite, default=0.0) - min(finite, default=0.0)
-    digits = max(0, math.ceil(math.log10(50 / span))) if span else 2
+    largest = max(map(abs, finite), default=0.0)
+    if largest >= LONG:
+        power = math.floor(math.log10(largest))
+        texts = amounts([None if value is None else value / 10.0**power for value in known])
+        return [text if value is None else f"{text}e{power}" for text, value in zip(texts, known, strict=True)]
+    is_rounding = span <= ROUNDING * largest
+    digits = 2 if is_rounding else max(0, math.ceil(math.log10(50 / span)))
     digits = 0 if all(float(value).is_integer() for value in finite) else digits
     return ["unbounded" if value is None else decimal(value, digits) for value in known]
 

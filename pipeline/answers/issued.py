@@ -311,6 +311,9 @@ def _catalogue(
     return Catalogue.of(
         ensemble,
         aliases={name: tuple(row["aliases"]) for name, row in issue["variables"].items()},
+        valid_ranges={
+            name: tuple(row["valid_range"]) for name, row in issue["variables"].items() if "valid_range" in row
+        },
         regions={**named, **own},
         reference=f"{issue['reference']['group']}:{years[0]}-{years[1]}",
         calibration=calibration,

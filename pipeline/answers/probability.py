@@ -19,7 +19,7 @@ from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.climate import Climate, Sample, Usual
 from pipeline.answers.evaluate import evaluate
 from pipeline.answers.extent import span_of
-from pipeline.answers.freshness import begun, earlier_starts, lineage, overdue, stored_members
+from pipeline.answers.freshness import begun, earlier_starts, incomplete_start, lineage, overdue, stored_members
 from pipeline.answers.intervals import Estimate, effective_trials, proportion_interval, trials_with_fit
 from pipeline.answers.model_climate import ModelClimate, model_climate
 from pipeline.answers.quantities import Measure, measure
@@ -165,8 +165,8 @@ class Inquiry:
         climate = Climate(record, timeline, evaluate)
         begins = timeline.begins or timeline.name(0)
         model = model_climate(question, hindcasts, forecast=members, year=int(begins[:4]), record=climate)
-        thin = None if model is None else model.thin
-        notes = {"members_incomplete": incomplete, "stale_forecast": late, "model_climate_thin": thin}
+        of_data = {"members_incomplete": incomplete, "start_incomplete": incomplete_start(one, scenarios)}
+        notes = {**of_data, "stale_forecast": late, "model_climate_thin": model.thin if model else None}
         return cls(
             question,
             timeline,

@@ -6,12 +6,13 @@ is a difference: 0.5 degC above normal is 0.5 K, not 273.65 K.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import pint
 
 from pipeline.answers.catalogue import Catalogue
-from pipeline.answers.windows import Timeline
+from pipeline.answers.windows import Timeline, resolve
 from pipeline.errors import InputRefusedError
 from pipeline.events.errors import QuestionError
 from pipeline.events.tree import (
@@ -100,6 +101,21 @@ def measure(node: Expression, catalogue: Catalogue, timeline: Timeline) -> Measu
             return Measure(measure(node.source, catalogue, timeline).name, "1")
         case _:
             return Measure("condition", "1")
+
+
+def possible(node: Expression, catalogue: Catalogue, timeline: Timeline) -> tuple[float, float]:
+    """The least and the most that an expression's number can be, in the unit of its measure."""
+    match node:
+        case Variable():
+            return catalogue.variable(node.name).valid_range
+        case Reduction(verb="frac"):
+            return 0.0, 100.0
+        case Reduction(verb="count" | "run", axis=axis) if not isinstance(axis, Region):
+            return 0.0, float(max(stop - start for start, stop in resolve(axis, timeline).groups))
+        case Reduction(verb="mean" | "max" | "min") | Rolling(verb="mean" | "max" | "min"):
+            return possible(node.source, catalogue, timeline)
+        case _:
+            return -math.inf, math.inf
 
 
 def is_rate(units: str) -> bool:

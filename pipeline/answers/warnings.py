@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.answers.headline import percent
 from pipeline.answers.probability import Inquiry
 from pipeline.events.tree import Point
+from pipeline.places.regions import WHOLE
 
 MUCH_UNKNOWN = 0.05
 FEW_GIVEN = 30
@@ -61,13 +63,11 @@ def _of_regions(inquiry: Inquiry) -> list[dict[str, str]]:
     for region, valid in inquiry.members.valid_shares.items():
         cells = inquiry.members.cells(region)
         if cells.count == 1 and not isinstance(region, Point):
-            text = f"{cells.title} covers {100 * cells.of_one_cell:.0f} % of one cell. You get that cell's climate."
+            text = f"{cells.title} covers {percent(cells.of_one_cell)} of one cell. You get that cell's climate."
             found.append(warning("region_smaller_than_cell", text))
         if valid < 0.9:
-            found.append(
-                warning("partly_masked", f"{100 * valid:.0f} % of {cells.title} has data; the rest is left out.")
-            )
-        if cells.covered < 0.99:
+            found.append(warning("partly_masked", f"{percent(valid)} of {cells.title} has data; the rest is left out."))
+        if cells.covered < WHOLE:
             text = f"{cells.outside} of {cells.title} is outside the grid; the rest was used."
             found.append(warning("region_partly_outside", text))
     return found

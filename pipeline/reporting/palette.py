@@ -73,7 +73,7 @@ def probability_classes() -> Classes:
 
 
 def change_classes(values: np.ndarray, *, is_wetness: bool = False) -> Classes:
-    """Up to seven round classes for a change: one hue where all have one sign, else two hues about zero.
+    """Up to eight round classes for a change: one hue where all have one sign, else two hues about zero.
 
     Args:
         values: All changes that share the map's legend; NaN is left out.
@@ -89,7 +89,7 @@ def change_classes(values: np.ndarray, *, is_wetness: bool = False) -> Classes:
         colours = _sample("YlGnBu" if high <= 0 else "OrRd", 0.12, 1.0, len(breaks) - 1)
         return Classes(breaks, colours[::-1] if high <= 0 else colours)
     reach = max(-low, high)
-    breaks = _round_breaks(-reach, reach)
+    breaks = _round_breaks(-reach, reach, most=8)  # of which changes of one sign take half
     return Classes(breaks, _sample("BrBG" if is_wetness else "RdBu_r", 0.02, 0.98, len(breaks) - 1))
 
 
@@ -105,8 +105,8 @@ def skill_classes() -> Classes:
     return Classes(breaks, ("#b35806", "#f5b567", "#f2f2f2", "#9cc4e4", "#1d6996"))
 
 
-def _round_breaks(low: float, high: float) -> tuple[float, ...]:
-    return tuple(float(edge) for edge in MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+def _round_breaks(low: float, high: float, *, most: int = 6) -> tuple[float, ...]:
+    return tuple(float(edge) for edge in MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
 
 
 def _sample(name: str, first: float, last: float, count: int) -> tuple[str, ...]:

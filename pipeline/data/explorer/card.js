@@ -96,7 +96,7 @@ function difference({ difference: gap, probability_ratio: ratio }, [one, other])
 
 const FORMS = { json: "JSON", csv: "CSV", netcdf: "NetCDF", png: "PNG", svg: "SVG", covjson: "CoverageJSON" };
 
-export function showLinks(target, answer, { permalink, newest, other, pinned, isPartial, yaml, fetchFile }) {
+export function showLinks(target, answer, { permalink, newest, other, pinned, isPartial, level, yaml, fetchFile }) {
   const texts = other ? [answer.question.text, other] : [answer.question.text], coded = texts.map(encodeURIComponent);
   const address = other ? `/v1/compare?q=${coded[0]}&with=${coded[1]}${pinned}` : `/v1/ask?q=${coded[0]}${pinned}`;
   const file = (name, href, download) => {
@@ -119,10 +119,11 @@ export function showLinks(target, answer, { permalink, newest, other, pinned, is
     });
     return link;
   };
-  const python = texts.map((text) => `ask(workspace, ${JSON.stringify(text)}${isPartial ? ", partial=True" : ""})`), shell = texts.map((text) => `'${text.replaceAll("'", "'\\''")}'`);
+  const options = `${isPartial ? " --partial" : ""}${level ? ` --level ${level}` : ""}`, keywords = `${isPartial ? ", partial=True" : ""}${level ? `, level=${level / 100}` : ""}`;
+  const python = texts.map((text) => `ask(workspace, ${JSON.stringify(text)}${keywords})`), shell = texts.map((text) => `'${text.replaceAll("'", "'\\''")}'`);
   target.replaceChildren(
     made("a", "Permalink", { href: permalink, id: "permalink" }), made("a", "Always the newest", { href: newest, id: "newest" }), ...files,
     copy("YAML", yaml), copy("Python", other ? `${python[0]}.compare(${python[1]})` : python[0]),
-    copy("curl", `curl '${location.origin}${address.replaceAll("'", "%27")}'`), copy("shell command", `tercile ask ${shell.join(" --against ")}${isPartial ? " --partial" : ""}`),
+    copy("curl", `curl '${location.origin}${address.replaceAll("'", "%27")}'`), copy("shell command", `tercile ask ${shell.join(" --against ")}${options}`),
   );
 }

@@ -29,9 +29,10 @@ async function get(path) {
 }
 
 // What is drawn beside an answer, and its skill, are of the state of the stores that the answer is of: the one that a link has pinned, or the newest.
-// Where a link lets the part of a region on the grid do, that holds for all that is asked from there.
+// Where a link lets the part of a region on the grid do, or names the level of intervals, that holds for all that is asked from there.
 const pinned = () => (state.asOf ? `&as_of=${encodeURIComponent(state.asOf)}` : "") + (state.isPartial ? "&partial=true" : "");
-const asking = (path, text, more = "") => get(`${path}?q=${encodeURIComponent(text)}${pinned()}${more}`);
+const withLevel = () => pinned() + (state.level ? `&level=${encodeURIComponent(state.level)}` : ""); // where intervals are answered
+const asking = (path, text, more = "") => get(`${path}?q=${encodeURIComponent(text)}${/ask|compare/.test(path) ? withLevel() : pinned()}${more}`);
 
 async function fetchFile(address, name) {
   const reply = await fetched(address);
@@ -43,7 +44,7 @@ async function fetchFile(address, name) {
 function address(pins, text = state.answer.question.text) {
   // Where the page shows this question, and what it is compared with.
   const other = otherAsked();
-  return `${location.origin}/?${new URLSearchParams({ q: text, ...(other ? { with: other } : {}), ...pins, ...(state.isPartial ? { partial: true } : {}) })}`;
+  return `${location.origin}/?${new URLSearchParams({ q: text, ...(other ? { with: other } : {}), ...pins, ...(state.isPartial ? { partial: true } : {}), ...(state.level ? { level: state.level } : {}) })}`;
 }
 
 const permalink = () => address({ as_of: state.answer.provenance.as_of });
@@ -92,7 +93,7 @@ function showAnswer() {
   showCard(byId("card"), answer, comparison);
   age(false, "card", "skill-panel");
   showLinks(byId("links"), answer, {
-    permalink: permalink(), newest: address({}), other, pinned: pinned(), isPartial: state.isPartial, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
+    permalink: permalink(), newest: address({}), other, pinned: withLevel(), isPartial: state.isPartial, level: state.level, fetchFile: sessionStorage.getItem("token") ? fetchFile : null,
     yaml: async () => (await explained(answer.question.text, other)).map((found) => found.yaml).join("---\n"),
   });
   showSkill();
@@ -138,7 +139,7 @@ async function draw(text, other, turn) {
   byId("map-title").textContent = `The same question everywhere${scenarios ? `, under ${scenarios}` : ""}${forecast ? `, in ${forecast}` : ""}`;
   map.aim(state.answer.question.resolved.region?.cell_centre);
   offerLayers(found);
-  byId("map-table").href = `/v1/ask?q=${encodeURIComponent(state.mapText)}${pinned()}&format=csv`;
+  byId("map-table").href = `/v1/ask?q=${encodeURIComponent(state.mapText)}${withLevel()}&format=csv`;
   if (byId("skill-map").checked) await measureMap(turn);
 }
 
@@ -382,7 +383,7 @@ async function begin() {
 
 async function fromAddress() {
   const query = new URLSearchParams(location.search), text = query.get("q") || firstQuestion(state.catalog);
-  Object.assign(state, { asOf: query.get("as_of") || "", isPartial: ["true", "1"].includes(query.get("partial")) });
+  Object.assign(state, { asOf: query.get("as_of") || "", isPartial: ["true", "1"].includes(query.get("partial")), level: query.get("level") || "" });
   write(text, query.get("with") || "");
   restate();
   await ask(...asWritten(), { keep: true });
