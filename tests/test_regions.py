@@ -7,7 +7,7 @@ from pipeline.answers.catalogue import Catalogue
 from pipeline.events import QuestionError, parse_region
 from pipeline.events.tree import Named
 from pipeline.grid import EARTH_RADIUS_KM
-from pipeline.places.polygons import cell_areas, cell_edges, covered_again, polygon_overlap
+from pipeline.places.polygons import cell_areas, cell_edges, polygon_overlap, united
 from pipeline.places.regions import Area, ar6_regions, box_area, cells_of, country_names
 
 CATALOGUE = Catalogue({}, regions={"mine": box_area("my own", 0, 10, 20, 30)})
@@ -130,34 +130,43 @@ def boxes(*parts, west=0):
 def test_what_several_parts_cover_counts_once(west, longitude):
     one, other, shared = (1, 11, 1, 19), (7, 17, 11, 23), (7, 11, 11, 19)
     areas = [box_area_km2(south, north, end - start) for south, north, start, end in (one, other, shared)]
-    edges = cell_edges(LATITUDE, limit=90), cell_edges(longitude)
-    again = covered_again(boxes(one, other, west=west), *edges, rows=range(LATITUDE.size))
-    assert again.sum() == pytest.approx(areas[2], rel=1e-9)
     gazetteer = Catalogue({}, regions={"both": Area("both", "1", boxes(one, other, one, west=west))})
     cells = cells_of(Named("both"), LATITUDE, longitude, gazetteer)
     assert cells.area == pytest.approx(areas[0] + areas[1] - areas[2])
     assert cells.covered == pytest.approx(1)
 
 
-def test_parts_that_touch_and_a_part_within_a_hole_share_nothing():
-    edges = cell_edges(LATITUDE, limit=90), cell_edges(GRIDS["from 0"])
+def test_parts_that_touch_and_a_part_within_a_hole_are_left_as_they_are():
     outer, hole, within = (rings[0] for rings in boxes((1, 30, -20, 20), (5, 25, 341, 369), (7, 20, 343, 366)))
+    edges = cell_edges(LATITUDE, limit=90), cell_edges(GRIDS["from 0"])
     for polygons in (boxes((1, 11, 1, 9), (1, 11, 9, 19)), ((outer, hole), (within,))):
-        again = covered_again(polygons, *edges, rows=range(LATITUDE.size))
-        assert again.max() == pytest.approx(0, abs=1e-6)
+        one_by_one, at_once = (
+            sum(polygon_overlap(rings, *edges)[0] for rings in parts) for parts in (polygons, united(polygons))
+        )
+        np.testing.assert_allclose(at_once, one_by_one, atol=1e-6)
 
 
-def test_what_parts_share_agrees_with_counting_points():
+def test_parts_that_go_round_the_globe_and_over_a_pole_are_united():
+    cap = [(60.0, lon) for lon in (0.0, 90.0, 180.0, 270.0)]
+    belt = box_area("", 40, 70, 0, 360).polygons[0]
+    edges = cell_edges(LATITUDE, limit=90), cell_edges(GRIDS["from 0"])
+    parts = [polygon_overlap(rings, *edges) for rings in united([[cap], belt])]
+    everything = box_area_km2(40, 90, 360)
+    assert sum(overlap.sum() for overlap, _ in parts) == pytest.approx(everything)
+    assert sum(size for _, size in parts) == pytest.approx(everything)
+
+
+def test_a_union_agrees_with_counting_points():
     rng = np.random.default_rng(0)
     rings = [np.array([(2.0, 3.0), (33.0, 8.0), (18.0, 42.0)]), np.array([(28.0, 3.0), (3.0, 20.0), (38.0, 44.0)])]
     edges = cell_edges(np.arange(0.0, 50, 10), limit=90), cell_edges(np.arange(0.0, 60, 10))
     sine = rng.uniform(*np.sin(np.radians(edges[0][[0, -1]])), 1_000_000)
     y, x = np.degrees(np.arcsin(sine)), rng.uniform(*edges[1][[0, -1]], 1_000_000)
-    both = inside(rings[0], y, x) & inside(rings[1], y, x)
-    counts, _, _ = np.histogram2d(y[both], x[both], bins=edges)
+    either = inside(rings[0], y, x) | inside(rings[1], y, x)
+    counts, _, _ = np.histogram2d(y[either], x[either], bins=edges)
     expected = counts / y.size * cell_areas(*edges).sum()
-    again = covered_again([[ring] for ring in rings], *edges, rows=range(5))
-    np.testing.assert_allclose(again, expected, atol=0.015 * cell_areas(*edges).max())
+    overlap = sum(polygon_overlap(part, *edges)[0] for part in united([[ring] for ring in rings]))
+    np.testing.assert_allclose(overlap, expected, atol=0.015 * cell_areas(*edges).max())
 
 
 def inside(ring, y, x):

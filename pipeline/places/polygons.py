@@ -8,23 +8,23 @@ sphere (the integral of the sine of latitude), so a box comes out exact, and cel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from shapely import affinity
 
 from pipeline.events.errors import QuestionError
 from pipeline.grid import EARTH_RADIUS_KM
 
-LINES = 16  # parallels in a row of cells, at least, along which parts of a region are compared
 TURNS = 2  # of the globe that a ring may span: each is a sweep over the grid
 
 Array = NDArray[np.float64]
+Rings = Sequence[Sequence[tuple[float, float]]]
 
 
-def polygon_overlap(
-    rings: Sequence[Sequence[tuple[float, float]]], latitude_edges: Array, longitude_edges: Array
-) -> tuple[Array, float]:
+def polygon_overlap(rings: Rings, latitude_edges: Array, longitude_edges: Array) -> tuple[Array, float]:
     """Area of a polygon in each cell of a grid.
 
     Args:
@@ -49,35 +49,23 @@ def polygon_overlap(
     return np.maximum(overlap, 0.0) * scale, total * scale
 
 
-def covered_again(
-    polygons: Sequence[Sequence[Sequence[tuple[float, float]]]],
-    latitude_edges: Array,
-    longitude_edges: Array,
-    *,
-    rows: Iterable[int],
-) -> Array:
-    """Area of each cell that polygons cover and others have covered before: what a union counts once less.
-
-    Measured along parallels, exactly from west to east, in bands that no vertex divides: boxes come out exact, and
-    nothing is found where polygons only touch.
+def united(polygons: Sequence[Rings]) -> list[Rings]:
+    """Polygons that cover what these cover, none of it twice: within one turn of longitude, from their western end.
 
     Args:
         polygons: Each as for :func:`polygon_overlap`.
-        latitude_edges: As there.
-        longitude_edges: As there.
-        rows: Rows of cells to look at.
-
-    Returns:
-        Area in km², ``(rows, columns)``.
     """
-    sides = _sides(polygons, longitude_edges)
-    found = np.zeros((latitude_edges.size - 1, longitude_edges.size - 1))
-    for row in rows:
-        near, lines, heights = _parallels(sides, *latitude_edges[row : row + 2])
-        line, spans = _covered_before(*_spans(near, lines))
-        widths = np.diff(np.clip(longitude_edges, spans[:, :1], spans[:, 1:]))
-        found[row] = EARTH_RADIUS_KM**2 * heights[line] @ np.radians(widths)
-    return found
+    shapes = [shapely.make_valid(_shape(rings)) for rings in polygons]
+    west, _, east, _ = shapely.total_bounds(shapes)
+    turns = 360.0 * np.arange(-np.ceil((east - west) / 360), 1)
+    copies = [affinity.translate(shape, turn) for shape in shapes for turn in turns]
+    whole = shapely.union_all(copies).intersection(shapely.box(west, -90.0, west + 360.0, 90.0))
+    parts = shapely.get_parts(shapely.segmentize(whole, 90.0))  # a side of a whole turn would be one of none
+    return [
+        [[(y, x) for x, y in ring.coords] for ring in (part.exterior, *part.interiors)]
+        for part in parts
+        if part.geom_type == "Polygon"
+    ]
 
 
 def cell_edges(centres: Array, *, limit: float | None = None) -> Array:
@@ -125,6 +113,14 @@ def _unwrapped(ring: Array) -> tuple[Array, Array]:
     return latitude, longitude
 
 
+def _shape(rings: Rings) -> shapely.Polygon:
+    """A polygon in the plane of longitude and latitude, its holes beside its ring."""
+    (outer, *holes) = (np.stack(_unwrapped(np.asarray(ring, dtype=np.float64))[::-1], axis=1) for ring in rings)
+    for hole in holes:
+        hole[:, 0] -= 360.0 * np.floor((hole[0, 0] - outer[:, 0].min()) / 360.0)
+    return shapely.Polygon(outer, holes)
+
+
 def _swept(latitude: Array, longitude: Array, latitude_edges: Array, longitude_edges: Array) -> Array:
     """Signed area below a closed path in each cell, on the unit sphere."""
     y, x = _cut(latitude, longitude, latitude_edges, longitude_edges)
@@ -167,49 +163,3 @@ def _mean_sine(start: Array, end: Array) -> Array:
     """Mean sine of latitude along straight edges between two latitudes, in degrees."""
     half = np.radians(end - start) / 2
     return np.sin(np.radians(start + end) / 2) * np.sinc(half / np.pi)
-
-
-def _sides(polygons: Sequence[Sequence[Sequence[tuple[float, float]]]], longitude_edges: Array) -> Array:
-    """The sides of polygons at each turn that may touch the grid, ``(sides, 5)``: number of the copy, and both ends."""
-    found: list[Array] = []
-    for rings in polygons:
-        outer, *holes = (np.array(_unwrapped(np.asarray(ring, dtype=np.float64))) for ring in rings)
-        west, east = outer[1].min(), outer[1].max()
-        for hole in holes:  # beside their ring
-            hole[1] -= 360.0 * np.floor((hole[1, 0] - west) / 360.0)
-        first, last = np.floor((longitude_edges[0] - east) / 360), np.ceil((longitude_edges[-1] - west) / 360)
-        for turn in 360.0 * np.arange(first, last + 1):
-            copy = len(found)
-            for y, x in (outer, *holes):
-                found.append(np.stack([np.full(y.size - 1, copy), y[:-1], x[:-1] + turn, y[1:], x[1:] + turn], axis=1))
-    return np.concatenate(found)
-
-
-def _parallels(sides: Array, south: float, north: float) -> tuple[Array, Array, Array]:
-    """The sides that come near a row of cells, the parallels that stand for its bands, and the height of each band."""
-    latitudes = sides[:, [1, 3]]
-    near = sides[(latitudes.max(axis=1) > south) & (latitudes.min(axis=1) < north)]
-    vertices = np.unique(np.clip(near[:, [1, 3]], south, north))
-    ends = np.unique(np.append(np.linspace(south, north, LINES + 1), vertices))
-    return near, (ends[1:] + ends[:-1]) / 2, np.diff(np.sin(np.radians(ends)))
-
-
-def _spans(sides: Array, lines: Array) -> tuple[NDArray[np.int64], Array]:
-    """Where parallels lie within polygons: the number of each one's parallel, and its ends in degrees east."""
-    copy, south, west, north, east = sides.T[:, :, np.newaxis]
-    side, line = np.nonzero((south < lines) != (north < lines))
-    along = (lines[line] - south[side, 0]) / (north[side, 0] - south[side, 0])
-    crossing = west[side, 0] + along * (east[side, 0] - west[side, 0])
-    order = np.lexsort((crossing, copy[side, 0], line))  # a parallel enters and leaves in turn
-    return line[order][::2], crossing[order].reshape(-1, 2)
-
-
-def _covered_before(line: NDArray[np.int64], spans: Array) -> tuple[NDArray[np.int64], Array]:
-    """The part of each span that spans which begin further west cover too, on the same parallel."""
-    order = np.lexsort((spans[:, 0], line))
-    line, spans = line[order], spans[order]
-    apart = 1e4 * line  # so that no span reaches to another parallel
-    reach = np.maximum.accumulate(np.append(-np.inf, spans[:, 1] + apart))[:-1]
-    spans = np.stack([spans[:, 0], np.minimum(spans[:, 1], reach - apart)], axis=1)
-    again = spans[:, 1] > spans[:, 0]
-    return line[again], spans[again]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.events.errors import PARTIAL, QuestionError
 from pipeline.events.tree import Box, Named, Outline, Point, Polygon, Region, Ring
 from pipeline.events.write import region_text
-from pipeline.places.polygons import cell_areas, cell_edges, covered_again, polygon_overlap
+from pipeline.places.polygons import cell_areas, cell_edges, polygon_overlap, united
 
 SLIVER = 1e-9  # a share of a cell below which the overlap is rounding
 WHOLE = 0.99  # a share of the region on the grid that counts as all of it
@@ -186,18 +186,11 @@ def _overlap(
     area: Area, latitude_edges: NDArray[np.float64], longitude_edges: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
     """Area in km² that a region shares with each cell, what several polygons cover once, and its share on the grid."""
-    edges = latitude_edges, longitude_edges
-    overlap, whole = np.zeros((latitude_edges.size - 1, longitude_edges.size - 1)), 0.0
-    touching = np.zeros(overlap.shape, dtype=int)
-    for polygon in area.polygons:
-        part, size = polygon_overlap(polygon, *edges)
-        overlap += part
-        touching += part > 0
-        whole += size
-    covered = float(overlap.sum() / whole) if whole else 0.0
-    shared = np.flatnonzero((touching > 1).any(axis=1))
-    again = covered_again(area.polygons, *edges, rows=shared) if shared.size else 0.0
-    return np.maximum(overlap - again, 0.0), covered
+    parts = [polygon_overlap(rings, latitude_edges, longitude_edges) for rings in area.polygons]
+    if np.any(sum((overlap > 0).astype(int) for overlap, _ in parts) > 1):
+        parts = [polygon_overlap(rings, latitude_edges, longitude_edges) for rings in united(area.polygons)]
+    overlap, whole = (sum(part) for part in zip(*parts, strict=True))
+    return overlap, float(overlap.sum() / whole) if whole else 0.0
 
 
 def region_weights(regions: Mapping[str, Region], grid: xr.Dataset, gazetteer: Gazetteer) -> xr.DataArray:
