@@ -12,9 +12,11 @@ from distributed import Client, as_completed
 from flows.experiment import Experiment
 from flows.lacking import lacking_sentences, lacking_values
 from flows.progress import Reporter
-from flows.starts import Kind, Starts, starts_of
+from flows.starts import Starts, starts_of
 from flows.system import System
-from pipeline.ensembles import EnsembleWriter, Piece, write_piece
+from pipeline.ensemble_layout import Piece
+from pipeline.ensemble_writer import EnsembleWriter, write_piece
+from pipeline.ensembles import Kind
 from pipeline.errors import TercileError
 from pipeline.workspace import Workspace
 

@@ -8,17 +8,16 @@ one block under the pathway of its own run; elsewhere starts are spread evenly o
 
 from dataclasses import dataclass
 from math import gcd
-from typing import Literal
 
 import cftime
 import numpy as np
 
 from flows.experiment import InitTimes
 from flows.system import System
+from pipeline.ensembles import Kind
 from pipeline.errors import TercileError
 from pipeline.periods import years
 
-Kind = Literal["hindcast", "forecast"]
 PROJECTION_GAP = 5
 """Periods on either side of a block that a projection's fold leaves out, where the experiment does not say."""
 

@@ -22,7 +22,8 @@ from pipeline.background import VERSION as BACKGROUND_VERSION
 from pipeline.background import TrendConfig, WarmingConfig
 from pipeline.calibration import VERSION as CALIBRATION_VERSION
 from pipeline.calibration import expected_crps
-from pipeline.ensembles import EnsembleWriter, Layout
+from pipeline.ensemble_layout import Layout
+from pipeline.ensemble_writer import EnsembleWriter
 from pipeline.errors import TercileError
 from pipeline.judging import VERSION as SCORECARD_VERSION
 from pipeline.pathway import warming_pathway

@@ -19,7 +19,7 @@ def open_direct(store: IcechunkStore, group: str) -> xr.Dataset | None:
     """A stored group, lazily and without Dask, its times in memory; None where there is no such group.
 
     Args:
-        store: A read-only store of a workspace.
+        store: Of a session on a store of the workspace.
         group: Path of the group.
     """
     coder = xr.coders.CFDatetimeCoder(time_unit="s")

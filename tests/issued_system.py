@@ -5,7 +5,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.archive import ingest
-from pipeline.ensembles import EnsembleWriter, Layout, write_piece
+from pipeline.ensemble_layout import Layout
+from pipeline.ensemble_writer import EnsembleWriter, write_piece
 from pipeline.periods import Cadence
 from pipeline.products import publish_calibration, publish_issue, publish_reference
 from pipeline.workspace import Workspace

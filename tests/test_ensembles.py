@@ -7,8 +7,10 @@ import pytest
 import xarray as xr
 import zarr
 
-from pipeline import ensembles
-from pipeline.ensembles import EnsembleWriter, Layout, Piece, open_ensemble, write_piece
+from pipeline import ensemble_layout
+from pipeline.ensemble_layout import Layout, Piece
+from pipeline.ensemble_writer import EnsembleWriter, write_piece
+from pipeline.ensembles import open_ensemble
 from pipeline.errors import TercileError, WorkspaceMismatchError
 from pipeline.periods import Cadence
 from pipeline.workspace import Workspace
@@ -157,7 +159,7 @@ def test_a_run_that_waited_for_another_draws_only_what_its_own_inputs_still_lack
 
 
 def test_an_ensemble_in_other_chunks_grows_in_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(ensembles, "CHUNK", {"lead_time": 24, "latitude": 4, "longitude": 32})
+    monkeypatch.setattr(ensemble_layout, "CHUNK", {"lead_time": 24, "latitude": 4, "longitude": 32})
     pen = writer(tmp_path, layout(inits=2, leads=10))
     prepare(pen, 1, 2)
     draw(pen, pen.layout.pieces())

@@ -19,7 +19,8 @@ from flows.starts import forecasts
 from flows.system import System
 from pipeline.answers.issued import ask, explain_question
 from pipeline.archive import open_archive
-from pipeline.ensembles import EnsembleWriter, open_ensemble
+from pipeline.ensemble_writer import EnsembleWriter
+from pipeline.ensembles import open_ensemble
 from pipeline.errors import InputRefusedError, TercileError, WorkspaceMismatchError
 from pipeline.workspace import Workspace
 from tests.conftest import experiment_text, monthly_record

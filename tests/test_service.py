@@ -19,7 +19,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from pipeline.answers.issued import _opened, ask
-from pipeline.ensembles import EnsembleWriter
+from pipeline.ensemble_writer import EnsembleWriter
 from pipeline.errors import TercileError
 from pipeline.events import Question, QuestionError, parse, question_text, question_url, to_steps
 from pipeline.service import Limits

@@ -25,7 +25,8 @@ import zarr
 from pipeline.answers.issued import _opened, ask, explain_question
 from pipeline.archive import ingest
 from pipeline.direct import open_direct
-from pipeline.ensembles import EnsembleWriter, Layout, write_piece
+from pipeline.ensemble_layout import Layout
+from pipeline.ensemble_writer import EnsembleWriter, write_piece
 from pipeline.periods import Cadence
 from pipeline.pinned import _repository, committed
 from pipeline.products import publish_calibration, publish_issue, publish_reference
