@@ -9,10 +9,11 @@ from flows.experiment import Experiment
 from flows.progress import Reporter
 from flows.starts import Starts, hindcast_group, starts_of
 from flows.system import System
-from pipeline.calibration import VERSION, fit_calibration, season_numbers, summarise
+from pipeline.calibration import VERSION, fit_calibration, summarise
 from pipeline.ensembles import open_background, open_ensemble
 from pipeline.grid import area_weights
 from pipeline.judging.matching import at_valid_times
+from pipeline.member_by_member import season_numbers
 from pipeline.periods import seconds
 from pipeline.products import publish_calibration
 from pipeline.workspace import Workspace

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from pipeline.member_by_member import departures, season_numbers, stretched
+
 
 def open_direct(store: IcechunkStore, group: str) -> xr.Dataset | None:
     """A stored group, lazily and without Dask, its times in memory; None where there is no such group.
@@ -64,8 +66,6 @@ def calibrated_direct(
 
 def readers_of(drawn: xr.Dataset, background: tuple[xr.Dataset, xr.Dataset], learnt: xr.Dataset) -> dict[str, LastRead]:
     """What calibrations of the same members have in common, by variable; arguments as of :func:`calibrated_direct`."""
-    from pipeline.calibration import season_numbers  # loads scipy.stats
-
     expected, deviation = background
     season, stored = season_numbers(drawn), stored_by_member(drawn)
     return {
@@ -146,8 +146,6 @@ class LastRead:
         return found
 
     def _read(self, wanted: Mapping[Any, Any]) -> _Part:
-        from pipeline.calibration import departures
-
         at = self.members.dims.index("member")
         season = _of(self.season, wanted)
         first, last = int(season.min()), int(season.max())
@@ -174,8 +172,6 @@ class _Calibrated(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
-        from pipeline.calibration import stretched
-
         wanted = dict(zip(self.drawn.members.dims, key, strict=True))
         kept = {
             dim: slice(part, part + 1) if isinstance(part, int | np.integer) else part for dim, part in wanted.items()

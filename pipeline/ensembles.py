@@ -14,8 +14,10 @@ import zarr
 
 from pipeline.direct import calibrated_direct, open_direct
 from pipeline.errors import TercileError
+from pipeline.member_by_member import calibrate, season_numbers
 from pipeline.names import nearest
 from pipeline.periods import dates, seconds
+from pipeline.products import open_calibration
 from pipeline.workspace import Workspace
 
 Kind = Literal["hindcast", "forecast"]
@@ -106,9 +108,6 @@ def lacking_at(ensemble: xr.Dataset) -> dict[str, str]:
 
 
 def _calibrated(workspace: Workspace, ensemble: xr.Dataset, *, with_dask: bool) -> xr.Dataset:
-    from pipeline.calibration import calibrate, season_numbers
-    from pipeline.products import open_calibration
-
     model, fingerprint, kind = (ensemble.attrs[name] for name in ("model", "fingerprint", "kind"))
     learnt = open_calibration(workspace, model=model, fingerprint=fingerprint)
     if learnt is None:

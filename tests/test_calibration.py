@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.calibration import (
-    calibrate,
-    departures,
-    expected_crps,
-    fit_calibration,
-    season_numbers,
-    stretched,
-    summarise,
-)
+from pipeline.calibration import expected_crps, fit_calibration, summarise
 from pipeline.errors import TercileError
 from pipeline.judging.scores import crps_ensemble
+from pipeline.member_by_member import calibrate, departures, season_numbers, stretched
 
 STARTS, LEADS, MEMBERS, CELLS = 160, 2, 20, (6, 8)
 DIMS = ("init_time", "lead_time", "member", "latitude", "longitude")
