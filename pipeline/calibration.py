@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.background import forward
+from pipeline.batches import start_batches
 from pipeline.errors import TercileError
 from pipeline.member_by_member import season_count
 from pipeline.shrinkage import CaseTable, Choice, choose, fit_coefficients
@@ -28,7 +29,6 @@ VERSION = 6
 
 COEFFICIENTS = ("alpha", "beta", "tau")
 FEWEST_STARTS = 5
-_BATCH_BYTES = 2**27  # of members, held at once
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,9 @@ def summarise(
     Returns:
         ``mean``, ``variance`` (unbiased) and ``truth``; NaN where one is missing.
     """
-    starts = ensemble.sizes["init_time"]
-    width = max(1, _BATCH_BYTES * starts // max(ensemble.nbytes, 1))
-    batches = ({"init_time": slice(first, first + width)} for first in range(0, starts, width))
     parts = [
         _summary(*(part.isel(few).load() for part in (ensemble, expected, deviation, observation)), transform=transform)
-        for few in batches
+        for few in start_batches(ensemble)
     ]
     return xr.concat(parts, "init_time").transpose(*expected.dims)
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline import batches
 from pipeline.grid import area_weights
 from pipeline.judging import patterns
 from pipeline.judging.multivariate import energy_score, variogram_score
@@ -44,7 +45,7 @@ def test_one_tile_and_the_tails_by_the_scores_themselves(case, monkeypatch):
 def test_parts_add_up_and_no_batch_changes_a_sum(case, monkeypatch):
     members, truth, tails, weights = case
     whole = sum_patterns(members, truth, tails, weights=weights)
-    monkeypatch.setattr(patterns, "_BATCH_BYTES", members.nbytes // 5)
+    monkeypatch.setattr(batches, "BATCH_BYTES", members.nbytes // 5)
     xr.testing.assert_allclose(sum_patterns(members.chunk(), truth.chunk(), tails, weights=weights), whole)
 
 

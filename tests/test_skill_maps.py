@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.judging import skill_maps
+from pipeline import batches
 from pipeline.judging.scores import crps_ensemble
 from pipeline.judging.skill_maps import finish_maps, paired_maps
 
@@ -52,7 +52,7 @@ def test_a_few_starts_at_a_time_give_the_same_sums(monkeypatch, lead_blocks):
     own, other = system(inits=12, seed=1), system(inits=12, seed=2)
     truth = truth_of(own)
     whole = paired_maps(own, other, truth, lead_blocks=lead_blocks)
-    monkeypatch.setattr(skill_maps, "_BATCH_BYTES", own.nbytes // 5)
+    monkeypatch.setattr(batches, "BATCH_BYTES", own.nbytes // 5)
     xr.testing.assert_allclose(paired_maps(own.chunk(), other.chunk(), truth, lead_blocks=lead_blocks), whole)
 
 

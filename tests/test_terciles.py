@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline import batches
 from pipeline.grid import area_weights
-from pipeline.judging import terciles
 from pipeline.judging.categories import rps_ensemble
 from pipeline.judging.terciles import CATEGORIES, count_terciles, share_table, tercile_card
 from pipeline.judging.verification import Bootstrap
@@ -42,7 +42,7 @@ def test_counts_by_hand(case):
 def test_no_batch_changes_a_count_and_parts_add_up(case, monkeypatch):
     members, truth, edges, weights = case
     whole = count_terciles(members, truth, edges, weights=weights)
-    monkeypatch.setattr(terciles, "_BATCH_BYTES", members.nbytes // 4)
+    monkeypatch.setattr(batches, "BATCH_BYTES", members.nbytes // 4)
     xr.testing.assert_allclose(count_terciles(members.chunk(), truth.chunk(), edges, weights=weights), whole)
     west = weights.where(weights["longitude"] < 103, 0.0)
     parts = [count_terciles(members, truth, edges, weights=part) for part in (west, weights - west)]

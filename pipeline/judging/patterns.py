@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.batches import start_batches
 from pipeline.judging.matching import SPACE
 from pipeline.judging.multivariate import energy_score, variogram_score
 from pipeline.judging.scores import threshold_weighted_crps
@@ -25,7 +26,6 @@ TAILS = (0.1, 0.9)
 TILE = 6
 """Cells along a side of a tile: enough for a weather system or a front on the grids of this field, and cheap."""
 
-_BATCH_BYTES = 2**27  # of members, held at once
 Floats = NDArray[np.float64]
 
 
@@ -44,11 +44,8 @@ def sum_patterns(
         One variable a score, dims ``(variable, [scenario], init_time, lead_time, [level], sum)``: weight, and score
         times weight, in the units of ``forecast``.
     """
-    starts = forecast.sizes["init_time"]
-    width = max(1, _BATCH_BYTES * starts // max(forecast.nbytes, 1))
     parts = []
-    for first in range(0, starts, width):
-        few = {"init_time": slice(first, first + width)}
+    for few in start_batches(forecast):
         edges = tails.isel(few) if "init_time" in tails.dims else tails
         parts.append(_sum_batch(forecast.isel(few).compute(), observation.isel(few).compute(), edges, weights))
     sums = xr.concat(parts, "init_time") if len(parts) > 1 else parts[0]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
+from pipeline.batches import start_batches
 from pipeline.judging.matching import SPACE, at_valid_times
 from pipeline.judging.scores import crps_ensemble
 from pipeline.judging.significance import FEWEST_CASES
@@ -24,7 +25,6 @@ FALSE_DISCOVERIES = 0.1
 Source: Wilks (2016), doi:10.1175/BAMS-D-15-00267.1.
 """
 
-_BATCH_BYTES = 2**27  # of members, held at once
 _SUMS = ("cases", "own", "other", "square", "lagged")
 _LONGEST_MEMORY = 0.97
 
@@ -103,12 +103,9 @@ def _batches(
     forecast: xr.DataArray, reference: xr.DataArray, observation: xr.DataArray
 ) -> Iterator[tuple[Floats, Floats]]:
     """CRPS fields of both for a few initial times, ``(init_time, lead_time, ...)``, NaN where either is not known."""
-    starts = forecast.sizes["init_time"]
-    width = max(1, _BATCH_BYTES * starts // max(forecast.nbytes, 1))
     fair = forecast.sizes["member"] != reference.sizes["member"]
     rest = [dim for dim in forecast.dims if dim not in ("init_time", "lead_time", "member")]
-    for first in range(0, starts, width):
-        few = {"init_time": slice(first, first + width)}
+    for few in start_batches(forecast):
         truth = observation.isel(few).compute()
         both = [crps_ensemble(part.isel(few), truth, fair=fair) for part in (forecast, reference)]
         own, other = (score.transpose("init_time", "lead_time", *rest).values for score in both)

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.batches import start_batches
 from pipeline.judging.matching import SPACE
 from pipeline.judging.reliability import relative_economic_value, reliability
 from pipeline.judging.verification import Bootstrap, Row, flat, paired_skill, places
@@ -21,7 +22,6 @@ CATEGORIES = ("below", "above")
 COST_LOSS = (0.1, 0.2, 1 / 3, 0.5, 2 / 3, 0.8)
 """Cost of protection over the loss it prevents, for which the value of acting on the shares is given."""
 
-_BATCH_BYTES = 2**27  # of members, held at once
 Floats = NDArray[np.float64]
 
 
@@ -39,11 +39,8 @@ def count_terciles(
     Returns:
         ``weight`` and ``events``, dims ``(variable, [scenario], init_time, lead_time, [level], category, count)``.
     """
-    starts = forecast.sizes["init_time"]
-    width = max(1, _BATCH_BYTES * starts // max(forecast.nbytes, 1))
     parts = []
-    for first in range(0, starts, width):
-        few = {"init_time": slice(first, first + width)}
+    for few in start_batches(forecast):
         limits = edges.isel(few) if "init_time" in edges.dims else edges
         parts.append(_count(forecast.isel(few), observation.isel(few).compute(), limits.compute(), weights))
     counts = xr.concat(parts, "init_time") if len(parts) > 1 else parts[0]
