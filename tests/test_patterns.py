@@ -5,10 +5,10 @@ import xarray as xr
 from pipeline import batches
 from pipeline.grid import area_weights
 from pipeline.judging import patterns
+from pipeline.judging.card_rows import Bootstrap
 from pipeline.judging.multivariate import energy_score, variogram_score
 from pipeline.judging.patterns import SCORES, TILE, pattern_card, sum_patterns
 from pipeline.judging.scores import threshold_weighted_crps
-from pipeline.judging.verification import Bootstrap
 from tests.test_skill_maps import system, truth_of
 
 ENDS = (-0.9, 0.9)

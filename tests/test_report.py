@@ -8,7 +8,9 @@ import pytest
 
 from pipeline.errors import TercileError
 from pipeline.grid import area_weights
-from pipeline.judging.verification import Bootstrap, score_ensemble, scorecard
+from pipeline.judging.card_rows import Bootstrap
+from pipeline.judging.scorecard import scorecard
+from pipeline.judging.verification import score_ensemble
 from pipeline.reporting.palette import skill_classes
 from pipeline.reporting.report import Report, Source, render, write_report
 from pipeline.reporting.scoreboard import pooled_ranks, read_scores, tally

@@ -10,10 +10,12 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from pipeline.judging import scores
+from pipeline.judging.card_rows import Bootstrap
 from pipeline.judging.categories import TERCILES, rps_ensemble
 from pipeline.judging.multivariate import energy_score
 from pipeline.judging.reliability import reliability, tabulate
-from pipeline.judging.verification import Bootstrap, finish, pool, score_ensemble, scorecard
+from pipeline.judging.scorecard import scorecard
+from pipeline.judging.verification import finish, pool, score_ensemble
 
 MEMORY, LEADS, MEMBERS, STARTS, CELLS = 0.8, 3, 20, 600, 6
 

@@ -4,9 +4,9 @@ import xarray as xr
 
 from pipeline import batches
 from pipeline.grid import area_weights
+from pipeline.judging.card_rows import Bootstrap
 from pipeline.judging.categories import rps_ensemble
 from pipeline.judging.terciles import CATEGORIES, count_terciles, share_table, tercile_card
-from pipeline.judging.verification import Bootstrap
 from tests.test_skill_maps import system, truth_of
 
 EDGES = xr.DataArray([-0.43, 0.43], dims="edge")

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from pipeline.errors import TercileError
+from pipeline.judging.card_rows import Row
 from pipeline.judging.evidence import read_evidence
-from pipeline.judging.verification import Row, scorecard
+from pipeline.judging.scorecard import scorecard
 from pipeline.names import nearest
 from pipeline.workspace import Workspace
 

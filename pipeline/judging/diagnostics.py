@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.grid import area_weights
+from pipeline.judging.card_rows import Row, number_or_none
 from pipeline.judging.matching import SPACE
 from pipeline.judging.realism import (
     annual_cycle,
@@ -25,7 +26,6 @@ from pipeline.judging.realism import (
     trend,
     zonal_spectrum,
 )
-from pipeline.judging.verification import Row
 
 MEMBERS = 20
 """Members that are looked at: enough for their 5–95 % range."""
@@ -208,7 +208,7 @@ def _row(
     what: str, units: str, members: xr.DataArray, observed: xr.DataArray, *, starts: int, label: dict[str, object]
 ) -> Row:
     among = place_among(members, observed)
-    numbers = {name: _plain(among[name].item()) for name in ("observed", "low", "median", "high", "place")}
+    numbers = {name: number_or_none(among[name].item()) for name in ("observed", "low", "median", "high", "place")}
     return {**label, "diagnostic": what, "units": units, **numbers, "starts": starts}
 
 
@@ -223,7 +223,3 @@ def _units(what: str, units: str) -> str:
 def _joined(spectra: list[xr.Dataset]) -> xr.Dataset:
     known = [spectrum for spectrum in spectra if spectrum["observed"].notnull().all()]
     return cast(xr.Dataset, xr.combine_by_coords(known)) if known else xr.Dataset()
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

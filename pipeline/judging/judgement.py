@@ -16,13 +16,15 @@ import xarray as xr
 
 from pipeline.errors import TercileError
 from pipeline.grid import area_weights
+from pipeline.judging.card_rows import Row
 from pipeline.judging.categories import TERCILES, category_edges
 from pipeline.judging.diagnostics import diagnose
 from pipeline.judging.matching import at_valid_times
 from pipeline.judging.patterns import TAILS, pattern_card, sum_patterns
+from pipeline.judging.scorecard import scorecard
 from pipeline.judging.skill_maps import paired_maps
 from pipeline.judging.terciles import count_terciles, tercile_card
-from pipeline.judging.verification import Row, merge, score_ensemble, scorecard, split
+from pipeline.judging.verification import merge, score_ensemble, split
 from pipeline.seasons import by_season
 
 LIMITS = (TAILS[0], *TERCILES, TAILS[1])
@@ -135,7 +137,7 @@ def judge(
         against: From ``benchmark``.
         reference: Ensemble of the reference model, for maps; None for the reference itself.
         regions: Area weights of regions that are scored beside the whole, ``(region, latitude, longitude)``.
-        lead_blocks: Leads pooled on maps, as for ``verification.scorecard``.
+        lead_blocks: Leads pooled on maps, as for ``scorecard.scorecard``.
         diagnosed: Whether trajectories and patterns are diagnosed too; calibration changes little about the first, and
             its members depend on each other, which fair scores of patterns would reward.
 
@@ -178,10 +180,10 @@ def judged_card(evidence: Mapping[str, Evidence], *, reference: str, lead_blocks
     Args:
         evidence: By the name of the model, the reference among them.
         reference: Name of the model that skill is measured against.
-        lead_blocks: As for ``verification.scorecard``.
+        lead_blocks: As for ``scorecard.scorecard``.
 
     Returns:
-        ``verification.scorecard``'s content; ``overall``, the same rows with all leads pooled; ``parts``, these by
+        ``scorecard.scorecard``'s content; ``overall``, the same rows with all leads pooled; ``parts``, these by
         region, season and year where there are several; ``terciles`` and ``patterns``, as ``terciles.tercile_card`` and
         ``patterns.pattern_card`` give them; and ``realism``, rows by model and variable.
 

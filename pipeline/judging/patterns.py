@@ -15,10 +15,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.batches import start_batches
+from pipeline.judging.card_rows import Bootstrap, Row, flat, paired_skill, places
 from pipeline.judging.matching import SPACE
 from pipeline.judging.multivariate import energy_score, variogram_score
 from pipeline.judging.scores import threshold_weighted_crps
-from pipeline.judging.verification import Bootstrap, Row, flat, paired_skill, places
 
 SCORES = ("energy", "variogram", "lower_tail", "upper_tail")
 TAILS = (0.1, 0.9)
@@ -59,7 +59,7 @@ def pattern_card(
     lead_blocks: int | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> dict[str, Any]:
-    """The four scores of each model, variable and lead, laid out as ``verification.scorecard`` lays out its own.
+    """The four scores of each model, variable and lead, laid out as ``scorecard.scorecard`` lays out its own.
 
     Args:
         sums: From ``sum_patterns``, by the name of the model.

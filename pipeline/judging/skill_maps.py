@@ -14,10 +14,10 @@ from scipy.stats import false_discovery_control
 from scipy.stats import t as student
 
 from pipeline.batches import start_batches
+from pipeline.judging.card_rows import lead_rows
 from pipeline.judging.matching import SPACE, at_valid_times
 from pipeline.judging.scores import crps_ensemble
 from pipeline.judging.significance import FEWEST_CASES
-from pipeline.judging.verification import lead_rows
 
 FALSE_DISCOVERIES = 0.1
 """Share of the cells called better or worse that may be so by chance.
@@ -42,7 +42,7 @@ def paired_maps(
         forecast: As for ``verification.score_ensemble``.
         reference: Another ensemble with the same initial and lead times, on the same grid.
         observation: As for ``score_ensemble``; a case that it or a member lacks is left out of that cell.
-        lead_blocks: Leads pooled, as for ``verification.scorecard``.
+        lead_blocks: Leads pooled, as for ``scorecard.scorecard``.
 
     Returns:
         ``cases``, ``own`` and ``other`` (CRPS), ``square`` of the difference, and ``lagged``, its product with that of
@@ -50,7 +50,7 @@ def paired_maps(
     """
     if "time" in observation.dims:
         observation = at_valid_times(observation, forecast["valid_time"].compute())
-    pools = lead_rows(forecast.to_dataset(name="members"), lead_blocks)
+    pools = lead_rows(forecast, lead_blocks)
     sums: list[Floats | float] = [0.0] * len(pools)
     last: list[Floats | float] = [0.0] * len(pools)
     for own, other in _batches(forecast, reference, observation):

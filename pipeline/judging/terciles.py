@@ -14,9 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.batches import start_batches
+from pipeline.judging.card_rows import Bootstrap, Row, flat, number_or_none, paired_skill, places
 from pipeline.judging.matching import SPACE
 from pipeline.judging.reliability import relative_economic_value, reliability
-from pipeline.judging.verification import Bootstrap, Row, flat, paired_skill, places
 
 CATEGORIES = ("below", "above")
 COST_LOSS = (0.1, 0.2, 1 / 3, 0.5, 2 / 3, 0.8)
@@ -54,7 +54,7 @@ def tercile_card(
     lead_blocks: int | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> dict[str, Any]:
-    """Scores of the shares for each model, variable and lead, laid out as ``verification.scorecard`` lays out its own.
+    """Scores of the shares for each model, variable and lead, laid out as ``scorecard.scorecard`` lays out its own.
 
     Args:
         counts: From ``count_terciles``, by the name of the model.
@@ -139,11 +139,7 @@ def _category(counts: xr.Dataset) -> Row | None:
         return None
     scores = reliability(table, draws=1)
     names = ("brier", "miscalibration", "discrimination", "uncertainty", "base_rate", "roc_area")
-    row: Row = {name: _plain(scores[name].item()) for name in names}
+    row: Row = {name: number_or_none(scores[name].item()) for name in names}
     has_both = 0 < row["base_rate"] < 1
-    value = relative_economic_value(table, np.array(COST_LOSS)).values if has_both else [None] * len(COST_LOSS)
-    return row | {"value": [_plain(one) for one in value]}
-
-
-def _plain(value: float | None) -> float | None:
-    return float(value) if value is not None and np.isfinite(value) else None
+    value = relative_economic_value(table, np.array(COST_LOSS)).values if has_both else [np.nan] * len(COST_LOSS)
+    return row | {"value": [number_or_none(one) for one in value]}
