@@ -65,7 +65,7 @@ def ingest_command(
         _run(name, workspace, settings, as_json, ("ingest",))
         return
     with _clear_errors():
-        from flows.experiment import load_experiment
+        from flows.experiment_file import load_experiment
         from flows.ingest_plan import plan_ingest
 
         plans = plan_ingest(load_experiment(name, overrides=settings or ()))
@@ -92,7 +92,7 @@ def archive_command(
         from pipeline.intake.inventory import take_inventory
 
         if name is not None and Path(name).is_file():
-            from flows.experiment import load_experiment
+            from flows.experiment_file import load_experiment
 
             name = load_experiment(name).name
         found = take_inventory(_workspace(workspace, name), verify=verify)
@@ -270,7 +270,7 @@ def deploy_command(
 ) -> None:
     """Register the experiment's schedule with the Prefect server of PREFECT_API_URL, and stay to run it."""
     with _clear_errors():
-        from flows.experiment import load_experiment
+        from flows.experiment_file import load_experiment
         from flows.run import quiet_prefect
 
         if not os.environ.get("PREFECT_API_URL"):
@@ -294,7 +294,7 @@ def deploy_command(
 @app.command("experiments")
 def experiments_command() -> None:
     """The experiments that come with the package."""
-    from flows.experiment import ready_experiments
+    from flows.experiment_file import ready_experiments
 
     for name, title in ready_experiments().items():
         print(f"{name:20} {title}")
@@ -326,7 +326,7 @@ def main() -> None:
 
 def _run(name: str, workspace: Path | None, settings: list[str] | None, as_json: bool, stages: tuple[str, ...]) -> None:
     with _clear_errors():
-        from flows.experiment import load_experiment
+        from flows.experiment_file import load_experiment
         from flows.interrupts import stop_on_sigterm
         from flows.progress import Reporter
         from flows.run import run

@@ -8,7 +8,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.states import Completed
 
-from flows.experiment import Experiment, load_experiment
+from flows.experiment import Experiment
+from flows.experiment_file import load_experiment
 from flows.progress import Reporter
 from flows.run import run
 from pipeline.errors import TercileError

@@ -323,7 +323,7 @@ def test_the_wheel_installs_and_runs_outside_the_checkout(tmp_path):
         (
             "import sys; sys.path.insert(0, sys.argv[1])",
             "import flows, pipeline.reporting.report, pipeline.places.coastline as c, pipeline.places.regions as r",
-            "from flows.experiment import load_experiment",
+            "from flows.experiment_file import load_experiment",
             "assert flows.__file__.startswith(sys.argv[1]), flows.__file__",
             "found = len(c.coastline(west=-180, east=180)) > 9, len(r.country_names()) > 99",
             "print(load_experiment('north-america').title, *found)",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from flows.experiment import load_experiment
+from flows.experiment_file import load_experiment
 from flows.progress import Reporter
 from flows.run import run
 from pipeline.answers.issued import ask

@@ -1,7 +1,8 @@
 import pytest
 import yaml
 
-from flows.experiment import Experiment, load_experiment, ready_experiments
+from flows.experiment import Experiment
+from flows.experiment_file import load_experiment, ready_experiments
 from pipeline.errors import TercileError
 from tests.conftest import experiment_text
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from flows.calibrate import hindcast_truth
 from flows.experience import beyond_experience
-from flows.experiment import load_experiment
+from flows.experiment_file import load_experiment
 from flows.findings import read_background
 from flows.progress import Reporter
 from flows.run import run

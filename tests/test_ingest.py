@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from flows.experiment import load_experiment, ready_experiments
+from flows.experiment_file import load_experiment, ready_experiments
 from flows.ingest import ingest_group
 from flows.ingest_plan import plan_ingest
 from flows.plan import pending_ingest

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from flows.cluster import connect
-from flows.experiment import ClusterConfig, load_experiment
+from flows.experiment import ClusterConfig
+from flows.experiment_file import load_experiment
 from flows.progress import Reporter
 from flows.ranks import GRACE, Teams
 from flows.run import run

@@ -10,7 +10,8 @@ import xarray as xr
 import yaml
 
 from flows.demands import check_demands
-from flows.experiment import Experiment, load_experiment
+from flows.experiment import Experiment
+from flows.experiment_file import load_experiment
 from flows.ingest import ingest_group
 from flows.plan import STAGES
 from flows.progress import Reporter

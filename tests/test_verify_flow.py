@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from flows.experiment import load_experiment
+from flows.experiment_file import load_experiment
 from flows.findings import failure_findings, read_background
 from flows.progress import Reporter
 from flows.run import run

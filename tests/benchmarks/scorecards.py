@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.experiment import load_experiment, ready_experiments
+from flows.experiment_file import load_experiment, ready_experiments
 from pipeline.reporting.scoreboard import Interval, Score, read_scores
 
 HEAD = """# Scorecards
