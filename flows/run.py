@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 
 from flows.experiment import Experiment
 from flows.interrupts import deaf_children, end_with_us
 from flows.plan import STAGES
 from flows.progress import Reporter
+from pipeline.errors import TercileError
 from pipeline.pinned import pinned_archive
 from pipeline.workspace import Workspace, write_whole
 
@@ -71,15 +73,37 @@ def quiet_prefect() -> None:
 
 
 def start_server() -> None:
-    """Start a Prefect server for this run, which ends with it, unless one is set or runs already."""
+    """Start a Prefect server for this run, which ends with it, unless one is set or runs already.
+
+    Raises:
+        TercileError: It does not start; without a folder to keep its records in it would not, and say so in minutes.
+    """
+    if not os.environ.get("PREFECT_API_URL"):
+        _check_home(Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect"))
     from prefect.client.orchestration import get_client
 
     with deaf_children():
-        get_client(sync_client=True)
+        try:
+            get_client(sync_client=True)
+        except RuntimeError as error:
+            raise TercileError(
+                f"Prefect's server for this run did not start: {error} The machine may be busy: run the same command "
+                "again, or give it more seconds by PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS."
+            ) from error
         module = sys.modules.get("prefect.server.api.server")  # slow to load, and loaded where there is an own server
         own = module and module.SubprocessASGIServer().server_process
         if own:
             end_with_us(own.pid)
+
+
+def _check_home(folder: Path) -> None:
+    reason = "Prefect keeps its records there; set PREFECT_HOME to a folder that can be written."
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TercileError(f"{folder}: {error.strerror}. {reason}") from error
+    if not os.access(folder, os.W_OK):
+        raise TercileError(f"{folder}: cannot be written. {reason}")
 
 
 @contextmanager

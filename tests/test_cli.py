@@ -241,6 +241,21 @@ def test_a_run_that_is_stopped_and_then_killed_goes_on_where_it_was(small, serve
     assert int(drawn()["sst"].isnull().sum()) == 32 * 3 * 6  # the one cell of land
 
 
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"PREFECT_HOME": "small.yaml/prefect"}, "small.yaml/prefect: Not a directory. Prefect keeps its records there"),
+        ({"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "0"}, "Prefect's server for this run did not start"),
+    ],
+)
+def test_a_server_that_cannot_start_is_a_sentence(small, tmp_path, environment, said):
+    own = {"PREFECT_HOME": str(tmp_path / "new" / "prefect"), "PREFECT_API_URL": "", **environment}
+    refused = tercile("run", "small.yaml", "--workspace", tmp_path / "ws", cwd=small[0], **own)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_what_a_killed_run_had_started_for_itself_ends_with_it():
     code = "\n".join(
         (
