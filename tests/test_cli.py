@@ -244,7 +244,7 @@ def test_a_run_that_is_stopped_and_then_killed_goes_on_where_it_was(small, serve
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"PREFECT_HOME": "small.yaml/prefect"}, "small.yaml/prefect: Not a directory. Prefect keeps its records there"),
+        ({"PREFECT_HOME": "small.yaml/prefect"}, "small.yaml/prefect: Not a directory. Prefect keeps"),
         ({"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "0"}, "Prefect's server for this run did not start"),
     ],
 )
