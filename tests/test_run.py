@@ -380,3 +380,25 @@ def test_questions_are_answered_and_restated_from_the_store_alone(finished):
     assert answer["base_rate"]["value"] == pytest.approx(1 / 3, abs=0.1)
     assert answer["provenance"]["model"]["name"] == "persistence"
     assert "sea surface temperature" in explain_question(finished[0], question)["reads_as"]
+
+
+def test_a_profile_is_asked_level_by_level(tmp_path):
+    sst = monthly_record()["sst"].reset_coords(drop=True)
+    attrs = {"units": "m", "standard_name": "geopotential_height"}
+    zg = (sst + xr.DataArray([1212.0, 5212.0], dims="plev")).fillna(0.0).assign_attrs(attrs)
+    pressure = ("plev", [85000.0, 50000.0], {"units": "Pa", "standard_name": "air_pressure"})
+    zg.to_dataset(name="zg").assign_coords(plev=pressure).to_netcdf(tmp_path / "record.nc")
+    low, high = (f"prob zg{level}.mean(over=point(0, 215)).mean(time=lead 1) > p66" for level in (850, 500))
+    path, workspace = tmp_path / "levels.yaml", Workspace(tmp_path / "ws")
+    path.write_text(experiment_text(tmp_path / "record.nc", variables=["zg"], events={"low": low, "high": high}))
+    do(path, workspace, stages=tuple(stage for stage in STAGES if stage not in ("verify", "report")))
+    answers = [ask(workspace, question).to_json() for question in (low, high)]
+    drawn = open_ensemble(workspace, model="persistence", calibrated=True).isel(init_time=-1, lead_time=0)
+    assert drawn["level"].attrs["units"] == "hPa"
+    for level, answer in zip((850, 500), answers, strict=True):
+        (limit,) = (row["value"] for row in answer["question"]["resolved"]["thresholds"])
+        above = drawn["zg"].sel(level=level, latitude=0, longitude=215) > limit
+        assert answer["members"]["event"] == int(above.sum())
+        assert f"geopotential height at {level} hPa" in answer["question"]["reads_as"]
+    with pytest.raises(TercileError, match=r"No variable 'zg'.*zg850 .*zg500"):
+        ask(workspace, high.replace("zg500", "zg"))
