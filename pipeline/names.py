@@ -102,7 +102,7 @@ def profile_of(name: str) -> str | None:
 
 
 def by_level(dataset: xr.Dataset) -> xr.Dataset:
-    """The data set with a variable of its own, as ``zg500``, for each level of a profile, lazily; others as they are."""
+    """The data set with a variable for each level of a profile, as ``zg500``, lazily; the others are as they were."""
     if "level" not in dataset.dims:
         return dataset
     single = {}
