@@ -58,6 +58,12 @@ class Cadence:
         return self.unit if self.step == 1 else f"{self.step} {self.unit}"
 
 
+def lead_words(leads: xr.DataArray) -> str:
+    """What leads count: ``months``, or ``steps of 7 days`` where a period is several of its unit; empty if not said."""
+    units, step = str(leads.attrs.get("units", "")), int(leads.attrs.get("step", 1))
+    return units if step == 1 else f"steps of {step} {units}"
+
+
 def dates(time: xr.DataArray) -> np.ndarray:
     """Time as ``cftime`` dates of its calendar, same shape."""
     if isinstance(time.values.flat[0], cftime.datetime):

@@ -30,6 +30,7 @@ from pipeline.judging.significance import (
     bootstrap_interval,
     diebold_mariano,
 )
+from pipeline.periods import lead_words
 
 Row = dict[str, Any]
 Rows = Mapping[tuple[tuple[str, Any], ...], "_Cases"]
@@ -209,7 +210,7 @@ def lead_rows(dataset: xr.Dataset, lead_blocks: int | None = None) -> list[tuple
     for start in range(0, leads.size, width):
         first, last = int(leads[start]), int(leads[start : start + width][-1])
         name = f"{first}-{last}" if last > first else f"{first}"
-        span = {"lead": name, "lead_first": first, "lead_last": last, "lead_units": leads.attrs.get("units", "")}
+        span = {"lead": name, "lead_first": first, "lead_last": last, "lead_units": lead_words(leads)}
         rows.append((slice(start, start + width), span))
     return rows
 
