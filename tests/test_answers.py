@@ -590,6 +590,12 @@ def test_thresholds_far_out_warn(threshold, code):
     assert codes == ({code} if code else set())
 
 
+def test_volumes_of_water_far_out_are_compared_in_their_own_unit():
+    payload = ask("pr.sum(over=west).sum(time=DJF 2004) > 1 km3").to_json()
+    said = " ".join(warning["text"] for warning in payload["warnings"])
+    assert re.search(r"1 km3 lies beyond all 29 reference years \(lowest [0-9.]{3,6} km3\)", said)
+
+
 def test_thresholds_below_zero_warn_with_a_minus_sign():
     payload = ask("tas.anom.mean(over=west).mean(time=DJF 2004) < -4 K").to_json()
     (said,) = (warning["text"] for warning in payload["warnings"] if warning["code"] == "threshold_never_seen")
