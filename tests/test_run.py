@@ -330,6 +330,22 @@ def test_groups_on_other_axes_than_the_models_are_refused(finished, change, mess
         check_demands(system)
 
 
+def test_a_forecast_beyond_the_end_of_a_scenario_is_refused_before_anything_is_fitted(finished):
+    warming = {"kind": "warming", "variable": "sst", "reference": [1990, 1994]}
+    text = yaml.safe_load(experiment_text("", background={"covariate": warming}))
+    text["sources"] = dict.fromkeys(("obs", "other"), text["sources"]["obs"])
+    spans = {part: [{"group": "obs", "years": years}] for part, years in text["split"].items()}
+    text |= {"split": spans, "reference": spans["train"][0]}
+    text["forecast"] |= {"scenarios": ["obs", "other"], "init_times": ["1999-01-01"], "leads": 36}
+    held = open_archive(finished[0], group="obs", with_dask=False)
+    system, short = (System(Experiment.model_validate(text), finished[0]) for _ in range(2))
+    vars(system)["groups"] = {"obs": held, "other": held}
+    check_demands(system)
+    vars(short)["groups"] = {"obs": held, "other": held.isel(time=slice(None, -12))}
+    with pytest.raises(TercileError, match=r"36 leads .* beyond 'other', which ends at 2001-01-01.*at most 24 leads"):
+        check_demands(short)
+
+
 def test_a_start_before_the_scenario_says_where_its_history_belongs(tmp_path, experiment_file):
     settings = ["forecast.scenarios=[obs]", "forecast.init_times=['1980-01-01']"]
     message = r"no period of 'obs' ends at 1980-01-01.*; ends go from 1990-02-01.*begins with its historical run"
