@@ -418,3 +418,26 @@ def test_a_profile_is_asked_level_by_level(tmp_path):
         assert f"geopotential height at {level} hPa" in answer["question"]["reads_as"]
     with pytest.raises(TercileError, match=r"No variable 'zg'.*zg850 .*zg500"):
         ask(workspace, high.replace("zg500", "zg"))
+
+
+def test_six_hourly_forecasts_follow_the_hour_of_the_day(tmp_path):
+    """Noon is 8 K warmer than midnight and the noise has half a kelvin: no member may miss the hour."""
+    time = xr.date_range("1990-01-01", "1993-12-31T18", freq="6h", calendar="noleap", use_cftime=True)
+    hour = np.array([date.hour for date in time])
+    noise = np.random.default_rng(0).normal(0, 0.5, (time.size, 3, 4))
+    sst = 290 - 4 * np.cos(2 * np.pi * hour / 24)[:, None, None] + noise
+    axes = {"lat": ("lat", [0.0, 5, 10], {"units": "degrees_north"}), "lon": ("lon", [0.0, 5, 10, 15])}
+    axes["lon"] = (*axes["lon"], {"units": "degrees_east"})
+    record = xr.Dataset(
+        {"sst": (("time", "lat", "lon"), sst.astype("float32"), {"units": "K"})}, {"time": time, **axes}
+    )
+    record.to_netcdf(tmp_path / "record.nc")
+    split = {"train": [1990, 1991], "validate": [1992, 1992], "test": [1993, 1993]}
+    text = yaml.safe_load(experiment_text(tmp_path / "record.nc", split=split, reference=[1990, 1992], events={}))
+    text["forecast"] |= {"init_times": ["1993-07-01"], "leads": 8, "members": 8}
+    (tmp_path / "hours.yaml").write_text(yaml.safe_dump(text))
+    workspace = Workspace(tmp_path / "ws")
+    do(tmp_path / "hours.yaml", workspace, stages=("ingest", "train", "forecast"))
+    for model in ("climatology", "persistence"):
+        mean = open_ensemble(workspace, model=model)["sst"].mean(("init_time", "member", "latitude", "longitude"))
+        np.testing.assert_allclose(mean, 2 * [286, 290, 294, 290], atol=0.5)
