@@ -64,6 +64,14 @@ def test_a_gain_of_too_few_cases_is_no_verdict_of_equality():
     assert sentence(rows, rows) == "linear on tas: not told apart from climatology (+30 %, no interval)."
 
 
+def test_leads_of_too_few_cases_do_not_contradict_all_of_them_together():
+    rows = [row(lead, 0.17, None, None) for lead in "123"]
+    assert sentence(rows, [row("1-3", 0.17, 0.11, 0.23)]) == (
+        "linear on tas: better than climatology (+17 %, 90 % interval +11 to +23); each lead has too few cases to be "
+        "judged by itself."
+    )
+
+
 def test_the_reference_has_no_verdict():
     own = scores([row("1", 0.0, 0.0, 0.0)], model="climatology")
     assert verdict_sentences(own, own, reference="climatology", confidence=0.9) == []

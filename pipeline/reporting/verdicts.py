@@ -96,6 +96,8 @@ def _clause(pooled: Score, rows: Sequence[Score], reference: str, confidence: fl
         else "no interval"
     )
     text = f"{where}{_WORDS[pooled.verdict]} {reference} ({in_percent(value)} %, {interval})"
+    if pooled.has_interval and not any(row.has_interval for row in rows):
+        return f"{text}; each lead has too few cases to be judged by itself"
     others = [
         f"{_AT[verdict]} {_span(run)} ({_size(run)})"
         for verdict, run in ((key, list(group)) for key, group in groupby(rows, key=lambda score: score.verdict))
