@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from flows.starts import forecasts
 from flows.system import System
 from pipeline.answers.catalogue import Catalogue
+from pipeline.background import WarmingConfig
 from pipeline.errors import TercileError
 from pipeline.events import QuestionError, parse_region
 from pipeline.events.tree import Point
@@ -15,12 +17,15 @@ from pipeline.places.regions import region_weights
 def check_demands(system: System) -> None:
     """Groups share their grid and cadence, spans lie within their group's record, regions and points on the grid.
 
+    Where the expected state follows a warming, that is known as far as forecasts reach.
+
     Raises:
         TercileError: One does not.
     """
     _check_spans(system)
     _check_axes(system)
     _check_places(system)
+    _check_pathways(system)
 
 
 def _check_spans(system: System) -> None:
@@ -71,3 +76,20 @@ def _check_places(system: System) -> None:
             region_weights({key: place}, grid, Catalogue({}))
         except QuestionError as error:
             raise TercileError(f"{key}: {error.text}") from error
+
+
+def _check_pathways(system: System) -> None:
+    """Forecasts come last: hours of fits and hindcasts would go before their refusal."""
+    if not isinstance(system.experiment.background.covariate, WarmingConfig):
+        return
+    starts = forecasts(system)
+    for group in starts.groups:
+        periods = system.periods(group)
+        ahead = periods.ahead(starts.init_times[-1], starts.leads)[1][:, 0]
+        known = int((ahead <= periods.ends[-1, 0]).sum())
+        if known < starts.leads:
+            raise TercileError(
+                f"forecast: {starts.leads} leads from {starts.init_times[-1]} go beyond '{group}', which ends at "
+                f"{periods.ends[-1, 1]}, and with it its warming. Ask for at most {max(known, 0)} "
+                f"leads from there, or leave '{group}' out of `scenarios`."
+            )

@@ -17,7 +17,7 @@ def beyond_experience(system: System) -> dict[str, dict[str, str]]:
     if not isinstance(covariate, WarmingConfig):
         return {}
     seen = np.concatenate([system.fit_covariates(group) for group in dict.fromkeys(span.group for span in split.train)])
-    low, high = np.nanmin(seen), np.nanmax(seen)
+    low, high = np.nanmin(seen[:, 0]), np.nanmax(seen[:, 0])
     starts, units = forecasts(system), system.experiment.described()[covariate.variable].units
     found, fitted = {}, f"{decimal(low, 2)} to {decimal(high, 2)} {units}"
     for group in starts.groups:

@@ -15,7 +15,7 @@ from pipeline.errors import TercileError
 from pipeline.events.parse import parse, parse_region
 from pipeline.events.tree import Named, variables_of
 from pipeline.intake.checks import GateConfig, check_settings
-from pipeline.names import VARIABLES, Variable, known_variable, nearest
+from pipeline.names import VARIABLES, Variable, known_variable, nearest, profile_of
 from pipeline.sources import Source
 
 Latitude = Annotated[float, Field(ge=-90, le=90)]
@@ -299,7 +299,8 @@ class Experiment(Part):
             )
         called = {name for one in self.described().values() for name in (one.name, one.standard_name, *one.aliases)}
         for name, text in self.events.items():
-            for strange in sorted(variables_of(*parse(text).parts) - called):
+            asked = {word for word in variables_of(*parse(text).parts) if profile_of(word) not in self.variables}
+            for strange in sorted(asked - called):
                 raise ValueError(f"events.{name}: no variable '{strange}'.{nearest(strange, called)}")
         return self
 

@@ -27,7 +27,7 @@ from pipeline.ensemble_writer import EnsembleWriter
 from pipeline.errors import TercileError
 from pipeline.judging import VERSION as SCORECARD_VERSION
 from pipeline.pathway import warming_pathway
-from pipeline.periods import Periods, dates, years
+from pipeline.periods import Periods, daily_cycle, dates, years
 from pipeline.products import open_calibration
 from pipeline.workspace import Workspace
 
@@ -104,28 +104,29 @@ class System:
         """
         fit_years = self.mask(group, [*self.experiment.split.train, *self.experiment.split.validate_])
         fields = self.groups[group].isel(time=np.flatnonzero(fit_years))
-        found = np.full((fit_years.size, self._width), np.nan)
-        found[fit_years] = self._covariates_of(fields, group)
+        known = _with_hours(self._covariates_of(fields, group), dates(fields["time_bnds"]))
+        found = np.full((fit_years.size, known.shape[1]), np.nan)
+        found[fit_years] = known
         return found
 
     def covariates(self, group: str, bounds: np.ndarray) -> np.ndarray:
-        """Covariates of the periods with these ends, for a forecast under a group's forcing.
+        """Covariates of the periods with these ends, for a forecast under a group's forcing, which comes first.
 
         Raises:
             TercileError: The group's pathway does not reach that far.
         """
         covariate = self.experiment.background.covariate
         if isinstance(covariate, TrendConfig):
-            return _trend(bounds)
+            return _with_hours(_trend(bounds), bounds)
         if covariate is None:
-            return np.zeros((len(bounds), 0))
+            return _with_hours(np.zeros((len(bounds), 0)), bounds)
         known = self._pathway(group)
         beyond = [str(start) for start in bounds[:, 0] if start not in known]
         if beyond:
             raise TercileError(
                 f"forcing: the pathway of '{group}' has no value for {beyond[0]} and {len(beyond) - 1} more periods."
             )
-        return np.array([[known[start]] for start in bounds[:, 0]])
+        return _with_hours(np.array([[known[start]] for start in bounds[:, 0]]), bounds)
 
     def pathway_label(self, group: str) -> str | None:
         """How a group's pathway must be labelled, or None where nothing needs saying."""
@@ -155,10 +156,6 @@ class System:
             return warming_pathway(field, reference=covariate.reference, window=covariate.window).values[:, None]
         return _trend(dates(fields["time_bnds"])) if covariate else np.zeros((fields.sizes["time"], 0))
 
-    @property
-    def _width(self) -> int:
-        return 0 if self.experiment.background.covariate is None else 1
-
     # Fingerprints
 
     def fingerprint(self, model: str) -> str:
@@ -175,6 +172,7 @@ class System:
                 "device": self.experiment.cluster.device,
                 "data": self._training_hash,
                 **({"ranks": ranks} if ranks > 1 and not config.is_quick else {}),
+                **({"hours": True} if self.periods(self.experiment.lead_group).cadence.is_within_a_day else {}),
             }
         )
 
@@ -408,6 +406,11 @@ def known_extent(dataset: xr.Dataset) -> str:
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _with_hours(covariates: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Covariates, and after them the hour where a step is shorter than a day: the expected state follows both."""
+    return np.concatenate([covariates, daily_cycle(bounds)], axis=1)
 
 
 def _trend(bounds: np.ndarray) -> np.ndarray:

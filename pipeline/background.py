@@ -70,7 +70,7 @@ class BackgroundConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Sample:
-    """A stretch of the record with its covariates, as the background sees it.
+    """A stretch of the record with its covariates, slow ones and those of the hour, as the background sees it.
 
     Attributes:
         fields: Variables ``([realization], time, [level], latitude, longitude)`` with ``time_bnds``.

@@ -23,11 +23,17 @@ def area_weights(dataset: xr.Dataset | xr.DataArray) -> xr.DataArray:
 
 
 def area_mean(array: xr.DataArray) -> xr.DataArray:
-    """Area-weighted mean over the cells that are never missing; a lasting mask only changes the weights."""
+    """Area-weighted mean over the cells that are never missing; a lasting mask only changes the weights.
+
+    A field without any value, as after the end of a scenario that is shorter than another, has a missing mean and
+    leaves the mask of all others as it is.
+    """
     other = [dim for dim in array.dims if dim not in ("latitude", "longitude")]
-    mask = array.notnull().all(other)
+    known = array.notnull()
+    any_known = known.any(("latitude", "longitude"))
+    mask = (known | ~any_known).all(other)
     weights = area_weights(array).where(mask, 0.0)
-    return array.where(mask, 0.0).weighted(weights).mean(("latitude", "longitude"))
+    return array.where(mask, 0.0).weighted(weights).mean(("latitude", "longitude")).where(any_known)
 
 
 def distance_km(one: tuple[float, float], other: tuple[float, float]) -> float:

@@ -95,6 +95,25 @@ def known_variable(name: str) -> Variable | None:
     return replace(base, name=name, level=level, long_name=f"{base.long_name} at {level:g} hPa")
 
 
+def profile_of(name: str) -> str | None:
+    """The profile that a name is one level of: ``zg`` of ``zg500``; None where it names no level."""
+    parts = PROFILE.fullmatch(name)
+    return parts[1] if parts and parts[2] else None
+
+
+def by_level(dataset: xr.Dataset) -> xr.Dataset:
+    """The data set with a variable for each level of a profile, as ``zg500``, lazily; the others are as they were."""
+    if "level" not in dataset.dims:
+        return dataset
+    single = {}
+    for name, profile in dataset.data_vars.items():
+        for row, level in enumerate(dataset["level"].values if "level" in profile.dims else ()):
+            field = profile.isel(level=row, drop=True)
+            meaning = f"{profile.attrs.get('long_name', name)} at {level:g} hPa"
+            single[f"{name}{level:g}"] = field.assign_attrs(long_name=meaning)
+    return dataset.drop_dims("level").assign(single)
+
+
 def canonical(
     dataset: xr.Dataset,
     *,
@@ -261,7 +280,8 @@ def _at_level(array: xr.DataArray, variable: Variable) -> xr.DataArray:
         return array
     levels = level_hpa(array["level"])
     if variable.level is None:
-        return array.assign_coords(level=("level", levels)) if "level" in array.dims else array.drop_vars("level")
+        axis = ("level", levels, {"standard_name": "air_pressure", "units": "hPa", "positive": "down"})
+        return array.assign_coords(level=axis) if "level" in array.dims else array.drop_vars("level")
     at = np.flatnonzero(np.isclose(levels, variable.level))
     if not at.size:
         have = ", ".join(f"{level:g}" for level in np.atleast_1d(levels))

@@ -50,12 +50,23 @@ class Cadence:
         return self.unit != "years"
 
     @property
+    def is_within_a_day(self) -> bool:
+        """Whether several periods make a day, so that an hour exists."""
+        return self.unit == "hours" and self.step < 24
+
+    @property
     def per_year(self) -> float:
         """How many periods make a year, about."""
         return {"years": 1, "months": 12, "days": 365, "hours": 8766}[self.unit] / self.step
 
     def __str__(self) -> str:
         return self.unit if self.step == 1 else f"{self.step} {self.unit}"
+
+
+def lead_words(leads: xr.DataArray) -> str:
+    """What leads count: ``months``, or ``steps of 7 days`` where a period is several of its unit; empty if not said."""
+    units, step = str(leads.attrs.get("units", "")), int(leads.attrs.get("step", 1))
+    return units if step == 1 else f"steps of {step} {units}"
 
 
 def dates(time: xr.DataArray) -> np.ndarray:
@@ -191,6 +202,30 @@ def season_phase(time_bnds: xr.DataArray) -> np.ndarray:
     bounds = dates(time_bnds)
     middle = bounds[..., 0] + (bounds[..., 1] - bounds[..., 0]) / 2
     return np.array([_year_fraction(date) for date in middle.ravel()]).reshape(middle.shape)
+
+
+def daily_cycle(bounds: np.ndarray) -> np.ndarray:
+    """Two harmonics of the hour at the middle of each period, as far as a day's steps tell them; none of whole days.
+
+    Args:
+        bounds: Ends of the periods, ``cftime``, ``(time, 2)``, all of one length.
+
+    Returns:
+        ``(time, terms)``: four of hourly steps, three of six-hourly ones, no column where a step is a day or more.
+    """
+    length = bounds[0, 1] - bounds[0, 0]
+    if length >= timedelta(days=1):
+        return np.zeros((len(bounds), 0))
+    middle = bounds[:, 0] + length / 2
+    turns = np.array([(date.hour + date.minute / 60) / 24 for date in middle])
+    whole_day = turns[0] + np.arange(0, 1, length / timedelta(days=1))
+    told = _two_waves(whole_day).std(axis=0) > 1e-6  # of six-hourly steps the second harmonic is a single wave
+    return _two_waves(turns)[:, told]
+
+
+def _two_waves(turns: np.ndarray) -> np.ndarray:
+    angles = 2 * np.pi * turns[:, None] * [1, 2]
+    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def years(time: xr.DataArray) -> np.ndarray:

@@ -236,6 +236,23 @@ def test_days_are_days_where_a_step_is_five_of_them():
     assert ask(f"dist of {warm.format('run')}", ensemble, usual).headline.endswith(" steps of 5 days.")
 
 
+def test_weeks_are_seven_days_in_counts_and_running_windows():
+    start = cftime.datetime(2003, 1, 1, calendar="noleap")
+    ensemble = in_pentads(forecast(members=40, leads=12, seed=4), start)
+    usual = in_pentads(record(years=30), start.replace(year=1991))
+    count, roll = (
+        "(tas.mean(over=west) > 286 K).count(time=all) >= {}",
+        "series of tas.roll(mean={}).mean(over=west) > p50",
+    )
+    steps, weeks = (ask(count.format(long), ensemble, usual).to_json() for long in ("7 steps", "5 weeks"))
+    assert 0 < steps["members"]["event"] == weeks["members"]["event"] < 40
+    assert weeks["question"]["reads_as"].endswith("is at least 5 weeks (7 steps of 5 days)?")
+    steps, weeks = (ask(roll.format(long), ensemble, usual).members for long in ("7 steps", "5 weeks"))
+    xr.testing.assert_equal(steps["probability"], weeks["probability"])
+    text = "counts and runs are in steps of this store, which are 5 days long"
+    assert text in refusal(count.format("2 months"), ensemble, usual).text
+
+
 def test_what_is_never_reached_is_not_said_to_come_after_the_forecast():
     never = "(tas.mean(over=west) > 900 K).first(time=all)"
     assert ask(f"{never} > 2004-06").to_json()["probability"]["raw"] == 1.0
@@ -625,6 +642,12 @@ def test_thresholds_far_out_warn(threshold, code):
     payload = ask(f"tas.mean(over=west).mean(time=DJF 2004) > {threshold}").to_json()
     codes = {warning["code"] for warning in payload["warnings"]} - {"uncalibrated", "skill_not_measured"}
     assert codes == ({code} if code else set())
+
+
+def test_volumes_of_water_far_out_are_compared_in_their_own_unit():
+    payload = ask("pr.sum(over=west).sum(time=DJF 2004) > 1 km3").to_json()
+    said = " ".join(warning["text"] for warning in payload["warnings"])
+    assert re.search(r"1 km3 lies beyond all 29 reference years \(lowest [0-9.]{3,6} km3\)", said)
 
 
 def test_thresholds_below_zero_warn_with_a_minus_sign():

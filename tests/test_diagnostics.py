@@ -158,3 +158,10 @@ def test_two_variables_are_joined_in_the_starts_and_cells_that_both_have():
     rows, _ = rows_of(ensemble, truth, normal)
     joint = rows["upper tenth together with pr"]
     assert (joint["observed"], joint["median"], joint["starts"]) == (1.0, 1.0, 2)
+
+
+def test_the_variance_of_a_rate_is_squared_as_a_whole():
+    ensemble, truth, normal = run(leads=10)
+    ensemble["tas"].attrs["units"] = "m s-1"
+    rows, _ = rows_of(ensemble, truth, normal)
+    assert rows["variance at a cell"]["units"] == "(m s-1)²"

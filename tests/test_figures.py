@@ -218,6 +218,17 @@ def test_fan_chart_of_an_unforced_system_labels_dates():
     assert not axes.texts
 
 
+@pytest.mark.parametrize("date", ["2010-10", "2010-10-13", "2010-10-13 06:00"])
+def test_dates_below_an_axis_never_overlap(date):
+    dates = dict.fromkeys(range(-21, 11), date)
+    steps = {"x": np.arange(1.0, 11), "past": (np.arange(-21.0, 1), np.zeros(22)), "later": {}, "dates": dates}
+    figure = fan_chart(make_fan_chart(**steps))
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert len(boxes) > 1
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
 def grid(values, west=225.0):
     rows, columns = values.shape
     coords = {"latitude": 15 + 5.0 * np.arange(rows), "longitude": west + 5.0 * np.arange(columns)}

@@ -44,6 +44,17 @@ def test_a_hole_in_one_step_is_left_out_of_all_steps():
     np.testing.assert_allclose(area_mean(data), 0.0)
 
 
+def test_a_field_without_values_leaves_the_means_of_the_others():
+    data = xr.DataArray(
+        np.ones((2, 3, 2, 2)),
+        dims=("scenario", "time", "latitude", "longitude"),
+        coords={"latitude": [-10.0, 10.0], "longitude": [0.0, 10.0]},
+    )
+    data[:, :, 0, 0] = np.nan  # land
+    data[1, 2] = np.nan  # the shorter scenario has ended
+    np.testing.assert_array_equal(area_mean(data), [[1, 1, 1], [1, 1, np.nan]])
+
+
 @pytest.mark.parametrize(
     ("longitudes", "expected"),
     [(np.arange(0, 360, 5.0), True), (np.arange(-180, 180, 7.5), True), (np.arange(225, 316, 1.875), False)],

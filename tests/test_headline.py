@@ -64,6 +64,15 @@ def test_a_skill_below_zero_has_a_minus_sign():
     )
 
 
+def test_cells_that_were_not_measured_are_not_counted_among_those_without_skill():
+    def told(**cells):
+        return skill_text({"verdict": "by_cell", "cells": {"not_measured": 0, "skilful": 0, "no_evidence": 0, **cells}})
+
+    assert told(skilful=3, no_evidence=9) == "skilful in 3 of 12 cells"
+    assert told(not_measured=8, no_evidence=4) == "skilful in 0 of 4 cells, not measured in 8"
+    assert told(not_measured=12) == "not measured in 12 cells"
+
+
 def test_few_windows_without_the_event_bound_the_usual_odds_in_words_that_say_something():
     few = BaseRate(proportion_interval(0.0, 1.6), 0, 53, 1.6, 90.0)
     text = said(4, 20, few, calibration={"state": "uncalibrated"})["text"]

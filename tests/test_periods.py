@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import cftime
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from pipeline.errors import InputRefusedError
 from pipeline.periods import (
     Cadence,
     Periods,
+    daily_cycle,
     dates,
     from_dates,
     infer_cadence,
@@ -107,3 +110,13 @@ def test_season_phase_of_january_and_july():
     phase = season_phase(bounds)
     assert phase[0] == pytest.approx(15.5 / 365)
     assert phase[6] == pytest.approx((181 + 15.5) / 365)
+
+
+@pytest.mark.parametrize(("hours", "terms"), [(1, 4), (3, 4), (6, 3), (12, 1), (24, 0), (240, 0)])
+def test_the_hour_has_as_many_waves_as_a_days_steps_tell(hours, terms):
+    starts = cftime.DatetimeNoLeap(2001, 1, 1) + np.arange(41) * timedelta(hours=hours)
+    cycle = daily_cycle(np.stack([starts[:-1], starts[1:]], axis=1))
+    assert cycle.shape == (40, terms)
+    a_day = max(1, 24 // hours)
+    np.testing.assert_allclose(cycle[a_day:], cycle[:-a_day], atol=1e-9)
+    np.testing.assert_array_equal(daily_cycle(np.stack([starts[:1], starts[1:2]], axis=1)), cycle[:1])

@@ -330,3 +330,10 @@ def test_scenarios_are_named_where_there_are_several():
     with pytest.raises(QuestionError) as caught:
         ask(f"{WARM} scenario hihg", projection())
     assert caught.value.text == "No scenario 'hihg'; this store has high, low. Did you mean high?"
+
+
+def test_a_name_of_several_variables_is_not_taken_for_one_of_them():
+    ensemble, reference = [data.assign(tasmax=data["tas"] + 5) for data in (forecast(), record())]
+    with pytest.raises(QuestionError, match="'air_temperature' may mean tas or tasmax here: write which") as refused:
+        ask(f"{MARCH} > 280 K".replace("tas", "air_temperature"), ensemble, reference)
+    assert (refused.value.code, refused.value.try_) == ("ambiguous_variable", ("tas", "tasmax"))

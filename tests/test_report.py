@@ -507,7 +507,12 @@ def test_the_scorecard_that_verification_writes_can_be_read():
 def test_rows_of_several_levels_and_regions_stay_apart():
     rows = [{"lead": "1", "level": level, "region": name} for level in (500.0, 850.0) for name in ("all", "tropics")]
     scores = read_scores({"models": {"linear": {"ta": rows}}})
-    assert [score.variable for score in scores] == ["ta, 500", "ta, 500, tropics", "ta, 850", "ta, 850, tropics"]
+    assert [score.variable for score in scores] == [
+        "ta, 500 hPa",
+        "ta, 500 hPa, tropics",
+        "ta, 850 hPa",
+        "ta, 850 hPa, tropics",
+    ]
     assert {score.verdict for score in scores} == {"unknown"}
 
 

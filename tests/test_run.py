@@ -332,6 +332,22 @@ def test_groups_on_other_axes_than_the_models_are_refused(finished, change, mess
         check_demands(system)
 
 
+def test_a_forecast_beyond_the_end_of_a_scenario_is_refused_before_anything_is_fitted(finished):
+    warming = {"kind": "warming", "variable": "sst", "reference": [1990, 1994]}
+    text = yaml.safe_load(experiment_text("", background={"covariate": warming}))
+    text["sources"] = dict.fromkeys(("obs", "other"), text["sources"]["obs"])
+    spans = {part: [{"group": "obs", "years": years}] for part, years in text["split"].items()}
+    text |= {"split": spans, "reference": spans["train"][0]}
+    text["forecast"] |= {"scenarios": ["obs", "other"], "init_times": ["1999-01-01"], "leads": 36}
+    held = open_archive(finished[0], group="obs", with_dask=False)
+    system, short = (System(Experiment.model_validate(text), finished[0]) for _ in range(2))
+    vars(system)["groups"] = {"obs": held, "other": held}
+    check_demands(system)
+    vars(short)["groups"] = {"obs": held, "other": held.isel(time=slice(None, -12))}
+    with pytest.raises(TercileError, match=r"36 leads .* beyond 'other', which ends at 2001-01-01.*at most 24 leads"):
+        check_demands(short)
+
+
 def test_a_start_before_the_scenario_says_where_its_history_belongs(tmp_path, experiment_file):
     settings = ["forecast.scenarios=[obs]", "forecast.init_times=['1980-01-01']"]
     message = r"no period of 'obs' ends at 1980-01-01.*; ends go from 1990-02-01.*begins with its historical run"
@@ -382,3 +398,48 @@ def test_questions_are_answered_and_restated_from_the_store_alone(finished):
     assert answer["base_rate"]["value"] == pytest.approx(1 / 3, abs=0.1)
     assert answer["provenance"]["model"]["name"] == "persistence"
     assert "sea surface temperature" in explain_question(finished[0], question)["reads_as"]
+
+
+def test_a_profile_is_asked_level_by_level(tmp_path):
+    sst = monthly_record()["sst"].reset_coords(drop=True)
+    attrs = {"units": "m", "standard_name": "geopotential_height"}
+    zg = (sst + xr.DataArray([1212.0, 5212.0], dims="plev")).fillna(0.0).assign_attrs(attrs)
+    pressure = ("plev", [85000.0, 50000.0], {"units": "Pa", "standard_name": "air_pressure"})
+    zg.to_dataset(name="zg").assign_coords(plev=pressure).to_netcdf(tmp_path / "record.nc")
+    low, high = (f"prob zg{level}.mean(over=point(0, 215)).mean(time=lead 1) > p66" for level in (850, 500))
+    path, workspace = tmp_path / "levels.yaml", Workspace(tmp_path / "ws")
+    path.write_text(experiment_text(tmp_path / "record.nc", variables=["zg"], events={"low": low, "high": high}))
+    do(path, workspace, stages=tuple(stage for stage in STAGES if stage not in ("verify", "report")))
+    answers = [ask(workspace, question).to_json() for question in (low, high)]
+    drawn = open_ensemble(workspace, model="persistence", calibrated=True).isel(init_time=-1, lead_time=0)
+    assert drawn["level"].attrs["units"] == "hPa"
+    for level, answer in zip((850, 500), answers, strict=True):
+        (limit,) = (row["value"] for row in answer["question"]["resolved"]["thresholds"])
+        above = drawn["zg"].sel(level=level, latitude=0, longitude=215) > limit
+        assert answer["members"]["event"] == int(above.sum())
+        assert f"geopotential height at {level} hPa" in answer["question"]["reads_as"]
+    with pytest.raises(TercileError, match=r"No variable 'zg'.*zg850 .*zg500"):
+        ask(workspace, high.replace("zg500", "zg"))
+
+
+def test_six_hourly_forecasts_follow_the_hour_of_the_day(tmp_path):
+    """Noon is 8 K warmer than midnight and the noise has half a kelvin: no member may miss the hour."""
+    time = xr.date_range("1990-01-01", "1993-12-31T18", freq="6h", calendar="noleap", use_cftime=True)
+    hour = np.array([date.hour for date in time])
+    noise = np.random.default_rng(0).normal(0, 0.5, (time.size, 3, 4))
+    sst = 290 - 4 * np.cos(2 * np.pi * hour / 24)[:, None, None] + noise
+    axes = {"lat": ("lat", [0.0, 5, 10], {"units": "degrees_north"}), "lon": ("lon", [0.0, 5, 10, 15])}
+    axes["lon"] = (*axes["lon"], {"units": "degrees_east"})
+    record = xr.Dataset(
+        {"sst": (("time", "lat", "lon"), sst.astype("float32"), {"units": "K"})}, {"time": time, **axes}
+    )
+    record.to_netcdf(tmp_path / "record.nc")
+    split = {"train": [1990, 1991], "validate": [1992, 1992], "test": [1993, 1993]}
+    text = yaml.safe_load(experiment_text(tmp_path / "record.nc", split=split, reference=[1990, 1992], events={}))
+    text["forecast"] |= {"init_times": ["1993-07-01"], "leads": 8, "members": 8}
+    (tmp_path / "hours.yaml").write_text(yaml.safe_dump(text))
+    workspace = Workspace(tmp_path / "ws")
+    do(tmp_path / "hours.yaml", workspace, stages=("ingest", "train", "forecast"))
+    for model in ("climatology", "persistence"):
+        mean = open_ensemble(workspace, model=model)["sst"].mean(("init_time", "member", "latitude", "longitude"))
+        np.testing.assert_allclose(mean, 2 * [286, 290, 294, 290], atol=0.5)

@@ -42,6 +42,14 @@ def test_a_verdict_names_the_leads_that_differ_from_the_whole():
     assert sentence(rows, [row("1-3", 0.02, -0.01, 0.05)]).endswith(", but better at months 1–2 (+4.0 %).")
 
 
+def test_leads_of_several_days_are_not_called_days():
+    skills = {"1": 0.1, "2": 0.0, "3": 0.0}
+    rows = [row(lead, skill, skill - 0.02, skill + 0.02, units="steps of 7 days") for lead, skill in skills.items()]
+    pooled = [row("1-3", 0.04, 0.01, 0.08)]
+    assert sentence(rows, pooled).endswith(", but not told apart at steps 2–3 of 7 days (0.0 %).")
+    assert sentence(rows[:2], pooled).endswith(" at step 2 of 7 days (0.0 %, −2.0 to +2.0).")
+
+
 def test_a_verdict_that_holds_everywhere_says_so_and_scenarios_have_their_own():
     rows = [row("1-10", -0.2, -0.3, -0.1, scenario="A"), row("11-20", -0.15, -0.2, -0.1, scenario="A")]
     pooled = [row("1-20", -0.17, -0.2, -0.14, scenario="A"), row("1-20", None, None, None, scenario="B")]
@@ -54,6 +62,14 @@ def test_a_verdict_that_holds_everywhere_says_so_and_scenarios_have_their_own():
 def test_a_gain_of_too_few_cases_is_no_verdict_of_equality():
     rows = [row("1", 0.3, None, None)]
     assert sentence(rows, rows) == "linear on tas: not told apart from climatology (+30 %, no interval)."
+
+
+def test_leads_of_too_few_cases_do_not_contradict_all_of_them_together():
+    rows = [row(lead, 0.17, None, None) for lead in "123"]
+    assert sentence(rows, [row("1-3", 0.17, 0.11, 0.23)]) == (
+        "linear on tas: better than climatology (+17 %, 90 % interval +11 to +23); each lead has too few cases to be "
+        "judged by itself."
+    )
 
 
 def test_the_reference_has_no_verdict():

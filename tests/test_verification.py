@@ -7,7 +7,7 @@ import xarray as xr
 from scipy.stats import norm
 
 from pipeline.judging import field_sums, scores
-from pipeline.judging.card_rows import Bootstrap
+from pipeline.judging.card_rows import Bootstrap, lead_rows
 from pipeline.judging.scorecard import scorecard
 from pipeline.judging.verification import finish, merge, pool, score_ensemble, split
 
@@ -230,6 +230,8 @@ def test_scorecard_holds_the_contract():
     assert (card["reference"], card["confidence"], list(card["models"])) == ("climatology", 0.9, list(models))
     first = rows_of(card, "climatology")[0]
     assert (first["units"], first["region"], first["lead"], first["lead_units"]) == ("K", "all", "1", "years")
+    weekly = models["twin"].assign_coords(lead_time=models["twin"]["lead_time"].assign_attrs(units="days", step=7))
+    assert lead_rows(weekly)[0][1]["lead_units"] == "steps of 7 days"
     assert (first["members"], first["cases"], first["cells"], first["missing"]) == (5, 30, 720, 0)
     assert first["crps_skill_reason"] == "this is the reference itself"
     for row, twin in zip(rows_of(card, "biased"), rows_of(card, "twin"), strict=True):

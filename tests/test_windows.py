@@ -119,6 +119,46 @@ def test_a_season_is_too_fine_for_years():
             resolve(parse_window(text), yearly())
 
 
+def seasons():
+    """Winter to autumn of 2004, labelled in their second month."""
+    labels, bounds = months(2003, 12, 12)
+    return timeline(labels[1::3], np.stack([bounds[::3, 0], bounds[2::3, 1]], axis=1), "months", step=3)
+
+
+def weekly():
+    labels = np.datetime64("2010-10-13", "ns") + 7 * np.arange(8) * np.timedelta64(1, "D")
+    ends = np.timedelta64(84, "h")
+    return timeline(labels + np.timedelta64(12, "h"), np.stack([labels, labels + 2 * ends], axis=1), "days", step=7)
+
+
+@pytest.mark.parametrize(
+    ("steps", "text", "whole"),
+    [
+        (seasons(), "2004-01", "2003-12-01..2004-02-28"),
+        (seasons(), "JAS 2004", "2004-06-01..2004-08-31"),
+        (weekly(), "2010-10-20", "2010-10-20..2010-10-26"),
+    ],
+)
+def test_a_window_that_cuts_its_steps_is_not_answered_for_another(steps, text, whole):
+    with pytest.raises(QuestionError, match=f"{text} is no whole number of this store's steps") as refused:
+        resolve(parse_window(text), steps)
+    assert refused.value.try_ == (whole,)
+    assert resolve(parse_window(whole), steps).dates == tuple(whole.split(".."))
+
+
+@pytest.mark.parametrize(
+    ("steps", "text", "leads"),
+    [
+        (seasons(), "JJA 2004", (3, 3)),
+        (seasons(), "2004", (1, 4)),
+        (weekly(), "2010-10-19..2010-11-02", (2, 3)),
+        (weekly(), "2010-11", (4, 7)),
+    ],
+)
+def test_a_longer_window_may_cut_a_step_at_its_ends(steps, text, leads):
+    assert resolve(parse_window(text), steps).leads == leads
+
+
 def test_a_decade_past_the_end_is_refused():
     with pytest.raises(QuestionError, match=r"2095\.\.2105 needs lead 96-106; this forecast ends at lead 100 \(2099\)"):
         resolve(parse_window("2095..2105"), yearly())

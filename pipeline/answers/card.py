@@ -189,7 +189,12 @@ def _facts(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
 def skill_text(skill: Mapping[str, Any]) -> str:
     """The verdict with its score."""
     if "cells" in skill:
-        return f"skilful in {skill['cells']['skilful']} of {sum(skill['cells'].values())} cells"
+        unknown = skill["cells"]["not_measured"]
+        measured = sum(skill["cells"].values()) - unknown
+        if not measured:
+            return f"not measured in {unknown} cells"
+        told = f"skilful in {skill['cells']['skilful']} of {measured} cells"
+        return f"{told}, not measured in {unknown}" if unknown else told
     verdict = str(skill["verdict"]).replace("_", " ")
     if skill.get("value") is None:
         return verdict

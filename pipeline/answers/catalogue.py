@@ -94,10 +94,16 @@ class Catalogue:
         """The variable that a name means.
 
         Raises:
-            QuestionError: ``unknown_variable``.
+            QuestionError: ``unknown_variable``, or ``ambiguous_variable`` for a name of several.
         """
+        if name in self.variables:
+            return self.variables[name]
         known = {known: info for info in self.variables.values() for known in info.names()}
-        if name in known:
+        meant = [info.name for info in self.variables.values() if name in info.names()]
+        if len(meant) > 1:
+            text = f"'{name}' may mean {', '.join(meant[:-1])} or {meant[-1]} here: write which."
+            raise QuestionError("ambiguous_variable", text, where=name, try_=meant)
+        if meant:
             return known[name]
         like = nearest(name, known) or next((each for each in known if name.lower() in each.lower()), None)
         close = known[like].name if like else None  # our name of what was meant, not an alias of it

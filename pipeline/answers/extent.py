@@ -9,7 +9,14 @@ from pipeline.events.errors import QuestionError
 from pipeline.events.tree import Duration, Each, Expression, First, Reduction, Region, Rolling, Then, children
 from pipeline.events.write import duration_text
 
-_SHORTER = {"years": ("months", 12), "days": ("hours", 24)}
+_FIXED = {("years", "months"): 12, ("weeks", "days"): 7, ("weeks", "hours"): 168, ("days", "hours"): 24}
+
+
+def in_unit(count: float, unit: str, own: str) -> float | None:
+    """So many of a unit of time in another, as 2 weeks are 14 days; None where that is no fixed number."""
+    many = unit if unit.endswith("s") else f"{unit}s"
+    factor = 1 if many == own else _FIXED.get((many, own))
+    return None if factor is None else count * factor
 
 
 def steps_of(duration: Duration, timeline: Timeline) -> int:
@@ -18,18 +25,17 @@ def steps_of(duration: Duration, timeline: Timeline) -> int:
     Raises:
         QuestionError: ``unit_wrong``, when it is no whole number of this store's steps.
     """
-    unit = duration.unit if duration.unit.endswith("s") else f"{duration.unit}s"
-    count = duration.count
-    if unit != timeline.unit and unit in _SHORTER and _SHORTER[unit][0] == timeline.unit:
-        unit, count = timeline.unit, count * _SHORTER[unit][1]
-    if unit not in (timeline.unit, "steps") or (unit != "steps" and count % timeline.step):
+    if duration.unit in ("step", "steps"):
+        return duration.count
+    count = in_unit(duration.count, duration.unit, timeline.unit)
+    if count is None or count % timeline.step:
         step = f"{timeline.step} {timeline.unit}" if timeline.step > 1 else f"one {timeline.unit[:-1]}"
         raise QuestionError(
             "unit_wrong",
             f"'{duration.count} {duration.unit}' is no whole number of this store's steps, which are {step} long.",
             where=f"{duration.count} {duration.unit}",
         )
-    return count if unit == "steps" else count // timeline.step
+    return int(count // timeline.step)
 
 
 def rolled_steps(node: Rolling, timeline: Timeline) -> int:

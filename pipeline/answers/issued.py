@@ -24,6 +24,7 @@ from pipeline.events import parse, question_id
 from pipeline.events.geojson import with_files_read
 from pipeline.events.parse import parse_region
 from pipeline.events.tree import Question, model_references
+from pipeline.names import by_level
 from pipeline.pinned import PinnedWorkspace, committed, states_of
 from pipeline.places.geojson import FILE as GEOJSON
 from pipeline.places.geojson import areas_of_geojson
@@ -100,9 +101,9 @@ class Issued:
         """The stored hindcasts in each kind that there is of members: as they are asked, raw, and of each refit."""
         drawn = _stored(self.workspace, self.issue, "hindcast")
         if drawn is None or self.raw is None:
-            return () if drawn is None else (drawn,)
+            return () if drawn is None else (by_level(drawn),)
         own, *refits = _calibrated(self.workspace, self.issue, "hindcast", drawn)
-        return (own, drawn, *refits)
+        return tuple(by_level(each) for each in (own, drawn, *refits))
 
     def _compared(self, question: Question) -> tuple[xr.Dataset, ...]:
         """The hindcasts, where a question compares members with them."""
@@ -173,7 +174,7 @@ class Issued:
                 raise TercileError(f"The hindcasts are of {', '.join(names)}, not of {', '.join(inquiry.scenarios)}.")
             hindcasts, group = hindcasts.sel(scenario=shared[0], drop=True), shared[0]
         as_of = self.issue.get("as_of")
-        truth = open_archive(self.workspace, group=group, as_of=as_of and datetime.fromisoformat(as_of))
+        truth = by_level(open_archive(self.workspace, group=group, as_of=as_of and datetime.fromisoformat(as_of)))
         if "realization" in truth.dims:
             run = self.issue.get("hindcast_run", truth["realization"].values[0])
             truth = truth.sel(realization=run, drop=True)
@@ -251,14 +252,15 @@ def _opened(workspace: PinnedWorkspace, regions: str) -> Issued:
         text = f"{workspace.root}: what '{issue['model']}' issued is not there. Run `tercile forecast`."
         raise NothingIssuedError(text)
     learnt = open_calibration(workspace, model=issue["model"], fingerprint=issue["fingerprint"])
-    ensemble, *refits = [drawn] if learnt is None else _calibrated(workspace, issue, "forecast", drawn)
+    kinds = [drawn] if learnt is None else _calibrated(workspace, issue, "forecast", drawn)
+    ensemble, *refits = [by_level(each) for each in kinds]
     own = areas_of_geojson((workspace.root / GEOJSON).read_text()) if regions else {}
     own_regions = {"regions": regions} if regions else {}
     snapshots = {**dict(workspace.states), **own_regions, "software": version("tercile")}
     as_of = committed(Workspace(workspace.root), workspace.states)
     catalogue = _catalogue(issue, ensemble, snapshots, as_of, _state(learnt), own)
-    raw = None if learnt is None else drawn
-    return Issued(workspace, snapshots, issue, ensemble, raw, tuple(refits), reference, catalogue)
+    raw = None if learnt is None else by_level(drawn)
+    return Issued(workspace, snapshots, issue, ensemble, raw, tuple(refits), by_level(reference), catalogue)
 
 
 def _calibrated(workspace: Workspace, issue: Mapping[str, Any], kind: Kind, drawn: xr.Dataset) -> list[xr.Dataset]:

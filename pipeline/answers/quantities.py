@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import pint
 
 from pipeline.answers.catalogue import Catalogue
+from pipeline.answers.extent import in_unit
 from pipeline.answers.windows import Timeline, resolve
 from pipeline.errors import InputRefusedError
 from pipeline.events.errors import QuestionError
@@ -169,14 +170,16 @@ def _product(first: str, second: str) -> str:
 
 
 def _steps(threshold: Absolute, unit: str, length: int) -> float:
-    """A number of steps, each ``length`` of the store's unit, which is the only one that a threshold may have."""
+    """A number of steps, each ``length`` of the store's unit, from a number of these or of whole multiples of them."""
     if threshold.unit in ("", "steps", "step"):
         return threshold.value
-    if threshold.unit in (unit, unit[:-1]):
-        return threshold.value / length
+    count = in_unit(threshold.value, threshold.unit, unit)
+    if count is not None:
+        return count / length
+    are = unit if length == 1 else f"{length} {unit} long"
     raise QuestionError(
         "unit_wrong",
-        f"'{threshold.value:g} {threshold.unit}': counts and runs are in steps of this store, which are {unit}.",
+        f"'{threshold.value:g} {threshold.unit}': counts and runs are in steps of this store, which are {are}.",
         where=f"{threshold.value:g} {threshold.unit}",
         try_=(f"{threshold.value:g} {unit}",),
     )

@@ -101,7 +101,7 @@ class Margin:
         if spreads_out > 1:
             self._refuse_offset(threshold)
         written = f"{minus(number(threshold.value))} {threshold.unit}".rstrip()
-        ends, unit = self._written((lowest, highest), threshold.unit)
+        ends, unit = self._written((lowest, highest), threshold)
         seen = f"highest {ends[1]} {unit}" if self.threshold > highest else f"lowest {ends[0]} {unit}"
         if spreads_out > 5:
             side = "higher" if self.threshold > highest else "lower"
@@ -118,12 +118,15 @@ class Margin:
         windows = f"windows of {self.years:.0f} years"
         return f"{count} reference years" if self.years <= 1 else f"{count} overlapping reference {windows}"
 
-    def _written(self, values: tuple[float, float], unit: str) -> tuple[list[str], str]:
+    def _written(self, values: tuple[float, float], threshold: Absolute) -> tuple[list[str], str]:
         """Values of the data in the unit of the threshold, if they have one in it, to compare at a glance."""
+        unit = threshold.unit
         try:
             factor, offset = conversion(unit, self.units.removesuffix(DIFFERENCE))
-        except InputRefusedError:
-            return amounts(values), self.units
+        except InputRefusedError:  # a volume of water, whose mass its density gives
+            if threshold.value == 0:
+                return amounts(values), self.units
+            factor, offset = self.threshold / threshold.value, 0.0
         zero = 0.0 if DIFFERENCE in self.units else offset
         return amounts([(value - zero) / factor for value in values]), unit
 

@@ -244,13 +244,37 @@ def _dated(start: int, end: int, timeline: Timeline, name: str) -> tuple[int, in
         raise _before(name, start, timeline)
     if chosen.size == 0:
         raise QuestionError("window_too_fine", f"No step of this forecast is labelled within {name}.", where=name)
-    return int(chosen[0]), int(chosen[-1]) + 1
+    found = int(chosen[0]), int(chosen[-1]) + 1
+    _check_whole(found, start, end, timeline, name)
+    return found
 
 
 def _check_cadence(start: int, end: int, timeline: Timeline, name: str) -> None:
     """A window must be made of whole steps: a month of a yearly store is not there to be read."""
     if not (_begins_step(start, timeline) and _ends_step(end, timeline)):
         raise _too_fine(name, timeline)
+
+
+def _check_whole(found: tuple[int, int], start: int, end: int, timeline: Timeline, name: str) -> None:
+    """What the steps of a window cover must be what was asked for, but for less than half of it.
+
+    Steps of a season hold no January, and none that is labelled in July is that of July to September. The ends of a
+    longer window may cut a step, as those of a year do where winters begin in December; an answer echoes its own ends.
+    """
+    if timeline.step_days <= 1:
+        return
+    covered = timeline.ends(*found)
+    first, last = (_about_days(int(text.replace("-", ""))) for text in covered)
+    begin, stop = _about_days(start), _about_days(end)
+    if abs(first - begin) + abs(last - stop) >= (stop - begin + 1) / 2:
+        whole = f"{covered[0]}..{covered[1]}"
+        text = f"{name} is no whole number of this store's steps; what is labelled within it is {whole}."
+        raise QuestionError("window_too_fine", text, where=name, try_=(whole,))
+
+
+def _about_days(key: int) -> float:
+    """A day, ``yyyymmdd``, as a number of days of a common year; the 31st stands for the last of any month."""
+    return (key // 10_000 * 12 + key // 100 % 100 - 1) * 365 / 12 + min(key % 100, 365 / 12)
 
 
 def _begins_step(key: int, timeline: Timeline) -> bool:

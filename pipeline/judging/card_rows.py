@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.judging.significance import FEWEST_CASES, block_bootstrap, block_length, bootstrap_interval
+from pipeline.periods import lead_words
 
 Row = dict[str, Any]
 Interval = tuple[float | None, float | None, float | None, str | None]  # value, low, high, reason for what is None
@@ -42,7 +43,7 @@ def lead_rows(data: xr.Dataset | xr.DataArray, lead_blocks: int | None = None) -
     for start in range(0, leads.size, width):
         first, last = int(leads[start]), int(leads[start : start + width][-1])
         name = f"{first}-{last}" if last > first else f"{first}"
-        span = {"lead": name, "lead_first": first, "lead_last": last, "lead_units": leads.attrs.get("units", "")}
+        span = {"lead": name, "lead_first": first, "lead_last": last, "lead_units": lead_words(leads)}
         rows.append((slice(start, start + width), span))
     return rows
 

@@ -214,7 +214,7 @@ def _row(
 
 def _units(what: str, units: str) -> str:
     if "variance" in what:
-        return f"{units}²"
+        return f"({units})²" if " " in units else f"{units}²"
     return {"trend of the area mean": f"{units} a step", "length of spells": "steps"}.get(
         what, "1" if "correlation" in what else units
     )

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.answers.headline import minus
 from pipeline.judging.patterns import SCORES
 from pipeline.reporting.captions import Table, signed
-from pipeline.reporting.scoreboard import Score, read_scores
+from pipeline.reporting.scoreboard import Score, read_scores, told_apart
 
 
 def score_table(scores: Sequence[Score]) -> Table:
@@ -40,7 +40,7 @@ def pattern_table(scorecard: Mapping[str, Any]) -> Table:
     """Skill of whole patterns and of both tails, by model and lead; the reference itself is left out."""
     card = scorecard.get("patterns", {"models": {}})
     rows = [
-        (model, variable, str(row.get("scenario", "–")), row["lead"].replace("-", "–"),
+        (model, told_apart(variable, row), str(row.get("scenario", "–")), row["lead"].replace("-", "–"),
          *[_interval([_number(row[f"{score}_skill{end}"]) for end in ("", "_low", "_high")]) for score in SCORES])
         for model, variables in card["models"].items()
         for variable, found in variables.items()
@@ -59,7 +59,7 @@ def realism_table(scorecard: Mapping[str, Any]) -> Table:
                 rows.append(
                     (
                         model,
-                        ", ".join([variable, *(str(row[name]) for name in ("scenario", "level") if name in row)]),
+                        told_apart(variable, row, "scenario", "level"),
                         f"{row['diagnostic']} ({row['units']})" if row["units"] != "1" else row["diagnostic"],
                         *[_short(row[name]) for name in ("observed", "low", "median", "high")],
                         _side(row["place"]),

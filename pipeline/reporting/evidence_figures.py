@@ -9,13 +9,13 @@ from pipeline.grid import area_weights, is_global
 from pipeline.judging.reliability import reliability
 from pipeline.judging.skill_maps import finish_maps
 from pipeline.judging.terciles import CATEGORIES, share_table
+from pipeline.periods import lead_words
 from pipeline.reporting.captions import (
     Illustration,
     Setting,
     Table,
     amount,
     illustrate,
-    lead_unit,
     of_scenario,
     scenarios_of,
     span_text,
@@ -162,7 +162,7 @@ def _when(subject: Subject, setting: Setting, first: int, last: int) -> str:
     if setting.lead == "valid years":
         return span_text(subject.forecast["valid_time"].sel(lead_time=slice(first, last)), "years")
     span = f"{first}" if first == last else f"{first}–{last}"
-    return f"lead {span} ({lead_unit(subject)})"
+    return f"lead {span} ({lead_words(subject.forecast['lead_time'])})"
 
 
 def _diagram(evidence: Evidence, model: str, subject: Subject, scenario: str, category: str) -> xr.Dataset | None:

@@ -34,6 +34,8 @@ WIDTH = 4.3
 CHANCES = (0, 10, 33, 50, 66, 90, 100)
 """Where an axis of chances has its ticks, in %."""
 
+_LETTERS = 36  # that fit below the horizontal axis of a panel, with room between dates
+
 Floats = NDArray[np.float64]
 Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
 LayoutName = Literal["constrained", "compressed"]
@@ -325,7 +327,8 @@ def _label_ends(axes: Axes, x: float, ends: Mapping[str, float], by_name: Mappin
 
 def _date_ticks(axes: Axes, dates: Mapping[int, str]) -> None:
     if dates:
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        longest = max(map(len, dates.values()))
+        axes.xaxis.set_major_locator(MaxNLocator(max(2, min(5, _LETTERS // longest)), integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: dates.get(round(x), "")))
 
 

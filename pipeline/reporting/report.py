@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.errors import TercileError
 from pipeline.grid import is_global
+from pipeline.periods import lead_words
 from pipeline.reporting import evidence_figures, illustrations, track_record
 from pipeline.reporting.captions import (
     Illustration,
@@ -271,7 +272,7 @@ def _setting(report: Report, issued: Sequence[Subject]) -> Setting:
         reference=report.reference,
         leads=window,
         quantile=1.0 if forced else 0.9,
-        lead="valid years" if _is_dated(report, subject) else f"lead ({lead_unit(subject)})",
+        lead="valid years" if _is_dated(report, subject) else f"lead ({lead_words(subject.forecast['lead_time'])})",
         record=report.record_name,
         no_skill=evidence_figures.no_skill(
             {report.issuing: report.issued_evidence or report.evidence.get(report.issuing, {})},

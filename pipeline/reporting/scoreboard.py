@@ -131,11 +131,21 @@ def _skill_text(score: Score) -> str:
     return f"{said} ({' to '.join(ends)})" if score.has_interval else said
 
 
+def told_apart(variable: str, row: Mapping[str, Any], *names: str) -> str:
+    """A variable with what else its row is of, as ``zg, 500 hPa``; the parts that are named, or those of a score."""
+    parts = [_part(name, row[name]) for name in names or _PARTS if name in row]
+    return ", ".join([variable, *(part for part in parts if part != "all")])
+
+
+def _part(name: str, value: object) -> str:
+    number = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{number} hPa" if name == "level" else number
+
+
 def _score(model: str, variable: str, row: Mapping[str, Any]) -> Score:
-    parts = [f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in _PARTS if name in row]
     return Score(
         model=model,
-        variable=", ".join([variable, *(part for part in parts if part != "all")]),
+        variable=told_apart(variable, row),
         scenario=str(row.get("scenario") or ""),
         lead=str(row.get("lead", "")).replace("-", "–"),
         leads=(int(row["lead_first"]), int(row["lead_last"])) if "lead_first" in row else None,

@@ -180,7 +180,7 @@ def _levels(
     name = str(forecast.name)
     if "level" not in forecast.dims:
         return [(name, {"variable": name}, forecast, record)]
-    units = forecast["level"].attrs.get("units", "")
+    units = forecast["level"].attrs.get("units", "hPa")
     return [
         (
             f"{name} at {level:g} {units}".strip(),

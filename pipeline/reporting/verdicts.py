@@ -96,6 +96,8 @@ def _clause(pooled: Score, rows: Sequence[Score], reference: str, confidence: fl
         else "no interval"
     )
     text = f"{where}{_WORDS[pooled.verdict]} {reference} ({in_percent(value)} %, {interval})"
+    if pooled.has_interval and not any(row.has_interval for row in rows):
+        return f"{text}; each lead has too few cases to be judged by itself"
     others = [
         f"{_AT[verdict]} {_span(run)} ({_size(run)})"
         for verdict, run in ((key, list(group)) for key, group in groupby(rows, key=lambda score: score.verdict))
@@ -109,8 +111,9 @@ def _clause(pooled: Score, rows: Sequence[Score], reference: str, confidence: fl
 def _span(run: Sequence[Score]) -> str:
     """First and last lead of neighbouring rows; leads that are not dates have their unit before them."""
     first, last = run[0].lead.split("–")[0], run[-1].lead.split("–")[-1]
-    unit = f"{run[0].lead_units} " if run[0].lead_units else ""
-    return f"{unit.replace('s ', ' ')}{first}" if first == last else f"{unit}{first}–{last}"
+    unit, of, length = run[0].lead_units.partition(" of ")  # steps of 7 days
+    span = f"{unit.removesuffix('s')} {first}" if first == last else f"{unit} {first}–{last}"
+    return f"{span.strip()}{of}{length}"
 
 
 def _size(run: Sequence[Score]) -> str:
