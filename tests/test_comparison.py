@@ -14,9 +14,10 @@ from pipeline.workspace import Workspace
 from tests.test_skill_maps import system, truth_of
 
 
-def verified(folder, *, truth_seed=99, models=("persistence",), kind="raw", **how):
+def verified(folder, *, truth_seed=99, models=("persistence",), kind="raw", step=1, **how):
     """A workspace as `tercile verify` leaves it, as far as a comparison reads it."""
     members = system(**{"inits": 24, **how})
+    members["lead_time"].attrs["step"] = step
     truth = {"tas": truth_of(system(inits=24, leads=members.sizes["lead_time"]), seed=truth_seed)}
     truth = {
         "tas": truth["tas"]
@@ -79,6 +80,10 @@ def test_other_sizes_are_compared_on_the_fair_score_unless_calibrated(first, tmp
 def test_what_cannot_be_compared_is_said(first, tmp_path):
     with pytest.raises(TercileError, match="leads 1–2 days in the first run, 1–3 days in the second"):
         compare_runs(first, verified(tmp_path / "leads", leads=3))
+    weekly = verified(tmp_path / "weeks", step=7)
+    assert compare_runs(weekly, weekly)["rows"][0]["lead_units"] == "steps of 7 days"
+    with pytest.raises(TercileError, match="leads 1–2 days in the first run, 1–2 steps of 7 days in the second"):
+        compare_runs(first, weekly)
     with pytest.raises(TercileError, match="judged by another truth"):
         compare_runs(first, verified(tmp_path / "truth", truth_seed=7))
     with pytest.raises(TercileError, match=r"share no model: persistence and persistance.* Did you mean"):

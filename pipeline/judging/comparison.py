@@ -12,6 +12,7 @@ from pipeline.judging.card_rows import Row
 from pipeline.judging.evidence import read_evidence
 from pipeline.judging.scorecard import scorecard
 from pipeline.names import nearest
+from pipeline.periods import lead_words
 from pipeline.workspace import Workspace
 
 _FIRST, _SECOND = "first", "second"
@@ -74,7 +75,7 @@ def _shared(first: xr.Dataset, second: xr.Dataset, model: str) -> tuple[xr.Datas
     Raises:
         TercileError: They cannot be compared.
     """
-    leads = [(part["lead_time"].values.tolist(), part["lead_time"].attrs.get("units", "")) for part in (first, second)]
+    leads = [(part["lead_time"].values.tolist(), lead_words(part["lead_time"])) for part in (first, second)]
     if leads[0] != leads[1]:
         said = [f"{values[0]}–{values[-1]} {units}" for values, units in leads]
         raise TercileError(f"compare: '{model}' has leads {said[0]} in the first run, {said[1]} in the second.")

@@ -13,6 +13,7 @@ from pipeline.errors import NothingThereError
 from pipeline.judging.judgement import Evidence
 from pipeline.workspace import whole_file
 
+_TOLD = ("units", "step")  # one lead may be several of its unit
 _PARTS = ("statistics", "terciles", "patterns", "maps", "spectra")
 
 
@@ -64,5 +65,5 @@ def _plain(data: xr.Dataset) -> xr.Dataset:
     """Without the encoding of the store that it was read from, which is not for this file."""
     bare = data.drop_encoding()
     for name in bare.variables:
-        bare[name].attrs = {key: value for key, value in bare[name].attrs.items() if key == "units"}
+        bare[name].attrs = {key: value for key, value in bare[name].attrs.items() if key in _TOLD}
     return bare
