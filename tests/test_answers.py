@@ -644,6 +644,15 @@ def test_thresholds_far_out_warn(threshold, code):
     assert codes == ({code} if code else set())
 
 
+def test_a_percentile_that_many_dry_years_share_is_told():
+    here = "pr.mean(over=point(0, 120)).mean(time=lead 4)"
+    payload = ask(f"{here} <= p20").to_json()
+    (said,) = (warning["text"] for warning in payload["warnings"] if warning["code"] == "threshold_shared")
+    dry, years = map(int, re.match(r"(\d+) of (\d+) reference years are just at the threshold, 0", said).groups())
+    assert payload["base_rate"]["events"] == dry > 0.1 * years
+    assert "threshold_shared" not in str(ask(f"{here} <= p80").to_json()["warnings"])
+
+
 def test_volumes_of_water_far_out_are_compared_in_their_own_unit():
     payload = ask("pr.sum(over=west).sum(time=DJF 2004) > 1 km3").to_json()
     said = " ".join(warning["text"] for warning in payload["warnings"])

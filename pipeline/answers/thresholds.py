@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 RANKS = (5, 25, 50, 75, 95)
 TIE = 1e-6
+MUCH_SHARED = 0.1  # of the reference sample that has one value
 SMALL_DIFFERENCE = 10  # degrees that are more likely meant as a difference than as a temperature
 
 
@@ -77,7 +78,7 @@ class Margin:
     def warnings(
         self, tallies: Sequence[Tally], scenarios: Sequence[str], skill: Mapping[str, Any]
     ) -> list[dict[str, str]]:
-        """What is odd about an absolute threshold.
+        """What is odd about a threshold: an absolute one that was never seen, one of the climate that many years share.
 
         Args:
             tallies: The members' counts, one for each scenario.
@@ -92,7 +93,7 @@ class Margin:
             return []
         threshold = comparison.thresholds[0]
         if not isinstance(threshold, Absolute):
-            return []
+            return self._shared()
         lowest, highest = float(self.usual.min()), float(self.usual.max())
         if lowest <= self.threshold <= highest:
             return []
@@ -112,6 +113,18 @@ class Margin:
             f"{_record_so_far_out(skill)}"
         )
         return [{"code": "threshold_never_seen", "text": text}]
+
+    def _shared(self) -> list[dict[str, str]]:
+        """That a percentile does not part the reference as its number says, as where a third of it is dry."""
+        usual = self.usual if self.usual is not None else np.empty(0)
+        same = int((np.abs(usual - self.threshold) <= TIE * abs(self.threshold)).sum())
+        if same <= max(1, MUCH_SHARED * usual.size):
+            return []
+        text = (
+            f"{same} of {self._record(usual.size)} are just at the threshold, {amounts([self.threshold])[0]} "
+            f"{self.units}: < and > leave them out, <= and >= count them."
+        )
+        return [{"code": "threshold_shared", "text": text}]
 
     def _record(self, count: int) -> str:
         """What the reference sample is."""
