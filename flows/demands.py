@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from flows.starts import forecasts
+from flows.experiment import BEST
+from flows.starts import FEWEST_YEARS, forecasts, hindcast_blocks, hindcast_group
 from flows.system import System
 from pipeline.answers.catalogue import Catalogue
 from pipeline.background import WarmingConfig
@@ -17,7 +18,8 @@ from pipeline.places.regions import region_weights
 def check_demands(system: System) -> None:
     """Groups share their grid and cadence, spans lie within their group's record, regions and points on the grid.
 
-    Where the expected state follows a warming, that is known as far as forecasts reach.
+    Where the expected state follows a warming, that is known as far as forecasts reach; where a model is to be chosen
+    on hindcasts, there can be some.
 
     Raises:
         TercileError: One does not.
@@ -26,6 +28,7 @@ def check_demands(system: System) -> None:
     _check_axes(system)
     _check_places(system)
     _check_pathways(system)
+    _check_choice(system)
 
 
 def _check_spans(system: System) -> None:
@@ -93,3 +96,12 @@ def _check_pathways(system: System) -> None:
                 f"{periods.ends[-1, 1]}, and with it its warming. Ask for at most {max(known, 0)} "
                 f"leads from there, or leave '{group}' out of `scenarios`."
             )
+
+
+def _check_choice(system: System) -> None:
+    """All models would be fitted before it is known that none can be chosen."""
+    if system.experiment.forecast.model == BEST and not hindcast_blocks(system, hindcast_group(system)):
+        raise TercileError(
+            f"forecast: `model: best` is chosen on hindcasts, which take at least {FEWEST_YEARS} training years. "
+            "Train on more of them, or name a model."
+        )

@@ -109,7 +109,7 @@ def hindcasts(system: System, model: str) -> Starts | None:
     """
     experiment, group = system.experiment, hindcast_group(system)
     config = experiment.hindcast
-    blocks = _blocks(system, group)
+    blocks = hindcast_blocks(system, group)
     if model not in experiment.hindcast_models or len(blocks) < 2:
         return None
     quick = experiment.models[model].is_quick
@@ -159,8 +159,8 @@ def gap(system: System) -> int:
     return max(system.experiment.forecast.leads, round(_per_year(system) / 4))
 
 
-def _blocks(system: System, group: str) -> list[tuple[int, int]]:
-    """First and last year of each block of the training record."""
+def hindcast_blocks(system: System, group: str) -> list[tuple[int, int]]:
+    """First and last year of each block of the training record; none of a record too short for hindcasts."""
     train = system.mask(group, system.experiment.split.train)
     names = np.unique(years(system.groups[group]["time"])[train])
     if names.size < FEWEST_YEARS:

@@ -299,12 +299,13 @@ def test_test_years_touch_no_fit(finished, tmp_path):
         ("split.test=[[1999, 2010]]", "split: obs 1999–2010 lies outside the data of 'obs', 1990–2001"),
         ("reference=[1980, 1995]", "reference: obs 1980–1995 lies outside the data of 'obs', 1990–2001"),
         ("regions.far=box(lat=80..85, lon=0..10)", r"regions.far: box\(lat=80..85, lon=0..10\) lies outside the grid"),
+        ("split.train=[1990, 1991]", "forecast: `model: best` is chosen on hindcasts, which take at least 3 training"),
         ("points.pole=[89, 0]", r"points.pole: point\(89, 0\) lies outside the grid"),
     ],
 )
-def test_years_and_places_outside_the_data_are_refused(tmp_path, experiment_file, setting, message):
+def test_years_and_places_outside_the_data_and_too_few_years_are_refused(tmp_path, experiment_file, setting, message):
     with pytest.raises(TercileError, match=message):
-        do(experiment_file, Workspace(tmp_path / "ws"), setting, stages=("ingest", "train"))
+        do(experiment_file, Workspace(tmp_path / "ws"), setting, "forecast.model=best", stages=("ingest", "train"))
 
 
 @pytest.mark.parametrize(
