@@ -41,5 +41,8 @@ def lacking_sentences(
 
 
 def _parts_lacking(lacking: Mapping[str, tuple[np.ndarray, int]], row: int, column: int) -> str:
-    parts = [f"{counts[row, column]} of {of} values of {name}" for name, (counts, of) in lacking.items()]
-    return " and ".join(part for part in parts if not part.startswith("0 "))
+    return " and ".join(
+        f"{counts[row, column]} of {of} values of {name}"
+        for name, (counts, of) in lacking.items()
+        if counts[row, column]
+    )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import TercileError
 from pipeline.grid import area_weights
-from pipeline.periods import infer_cadence, season_phase
+from pipeline.periods import infer_cadence, season_phase, waves
 
 VERSION = 1
 """Raised when a change of this module, or of the pathway, changes what is fitted."""
@@ -210,11 +210,7 @@ def backward(values: np.ndarray, transform: str) -> np.ndarray:
 
 
 def _design(phase: np.ndarray, covariates: np.ndarray, harmonics: int) -> np.ndarray:
-    angle = 2 * np.pi * phase
-    season = [np.ones_like(angle)]
-    for order in range(1, harmonics + 1):
-        season += [np.cos(order * angle), np.sin(order * angle)]
-    seasonal = np.stack(season, axis=1)
+    seasonal = np.concatenate([np.ones((len(phase), 1)), waves(phase, harmonics)], axis=1)
     forced = [seasonal[:, : min(3, seasonal.shape[1])] * column[:, None] for column in covariates.T]
     return np.concatenate([seasonal, *forced], axis=1)
 

@@ -219,13 +219,17 @@ def daily_cycle(bounds: np.ndarray) -> np.ndarray:
     middle = bounds[:, 0] + length / 2
     turns = np.array([(date.hour + date.minute / 60) / 24 for date in middle])
     whole_day = turns[0] + np.arange(0, 1, length / timedelta(days=1))
-    told = _two_waves(whole_day).std(axis=0) > 1e-6  # of six-hourly steps the second harmonic is a single wave
-    return _two_waves(turns)[:, told]
+    told = waves(whole_day, 2).std(axis=0) > 1e-6  # of six-hourly steps the second harmonic is a single wave
+    return waves(turns, 2)[:, told]
 
 
-def _two_waves(turns: np.ndarray) -> np.ndarray:
-    angles = 2 * np.pi * turns[:, None] * [1, 2]
-    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+def waves(phase: np.ndarray, harmonics: int) -> np.ndarray:
+    """Cosine and sine of each harmonic at these phases, from 0 to 1, ``(time, 2 * harmonics)``."""
+    angle = 2 * np.pi * phase
+    found = np.empty((len(angle), 2 * harmonics))
+    for order in range(1, harmonics + 1):
+        found[:, 2 * order - 2], found[:, 2 * order - 1] = np.cos(order * angle), np.sin(order * angle)
+    return found
 
 
 def years(time: xr.DataArray) -> np.ndarray:

@@ -98,13 +98,14 @@ class Catalogue:
         """
         if name in self.variables:
             return self.variables[name]
-        known = {known: info for info in self.variables.values() for known in info.names()}
-        meant = [info.name for info in self.variables.values() if name in info.names()]
-        if len(meant) > 1:
-            text = f"'{name}' may mean {', '.join(meant[:-1])} or {meant[-1]} here: write which."
-            raise QuestionError("ambiguous_variable", text, where=name, try_=meant)
+        meant = [info for info in self.variables.values() if name in info.names()]
+        if len(meant) == 1:
+            return meant[0]
         if meant:
-            return known[name]
+            *others, last = names = [info.name for info in meant]
+            text = f"'{name}' may mean {', '.join(others)} or {last} here: write which."
+            raise QuestionError("ambiguous_variable", text, where=name, try_=names)
+        known = {known: info for info in self.variables.values() for known in info.names()}
         like = nearest(name, known) or next((each for each in known if name.lower() in each.lower()), None)
         close = known[like].name if like else None  # our name of what was meant, not an alias of it
         hint = f" Did you mean {close}?" if close else ""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from pipeline.answers.answer import Answer, answer
+from pipeline.answers.answer import LEVEL, Answer, answer
 from pipeline.answers.catalogue import Catalogue
 from pipeline.answers.explain import explain
 from pipeline.answers.probability import Inquiry
@@ -64,7 +64,7 @@ class Issued:
         self,
         question: str | Question,
         *,
-        level: float = 0.9,
+        level: float = LEVEL,
         partial: bool = False,
         skill: Skill = "now",
         progress: Callable[[float], None] = lambda share: None,
@@ -185,7 +185,7 @@ def ask(
     workspace: Workspace | str | Path,
     question: str | Question,
     *,
-    level: float = 0.9,
+    level: float = LEVEL,
     partial: bool = False,
     skill: Skill = "now",
     as_of: datetime | None = None,

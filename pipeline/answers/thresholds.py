@@ -72,7 +72,10 @@ class Margin:
         """Samples so close to the threshold that rounding decides; None where there is not one threshold."""
         if self.values is None:
             return None
-        close = np.abs(self.values[index] - self.threshold) <= TIE * max(abs(self.threshold), 1e-30)
+        return self._at_threshold(self.values[index])
+
+    def _at_threshold(self, values: Array) -> int:
+        close = np.abs(values - self.threshold) <= TIE * max(abs(self.threshold), 1e-30)
         return int(close.sum())
 
     def warnings(
@@ -93,7 +96,7 @@ class Margin:
             return []
         threshold = comparison.thresholds[0]
         if not isinstance(threshold, Absolute):
-            return self._shared()
+            return self._shared(self.usual)
         lowest, highest = float(self.usual.min()), float(self.usual.max())
         if lowest <= self.threshold <= highest:
             return []
@@ -114,10 +117,9 @@ class Margin:
         )
         return [{"code": "threshold_never_seen", "text": text}]
 
-    def _shared(self) -> list[dict[str, str]]:
+    def _shared(self, usual: Array) -> list[dict[str, str]]:
         """That a percentile does not part the reference as its number says, as where a third of it is dry."""
-        usual = self.usual if self.usual is not None else np.empty(0)
-        same = int((np.abs(usual - self.threshold) <= TIE * abs(self.threshold)).sum())
+        same = self._at_threshold(usual)
         if same <= max(1, MUCH_SHARED * usual.size):
             return []
         text = (

@@ -13,7 +13,7 @@ from fastapi import Body, Depends, FastAPI, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.answers.answer import Answer
+from pipeline.answers.answer import LEVEL, Answer
 from pipeline.answers.issued import Skill
 from pipeline.answers.views import exceedance, map_question, plume
 from pipeline.events import QuestionError, from_steps, parse, question_text, to_yaml
@@ -244,7 +244,7 @@ def _add_questions(app: FastAPI, desk: Desk) -> None:
         question = parse(q)
 
         def work() -> str:
-            answer = desk.answer(question, level=0.9, partial=partial, skill="pending", as_of=as_of)
+            answer = desk.answer(question, level=LEVEL, partial=partial, skill="pending", as_of=as_of)
             event = answer.members.get("event")
             whole = None if event is None else event.transpose(..., "member")
             return dumped(
